@@ -1,0 +1,56 @@
+# `make` alone lists the targets. Each one sets up all it uses.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Debian has the module venv without its package python3-venv, but then without pip: the system's pip installs instead.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Install it, or name it: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@echo "Installing into $(VENV), once; this takes some minutes ..."
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+	else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
+	$$pip install --quiet --disable-pip-version-check --no-warn-script-location $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Index 400 pictures and search them, from nothing, in about a minute
+	@$(BIN)/siglip-ingest demo --folder .demo
+
+test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)
+	@$(BIN)/pytest -m 'not slow and not faults'
+
+test-slow: $(READY)  ## Run the tests at true model sizes and those that kill processes
+	@$(BIN)/pytest -m 'slow or faults'
+
+check: $(READY)  ## Lint, type-check and check the import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(READY)  ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schema: $(READY)  ## Write migrations/schema.sql from the migrations
+	@$(BIN)/python -m siglip_migrations.dump
+
+demo-model: $(READY)  ## Train the demo checkpoint again from nothing (about an hour on two cores)
+	@$(BIN)/python -m siglip_ingest.demo.train
+
+bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decoding alone
+	@$(BIN)/python benchmarks/ingest.py
+
+docs: $(READY)  ## Run the examples that the documents show
+	@$(BIN)/pytest tests/project/test_docs.py
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,579 @@
+-- The schema siglip at revision 0002, generated from the migrations by `make schema`; for reading.
+
+-- One row of a search result; similarity in [-1, 1], score in [0, 1].
+CREATE TYPE siglip.image_match AS (
+    image_id bigint,
+    uri text,
+    similarity double precision,
+    score double precision,
+    metadata jsonb
+);
+
+-- One row is the content of an image that was handed over as bytes.
+CREATE TABLE siglip.image_bytes (
+    image_id bigint NOT NULL,
+    content bytea NOT NULL,
+    CONSTRAINT image_bytes_pkey PRIMARY KEY (image_id),
+    CONSTRAINT image_bytes_image_id_fkey FOREIGN KEY (image_id) REFERENCES siglip.images(image_id) ON DELETE CASCADE
+);
+
+-- One row is the unit vector of one content under one model.
+CREATE TABLE siglip.image_embeddings (
+    model_id integer NOT NULL,
+    content_hash bytea NOT NULL,
+    embedding halfvec NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT image_embeddings_pkey PRIMARY KEY (model_id, content_hash),
+    CONSTRAINT image_embeddings_content_hash_check CHECK ((octet_length(content_hash) = 32))
+) PARTITION BY LIST (model_id);
+
+-- One row is one picture at one URI in one collection.
+CREATE TABLE siglip.images (
+    image_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    collection text DEFAULT 'default'::text NOT NULL,
+    uri text NOT NULL,
+    key text,  -- The caller's own key for the picture, if there is one.
+    source_version text,  -- What tells that the source has changed, for files <mtime_ns>-<size>.
+    content_hash bytea,  -- SHA-256 of the bytes that were embedded last; NULL before the first time.
+    width integer,
+    height integer,
+    format text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT images_pkey PRIMARY KEY (image_id),
+    CONSTRAINT images_collection_uri_key UNIQUE (collection, uri),
+    CONSTRAINT images_collection_check CHECK ((collection <> ''::text)),
+    CONSTRAINT images_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT images_height_check CHECK ((height > 0)),
+    CONSTRAINT images_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT images_uri_check CHECK ((uri <> ''::text)),
+    CONSTRAINT images_width_check CHECK ((width > 0))
+);
+CREATE INDEX images_content_hash_btree_idx ON siglip.images USING btree (content_hash);
+CREATE INDEX images_metadata_gin_idx ON siglip.images USING gin (metadata jsonb_path_ops);
+
+-- One row is one image to embed under one model: queued, claimed, done or failed.
+CREATE TABLE siglip.ingest_items (
+    item_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    image_id bigint NOT NULL,
+    model_id integer NOT NULL,
+    state text DEFAULT 'queued'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,  -- How often the item was claimed since it was last queued by a person.
+    is_suspect boolean DEFAULT false NOT NULL,  -- Its last worker was lost with it: it is claimed alone from then on.
+    not_before timestamp with time zone DEFAULT now() NOT NULL,  -- A retry waits until then.
+    lease_token uuid,
+    lease_expires_at timestamp with time zone,
+    error_code text,
+    error_message text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ingest_items_pkey PRIMARY KEY (item_id),
+    CONSTRAINT ingest_items_image_id_model_id_key UNIQUE (image_id, model_id),
+    CONSTRAINT ingest_items_image_id_fkey FOREIGN KEY (image_id) REFERENCES siglip.images(image_id) ON DELETE CASCADE,
+    CONSTRAINT ingest_items_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
+    CONSTRAINT ingest_items_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT ingest_items_error_check CHECK (((state <> 'failed'::text) OR (num_nulls(error_code, error_message) = 0))),
+    CONSTRAINT ingest_items_lease_check CHECK ((num_nonnulls(lease_token, lease_expires_at) =
+CASE state
+    WHEN 'claimed'::text THEN 2
+    ELSE 0
+END)),
+    CONSTRAINT ingest_items_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'claimed'::text, 'done'::text, 'failed'::text])))
+);
+CREATE INDEX ingest_items_claimed_btree_idx ON siglip.ingest_items USING btree (lease_expires_at) WHERE (state = 'claimed'::text);
+CREATE INDEX ingest_items_failed_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'failed'::text);
+CREATE INDEX ingest_items_lease_token_btree_idx ON siglip.ingest_items USING btree (lease_token) WHERE (state = 'claimed'::text);
+CREATE INDEX ingest_items_queued_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'queued'::text);
+
+-- One row is the unit vector of one label under one model.
+CREATE TABLE siglip.label_embeddings (
+    model_id integer NOT NULL,
+    label_id integer NOT NULL,
+    embedding halfvec NOT NULL,
+    CONSTRAINT label_embeddings_pkey PRIMARY KEY (model_id, label_id),
+    CONSTRAINT label_embeddings_label_id_fkey FOREIGN KEY (label_id) REFERENCES siglip.labels(label_id) ON DELETE CASCADE,
+    CONSTRAINT label_embeddings_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
+);
+CREATE INDEX label_embeddings_label_id_btree_idx ON siglip.label_embeddings USING btree (label_id);
+
+-- One row is a named vocabulary.
+CREATE TABLE siglip.label_sets (
+    label_set_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
+    name text NOT NULL,
+    template text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT label_sets_pkey PRIMARY KEY (label_set_id),
+    CONSTRAINT label_sets_name_key UNIQUE (name),
+    CONSTRAINT label_sets_name_check CHECK ((name <> ''::text))
+);
+
+-- One row is a label of a vocabulary, with the prompts whose mean stands for it.
+CREATE TABLE siglip.labels (
+    label_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
+    label_set_id integer NOT NULL,
+    position integer NOT NULL,
+    label text NOT NULL,
+    prompts text[] NOT NULL,
+    threshold real,  -- Score from which an image has the label, in [0, 1]; NULL means 0.5.
+    CONSTRAINT labels_pkey PRIMARY KEY (label_id),
+    CONSTRAINT labels_label_set_id_label_key UNIQUE (label_set_id, label),
+    CONSTRAINT labels_label_set_id_fkey FOREIGN KEY (label_set_id) REFERENCES siglip.label_sets(label_set_id) ON DELETE CASCADE,
+    CONSTRAINT labels_label_check CHECK ((label <> ''::text)),
+    CONSTRAINT labels_prompts_check CHECK ((cardinality(prompts) > 0)),
+    CONSTRAINT labels_threshold_check CHECK (((threshold >= (0)::double precision) AND (threshold <= (1)::double precision)))
+);
+
+-- One row is one checkpoint revision; at most one is active.
+CREATE TABLE siglip.models (
+    model_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
+    name text NOT NULL,
+    revision text DEFAULT ''::text NOT NULL,
+    dimension integer,
+    logit_scale double precision,  -- A logarithm, as in the checkpoint: the factor is exp(logit_scale).
+    logit_bias double precision,
+    image_settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    text_settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    is_active boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    described_at timestamp with time zone,  -- When a worker first loaded the checkpoint; NULL before that.
+    CONSTRAINT models_pkey PRIMARY KEY (model_id),
+    CONSTRAINT models_name_revision_key UNIQUE (name, revision),
+    CONSTRAINT models_described_check CHECK ((num_nonnulls(dimension, logit_scale, logit_bias, described_at) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT models_dimension_check CHECK (((dimension >= 1) AND (dimension <= 4000))),
+    CONSTRAINT models_name_check CHECK ((name <> ''::text))
+);
+CREATE UNIQUE INDEX models_is_active_btree_idx ON siglip.models USING btree (is_active) WHERE is_active;
+
+-- One row is the unit vector of one text under one model: a bounded cache.
+CREATE TABLE siglip.texts (
+    model_id integer NOT NULL,
+    text_hash uuid GENERATED ALWAYS AS ((md5(query))::uuid) STORED NOT NULL,
+    query text NOT NULL,
+    embedding halfvec NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT texts_pkey PRIMARY KEY (model_id, text_hash),
+    CONSTRAINT texts_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
+);
+CREATE INDEX texts_last_used_at_btree_idx ON siglip.texts USING btree (model_id, last_used_at);
+
+-- The row of siglip.models that searches use; an error where there is none.
+CREATE OR REPLACE FUNCTION siglip.active_model()
+ RETURNS siglip.models
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    model siglip.models;
+BEGIN
+    SELECT m.* INTO model FROM siglip.models AS m WHERE m.is_active;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'No model is active in this database.'
+            USING ERRCODE = 'no_data_found',
+                  HINT = 'Start a worker (siglip-ingest worker): it activates its model; or name one: siglip-ingest models use NAME.';
+    END IF;
+    IF model.described_at IS NULL THEN
+        RAISE EXCEPTION 'The active model % has not been loaded by any worker yet.', model.name
+            USING ERRCODE = 'no_data_found',
+                  HINT = 'Start a worker (siglip-ingest worker) and wait until it says that it is ready.';
+    END IF;
+    RETURN model;
+END
+$function$;
+
+-- An error unless max_results is a number from 1 to 10,000.
+CREATE OR REPLACE FUNCTION siglip.check_max_results(max_results integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF max_results IS NULL OR max_results NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'max_results is %, not a number from 1 to 10000.', coalesce(max_results::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Ask for fewer rows, or narrow the search with filter or collection.';
+    END IF;
+END
+$function$;
+
+-- Make the partition of siglip.image_embeddings for one model, with its HNSW index; nothing happens where it exists.
+CREATE OR REPLACE FUNCTION siglip.create_embedding_partition(model_id integer, dimension integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    partition_name text := format('image_embeddings_%s', model_id);
+BEGIN
+    IF to_regclass(format('siglip.%I', partition_name)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE siglip.%I (LIKE siglip.image_embeddings INCLUDING ALL)', partition_name);
+    EXECUTE format(
+        'ALTER TABLE siglip.%I'
+        ' ADD CONSTRAINT %I CHECK (model_id = %L::integer),'
+        ' ADD CONSTRAINT %I CHECK (vector_dims(embedding) = %L::integer)',
+        partition_name, partition_name || '_model_id_check', model_id, partition_name || '_dimension_check', dimension
+    );
+    EXECUTE format(
+        'CREATE INDEX %I ON siglip.%I USING hnsw ((embedding::halfvec(%L)) halfvec_ip_ops)',
+        partition_name || '_embedding_hnsw_idx', partition_name, dimension
+    );
+    EXECUTE format(
+        'ALTER TABLE siglip.image_embeddings ATTACH PARTITION siglip.%I FOR VALUES IN (%L)', partition_name, model_id
+    );
+END
+$function$;
+
+-- The unit vector of a text under the active model (or another): from the cache, or from a worker.
+CREATE OR REPLACE FUNCTION siglip.embed_text(query text, model_id integer DEFAULT NULL::integer)
+ RETURNS halfvec
+ LANGUAGE plpgsql
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model         siglip.models;
+    found_text    siglip.texts;
+    timeout_s     double precision;
+    started_at    timestamptz := clock_timestamp();
+    requested_at  timestamptz;
+    has_listener  boolean;
+    elapsed_s     double precision;
+    advice        text := 'Start a worker (siglip-ingest worker), or search by text from Python, which embeds the text itself.';
+BEGIN
+    IF query IS NULL OR btrim(query, E' \t\n\r') = '' THEN
+        RAISE EXCEPTION 'The query is empty.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Say in a few words what the image shows.';
+    END IF;
+    IF length(query) > 100000 THEN
+        RAISE EXCEPTION 'The query has % characters.', length(query)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A model reads some dozens of words; 100000 characters are the most.';
+    END IF;
+    IF embed_text.model_id IS NULL THEN
+        model := siglip.active_model();
+    ELSE
+        SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = embed_text.model_id AND m.described_at IS NOT NULL;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'There is no model % that a worker has loaded.', embed_text.model_id
+                USING ERRCODE = 'no_data_found', HINT = 'SELECT model_id, name FROM siglip.models shows what there is.';
+        END IF;
+    END IF;
+
+    LOOP
+        SELECT t.* INTO found_text FROM siglip.texts AS t
+        WHERE t.model_id = model.model_id AND t.text_hash = md5(embed_text.query)::uuid AND t.query = embed_text.query;
+        EXIT WHEN FOUND;
+
+        IF timeout_s IS NULL THEN
+            -- What can't succeed is said at once.
+            IF pg_is_in_recovery() THEN
+                RAISE EXCEPTION 'The text is not in the cache, and a standby server can''t ask a worker to embed it.'
+                    USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Search for this text on the primary server once.';
+            ELSIF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+                RAISE EXCEPTION 'The text is not in the cache, and a transaction in % never sees the row that a worker would add.',
+                    upper(current_setting('transaction_isolation'))
+                    USING ERRCODE = 'object_not_in_prerequisite_state',
+                          HINT = 'Search in READ COMMITTED, or call siglip.embed_text once before the transaction starts.';
+            ELSIF current_setting('wal_level') <> 'logical' THEN
+                RAISE EXCEPTION 'The text is not in the cache, and wal_level is %: SQL can''t reach a worker.', current_setting('wal_level')
+                    USING ERRCODE = 'object_not_in_prerequisite_state',
+                          HINT = 'ALTER SYSTEM SET wal_level = logical and restart PostgreSQL; or search by text from Python.';
+            ELSIF current_setting('server_version_num')::integer < 170000 THEN
+                RAISE EXCEPTION 'The text is not in the cache, and SQL reaches a worker only from PostgreSQL 17 on; this is %.',
+                    current_setting('server_version')
+                    USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Search by text from Python, or upgrade PostgreSQL.';
+            END IF;
+            timeout_s := coalesce(nullif(current_setting('siglip.embed_timeout_s', true), ''), '10')::double precision;
+        END IF;
+
+        elapsed_s := extract(epoch FROM clock_timestamp() - started_at);
+        -- Asked again every two seconds: a listener may have started after the first time.
+        IF requested_at IS NULL OR clock_timestamp() > requested_at + interval '2 seconds' THEN
+            has_listener := EXISTS (
+                SELECT FROM pg_replication_slots AS s
+                WHERE s.slot_name LIKE 'siglip\_texts\_%' AND s.database = current_database() AND s.active
+            );
+            IF has_listener THEN
+                PERFORM siglip.request_text(embed_text.query, model.model_id);
+                requested_at := clock_timestamp();
+            ELSIF elapsed_s >= least(timeout_s, 2) THEN
+                RAISE EXCEPTION 'The text is not in the cache, and no worker listens to this database.'
+                    USING ERRCODE = 'SIG01', HINT = advice;
+            END IF;
+        END IF;
+        IF elapsed_s >= timeout_s THEN
+            RAISE EXCEPTION 'No worker embedded the text within % s.', timeout_s
+                USING ERRCODE = 'SIG01',
+                      HINT = format('Is a worker of the model %s running? SET siglip.embed_timeout_s = ''60'' waits longer.', model.name);
+        END IF;
+        PERFORM pg_sleep(0.002);
+    END LOOP;
+
+    -- Once a day is enough to know which texts are in use; a search must not wait for a lock or fail for it.
+    IF found_text.last_used_at < now() - interval '1 day'
+        AND current_setting('transaction_read_only') = 'off'
+        AND current_setting('transaction_isolation') = 'read committed'
+        AND has_table_privilege('siglip.texts', 'UPDATE')
+    THEN
+        UPDATE siglip.texts AS t SET last_used_at = now()
+        WHERE (t.model_id, t.text_hash) IN (
+            SELECT u.model_id, u.text_hash FROM siglip.texts AS u
+            WHERE u.model_id = found_text.model_id AND u.text_hash = found_text.text_hash
+            FOR NO KEY UPDATE SKIP LOCKED
+        );
+    END IF;
+    RETURN found_text.embedding;
+END
+$function$;
+
+-- The images whose score for a label reaches min_score (by default the label's threshold, else 0.5), best first.
+CREATE OR REPLACE FUNCTION siglip.images_with_label(label_set text, label text, min_score double precision DEFAULT NULL::double precision, max_results integer DEFAULT NULL::integer, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ STABLE ROWS 100
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model           siglip.models := siglip.active_model();
+    label_embedding halfvec;
+    least_score     double precision;
+BEGIN
+    IF max_results IS NOT NULL THEN
+        PERFORM siglip.check_max_results(max_results);
+    END IF;
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = images_with_label.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    END IF;
+    SELECT v.embedding, coalesce(min_score, l.threshold, 0.5) INTO label_embedding, least_score
+    FROM siglip.label_sets AS s
+    JOIN siglip.labels AS l USING (label_set_id)
+    LEFT JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
+    WHERE s.name = images_with_label.label_set AND l.label = images_with_label.label;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
+    ELSIF label_embedding IS NULL THEN
+        RAISE EXCEPTION 'The label set % has no vectors under the active model % yet.', quote_literal(label_set), model.name
+            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds them when it starts (siglip-ingest worker).';
+    END IF;
+    RETURN QUERY
+        SELECT i.image_id, i.uri, c.similarity, g.score, i.metadata
+        FROM siglip.image_embeddings AS e
+        JOIN siglip.images AS i USING (content_hash)
+        CROSS JOIN LATERAL (
+            SELECT greatest(-1::double precision, least(1::double precision, -(e.embedding <#> label_embedding))) AS similarity
+            OFFSET 0
+        ) AS c
+        CROSS JOIN LATERAL (SELECT siglip.score(c.similarity, model.logit_scale, model.logit_bias) AS score) AS g
+        WHERE e.model_id = model.model_id
+          AND (images_with_label.collection IS NULL OR i.collection = images_with_label.collection)
+          AND (images_with_label.filter IS NULL OR i.metadata @> images_with_label.filter)
+          AND g.score >= least_score
+        ORDER BY c.similarity DESC, i.image_id
+        LIMIT max_results;
+END
+$function$;
+
+-- The vector search that search_images and similar_images share.
+CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embedding halfvec, max_results integer, collection text, filter jsonb, min_score double precision, excluded_image_id bigint)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+ SET jit TO 'off'
+ SET "hnsw.iterative_scan" TO 'relaxed_order'
+ SET "hnsw.ef_search" TO '100'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    exact_below_bytes constant bigint := 8 * 1024 * 1024;
+    is_exact     boolean;
+    image_ids    bigint[];
+    distances    double precision[];
+BEGIN
+    PERFORM siglip.check_max_results(max_results);
+    IF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is a JSON %, not an object.', jsonb_typeof(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance filter => ''{"album": "2026"}''.';
+    ELSIF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF query_embedding IS NULL OR l2_norm(query_embedding) = 0 THEN
+        RAISE EXCEPTION 'The query embedding is NULL or zero.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.embed_text makes one from a text.';
+    ELSIF vector_dims(query_embedding) <> model.dimension THEN
+        RAISE EXCEPTION 'The query embedding has % elements, those of the active model % have %.',
+            vector_dims(query_embedding), model.name, model.dimension
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Embed the query with the active model.';
+    END IF;
+    IF abs(l2_norm(query_embedding) - 1) > 0.01 THEN
+        query_embedding := l2_normalize(query_embedding);
+    END IF;
+
+    is_exact := pg_relation_size(format('siglip.%I', 'image_embeddings_' || model.model_id)::regclass) < exact_below_bytes;
+    PERFORM set_config('hnsw.ef_search', least(1000, greatest(100, 2 * max_results))::text, true);
+    LOOP
+        EXECUTE 'SELECT array_agg(n.image_id ORDER BY n.distance, n.image_id),'
+            ' array_agg(n.distance ORDER BY n.distance, n.image_id) FROM ('
+            || siglip.nearest_images_query(
+                model.dimension, is_exact, collection IS NOT NULL, filter IS NOT NULL, excluded_image_id IS NOT NULL)
+            || ') AS n'
+            INTO image_ids, distances
+            USING query_embedding, model.model_id, collection, filter, excluded_image_id, max_results;
+        EXIT WHEN is_exact OR cardinality(image_ids) >= max_results;
+        is_exact := true;
+    END LOOP;
+
+    RETURN QUERY
+        SELECT i.image_id, i.uri, s.similarity, s.score, i.metadata
+        FROM unnest(image_ids[:max_results], distances[:max_results]) WITH ORDINALITY AS n (image_id, distance, position)
+        JOIN siglip.images AS i ON i.image_id = n.image_id
+        CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity) AS c
+        CROSS JOIN LATERAL (
+            SELECT c.similarity, siglip.score(c.similarity, model.logit_scale, model.logit_bias) AS score
+        ) AS s
+        WHERE nearest_images.min_score IS NULL OR s.score >= nearest_images.min_score
+        ORDER BY n.position;
+END
+$function$;
+
+-- The text of the query that siglip.nearest_images executes.
+CREATE OR REPLACE FUNCTION siglip.nearest_images_query(dimension integer, is_exact boolean, has_collection boolean, has_filter boolean, has_excluded_image boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+    SELECT format(
+        'SELECT i.image_id, e.embedding::halfvec(%1$L) <#> $1 AS distance'
+        ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_hash = e.content_hash'
+        ' WHERE e.model_id = $2'
+        || CASE WHEN has_collection THEN ' AND i.collection = $3' ELSE '' END
+        || CASE WHEN has_filter THEN ' AND i.metadata @> $4' ELSE '' END
+        || CASE WHEN has_excluded_image THEN ' AND i.image_id <> $5' ELSE '' END
+        || CASE WHEN is_exact
+                THEN ' ORDER BY (e.embedding::halfvec(%1$L) <#> $1) + 0'
+                ELSE ' ORDER BY e.embedding::halfvec(%1$L) <#> $1' END
+        || ' FETCH FIRST $6 ROWS WITH TIES',
+        dimension
+    )
+$function$;
+
+-- Ask the workers that listen for a text's vector, without waiting.
+CREATE OR REPLACE FUNCTION siglip.request_text(query text, model_id integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM pg_logical_emit_message(
+        false, 'siglip', json_build_object('model_id', model_id, 'query', query)::text, true);
+END
+$function$;
+
+-- The active model's score of a similarity.
+CREATE OR REPLACE FUNCTION siglip.score(similarity double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ STABLE STRICT
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+    SELECT siglip.score(similarity, m.logit_scale, m.logit_bias) FROM siglip.active_model() AS m
+$function$;
+
+-- sigmoid(exp(logit_scale) * similarity + logit_bias).
+CREATE OR REPLACE FUNCTION siglip.score(similarity double precision, logit_scale double precision, logit_bias double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (((exp(logit_scale) * similarity) + logit_bias) > (700)::double precision) THEN (1)::double precision WHEN (((exp(logit_scale) * similarity) + logit_bias) < ('-700'::integer)::double precision) THEN (0)::double precision ELSE ((1)::double precision / ((1)::double precision + exp((- ((exp(logit_scale) * similarity) + logit_bias))))) END;
+
+-- The images that fit a text best, best first. The text comes from the cache or is embedded by a worker.
+CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ ROWS 10
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    model siglip.models := siglip.active_model();
+BEGIN
+    -- Looked at first: a wrong number should not wait for a worker.
+    PERFORM siglip.check_max_results(max_results);
+    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
+        model, siglip.embed_text(query, model.model_id), max_results, collection, filter, min_score, NULL) AS n;
+END
+$function$;
+
+-- The images nearest to a vector of the active model, best first.
+CREATE OR REPLACE FUNCTION siglip.search_images(query_embedding halfvec, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
+        siglip.active_model(), query_embedding, max_results, collection, filter, min_score, NULL) AS n;
+END
+$function$;
+
+-- The images most similar to one that is indexed, best first, without that one. Only the order of the scores means something.
+CREATE OR REPLACE FUNCTION siglip.similar_images(image_id bigint, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ STABLE ROWS 10
+ SET search_path TO 'siglip', 'public', 'pg_temp'
+AS $function$
+DECLARE
+    model           siglip.models := siglip.active_model();
+    query_embedding halfvec;
+BEGIN
+    SELECT e.embedding INTO query_embedding
+    FROM siglip.images AS i
+    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = model.model_id AND e.content_hash = i.content_hash
+    WHERE i.image_id = similar_images.image_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'There is no image %.', coalesce(similar_images.image_id::text, 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
+    ELSIF query_embedding IS NULL THEN
+        RAISE EXCEPTION 'Image % is not embedded under the active model %.', similar_images.image_id, model.name
+            USING ERRCODE = 'no_data_found',
+                  HINT = format('SELECT state, error_message FROM siglip.ingest_items WHERE image_id = %s tells why.',
+                                similar_images.image_id);
+    END IF;
+    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
+        model, query_embedding, max_results, collection, filter, min_score, similar_images.image_id) AS n;
+END
+$function$;
+
+-- One row is one image x label under the active model. The scores of a label set are independent: they don't sum to 1.
+CREATE VIEW siglip.label_scores AS
+ SELECT i.image_id,
+    s.name AS label_set,
+    l.label,
+    c.similarity,
+    g.logit,
+    siglip.score(c.similarity, m.logit_scale, m.logit_bias) AS score
+   FROM (((((((siglip.models m
+     JOIN siglip.label_embeddings v ON ((v.model_id = m.model_id)))
+     JOIN siglip.labels l USING (label_id))
+     JOIN siglip.label_sets s USING (label_set_id))
+     JOIN siglip.image_embeddings e ON ((e.model_id = m.model_id)))
+     JOIN siglip.images i USING (content_hash))
+     CROSS JOIN LATERAL ( SELECT GREATEST((- (1)::double precision), LEAST((1)::double precision, (- (e.embedding <#> v.embedding)))) AS similarity
+         OFFSET 0) c)
+     CROSS JOIN LATERAL ( SELECT ((exp(m.logit_scale) * c.similarity) + m.logit_bias) AS logit) g)
+  WHERE (m.model_id = ( SELECT models.model_id
+           FROM siglip.models
+          WHERE models.is_active));

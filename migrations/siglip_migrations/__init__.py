@@ -1,0 +1,113 @@
+"""The schema `siglip` as Alembic migrations. Whole statements stand in sql/; the result on one page is ../schema.sql.
+
+This package imports nothing of siglip_ingest: it creates what `siglip_ingest.db` calls by name.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = ["UnknownRevisionError", "current_revision", "downgrade", "head_revision", "migrate", "upgrade"]
+
+
+# Alembic keeps what it works on in module-level proxies: one thread of a process at a time.
+_alembic_lock = threading.Lock()
+
+
+class UnknownRevisionError(ValueError):
+    """No migration of this package has that number. The message lists those that there are."""
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the schema to a revision; nothing happens where it is there already.
+
+    Several callers at once are fine: one migrates, the others wait for it.
+
+    Args:
+        database_url: libpq URL or connection string of a role that may create schemas and extensions in the database.
+        revision: A revision such as `0002`, or `head` for the newest.
+
+    Raises:
+        psycopg.Error: If the server can't be reached (as it comes from psycopg).
+        sqlalchemy.exc.DBAPIError: If it refuses a statement.
+        alembic.util.CommandError: If the database is at a revision that this version doesn't know.
+    """
+    from alembic import command
+
+    with _alembic_lock:
+        command.upgrade(_config(database_url), revision)
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Take the schema back to a revision; `base` takes everything away, data included.
+
+    Args:
+        database_url: As for `upgrade`.
+        revision: A revision such as `0001`, or `base`.
+    """
+    from alembic import command
+
+    with _alembic_lock:
+        command.downgrade(_config(database_url), revision)
+
+
+def migrate(database_url: str, revision: str = "head") -> str | None:
+    """Bring the schema to a revision, whether that is up or down from where it is.
+
+    Args:
+        database_url: As for `upgrade`.
+        revision: A revision such as `0002`, `head` for the newest, or `base` for none.
+
+    Returns:
+        The revision that the schema is at now; None after `base`.
+
+    Raises:
+        UnknownRevisionError: If there is no such revision.
+    """
+    from alembic.script import ScriptDirectory
+
+    known = sorted(script.revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions())
+    if revision not in {"head", "base", *known}:
+        raise UnknownRevisionError(f"There are base, {', '.join(known)} and head.")
+    target = "" if revision == "base" else known[-1] if revision == "head" else revision
+    if target < (current_revision(database_url) or ""):
+        downgrade(database_url, target or "base")
+    elif target:
+        upgrade(database_url, target)
+    return current_revision(database_url)
+
+
+def current_revision(database_url: str) -> str | None:
+    """The revision that the schema is at; None where it was never migrated, or is at `base`."""
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT to_regclass('siglip.alembic_version') IS NOT NULL").fetchone()
+        if found == (True,):
+            row = connection.execute("SELECT version_num FROM siglip.alembic_version").fetchone()
+            return None if row is None else str(row[0])
+    return None
+
+
+def head_revision() -> str:
+    """Name the newest revision in this package."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_config(None)).get_current_head()
+    if head is None:
+        raise RuntimeError("siglip_migrations/versions holds no migration: the installation is broken, install again.")
+    return head
+
+
+def _config(database_url: str | None) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "siglip_migrations:")
+    config.set_main_option("path_separator", "os")
+    config.attributes["database_url"] = database_url
+    return config

@@ -1,0 +1,38 @@
+"""Runs the .sql files of a revision."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import psycopg
+import sqlalchemy
+
+# Functions keep the search_path of their creation (SET search_path FROM CURRENT), so they work whatever the caller's
+# is. Before the extension is there, nothing is set: CREATE EXTENSION puts it where its owner expects it.
+SET_SEARCH_PATH = b"""
+SELECT set_config('search_path', concat_ws(', ', 'siglip', quote_ident(n.nspname), 'pg_temp'), true)
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+WHERE e.extname = 'vector'
+"""
+
+
+def run_scripts(connection: sqlalchemy.Connection, revision: str) -> None:
+    """Run sql/<revision>/*.sql in the order of their names, as they stand."""
+    folder = files("siglip_migrations") / "sql" / revision
+    for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        _run(connection, script.read_text(encoding="utf-8"))
+
+
+def run_down_script(connection: sqlalchemy.Connection, revision: str) -> None:
+    """Run sql/<revision>_down.sql."""
+    _run(connection, (files("siglip_migrations") / "sql" / f"{revision}_down.sql").read_text(encoding="utf-8"))
+
+
+def _run(connection: sqlalchemy.Connection, script: str) -> None:
+    # Straight to psycopg, without parameters: SQLAlchemy would take colons and percent signs for placeholders.
+    driver_connection = connection.connection.driver_connection
+    if not isinstance(driver_connection, psycopg.Connection):
+        raise TypeError(f"Migrations run over psycopg, not {type(driver_connection).__name__}.")
+    driver_connection.execute(SET_SEARCH_PATH)
+    driver_connection.execute(script.encode())
+    driver_connection.execute("RESET search_path")

@@ -1,0 +1,72 @@
+"""Zero-shot labels for one image, without a database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.settings import Settings
+from siglip_ingest.sources import open_image
+from siglip_ingest.types import Embedder, LabelScore
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DEFAULT_TEMPLATE = "This is a photo of {label}."
+
+
+def classify(
+    image: str | Path | bytes | Image.Image,
+    labels: Sequence[str],
+    *,
+    embedder: Embedder,
+    template: str = DEFAULT_TEMPLATE,
+    settings: Settings | None = None,
+) -> list[LabelScore]:
+    """Score one image against labels, best first.
+
+    Each score is the model's probability that the image fits that label's prompt, sigmoid(exp(logit_scale) * similarity
+    + logit_bias). They are independent: they don't sum to 1, and all may be near 0.
+
+    Args:
+        image: A path, the bytes of an image file, or a PIL image.
+        labels: What to look for; at least one, none twice.
+        embedder: Embeds the image and the prompts.
+        template: Makes a label's prompt; contains `{label}`.
+        settings: Their `max_image_bytes` and `max_image_pixels` apply; by default the defaults.
+
+    Raises:
+        InvalidInputError: If there are no labels, one is empty or there twice, or the template lacks `{label}`.
+        ImageError: If the image can't be read.
+    """
+    prompts = _make_prompts(labels, template)
+    limits = settings or Settings()
+    opened = open_image(image, max_image_bytes=limits.max_image_bytes, max_image_pixels=limits.max_image_pixels)
+    similarities = embedder.embed_texts(prompts) @ embedder.embed_images([opened])[0]
+    logits = similarities.astype(np.float64) * math.exp(embedder.info.logit_scale) + embedder.info.logit_bias
+    scores = [LabelScore(label, _sigmoid(logit)) for label, logit in zip(labels, logits.tolist(), strict=True)]
+    return sorted(scores, key=lambda scored: -scored.score)
+
+
+def _make_prompts(labels: Sequence[str], template: str) -> list[str]:
+    if isinstance(labels, str) or not labels:
+        raise InvalidInputError('Give a list with at least one label, such as ["cat", "dog"].')
+    if any(not label.strip() for label in labels):
+        raise InvalidInputError("A label is empty.")
+    if repeated := sorted({label for label in labels if list(labels).count(label) > 1}):
+        raise InvalidInputError(f"These labels are there more than once: {', '.join(repeated)}.")
+    if "{label}" not in template:
+        raise InvalidInputError(f"The template must contain {{label}}, unlike {template!r}.")
+    return [template.replace("{label}", label) for label in labels]
+
+
+def _sigmoid(logit: float) -> float:
+    """Compute 1 / (1 + exp(-logit)) without overflow."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    return math.exp(logit) / (1 + math.exp(logit))

@@ -1,0 +1,129 @@
+"""`index`, `retry` and `search`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from siglip_ingest.cli.output import (
+    format_uri,
+    json_option,
+    local_path,
+    parse_json_object,
+    print_json,
+    print_matches,
+    search_options,
+)
+from siglip_ingest.client import SiglipClient
+from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
+
+_SHOWN_FAILURES = 20
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--collection", default=DEFAULT_COLLECTION, show_default=True, help="Collection that the images join.")
+@click.option(
+    "--metadata", callback=parse_json_object, help='JSON object kept with each image, such as \'{"album": "2026"}\'.'
+)
+@click.option("--no-wait", is_flag=True, help="Return once the images are queued; running workers embed them.")
+@json_option
+def index(
+    paths: tuple[str, ...], collection: str, metadata: dict[str, Any] | None, no_wait: bool, as_json: bool
+) -> int:
+    """Index images: files, folders and URLs.
+
+    Folders are searched with their subfolders; URLs begin with http:// or https://. Images that are already indexed and
+    haven't changed are left as they are. Exit status 1 if an image failed.
+    """
+    sources = [path if "://" in path else local_path(path) for path in paths]
+    with SiglipClient.from_environment(os.environ) as client:
+        ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
+        counts = ingestion.counts() if no_wait else ingestion.wait()
+        failures = ingestion.failures() if counts.failed else []
+    return _report(counts, failures, as_json=as_json)
+
+
+@click.command()
+@click.option("--collection", help="Only the images of this collection.")
+@json_option
+def retry(collection: str | None, as_json: bool) -> int:
+    """Try the images that failed once more."""
+    with SiglipClient.from_environment(os.environ) as client:
+        ingestion = client.retry_failed(collection=collection)
+        counts = ingestion.wait()
+        return _report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
+
+
+def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: bool) -> int:
+    """Print how an ingestion went and why images failed; returns the exit status."""
+    if as_json:
+        print_json(
+            {
+                "queued": counts.queued,
+                "claimed": counts.claimed,
+                "done": counts.done,
+                "failed": counts.failed,
+                "failures": [
+                    {"image_id": f.image_id, "uri": f.uri, "error_code": f.error_code, "error_message": f.error_message}
+                    for f in failures
+                ],
+            }
+        )
+    else:
+        waiting = f", {counts.queued + counts.claimed} waiting for a worker" if not counts.is_finished else ""
+        click.echo(f"{counts.done} done, {counts.failed} failed{waiting}.")
+        for failure in failures[:_SHOWN_FAILURES]:
+            click.echo(f"  {format_uri(failure.uri)}: {failure.error_message} [{failure.error_code}]", err=True)
+        if len(failures) > _SHOWN_FAILURES:
+            click.echo(f"  ... and {len(failures) - _SHOWN_FAILURES} more; --json lists them all.", err=True)
+    return 1 if counts.failed else 0
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--image", "image_path", metavar="FILE", help="Search by this picture.")
+@click.option("--like", "image_id", type=int, metavar="ID", help="Search by an indexed image.")
+@search_options
+@click.option("--html", "html_path", metavar="FILE", help="Write the matches with their pictures to an HTML file too.")
+@json_option
+def search(
+    text: str | None,
+    image_path: str | None,
+    image_id: int | None,
+    limit: int,
+    collection: str | None,
+    metadata_filter: dict[str, Any] | None,
+    min_score: float | None,
+    html_path: str | None,
+    as_json: bool,
+) -> None:
+    """Search by text, by a picture, or by an indexed image."""
+    if sum(query is not None for query in (text, image_path, image_id)) != 1:
+        raise click.UsageError("Give one of TEXT, --image FILE and --like ID.")
+    with SiglipClient.from_environment(os.environ) as client:
+        if image_id is not None:
+            if min_score is not None:
+                raise click.UsageError("--min-score goes with TEXT and --image.")
+            matches = client.similar_images(image_id, limit=limit, collection=collection, filter=metadata_filter)
+        else:
+            query = text if image_path is None else local_path(image_path)
+            matches = client.search_images(
+                query,  # type: ignore[arg-type]  # one of the three is given
+                limit=limit,
+                collection=collection,
+                filter=metadata_filter,
+                min_score=min_score,
+            )
+    if html_path is not None:
+        from siglip_ingest.contact_sheet import Section, write_contact_sheet
+
+        asked = text or image_path or f"like image {image_id}"
+        write_contact_sheet(
+            local_path(html_path), asked, [Section(asked, f"{len(matches)} matches", matches)], client.settings
+        )
+        click.echo(f"Wrote {html_path}", err=True)
+    print_matches(matches, as_json=as_json)

@@ -1,0 +1,160 @@
+"""`up`, `down`, `status`, `migrate` and `worker`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from siglip_ingest.cli.output import json_option, print_json
+from siglip_ingest.db import Database
+from siglip_ingest.db.items import count_all
+from siglip_ingest.db.migrate import migrate as migrate_schema
+from siglip_ingest.db.models import active_model
+from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.settings import Settings
+
+
+def _embedded_settings() -> Settings:
+    settings = Settings.from_environment(os.environ)
+    if not settings.is_embedded:
+        raise ConfigurationError(
+            "SIGLIP_DATABASE_URL is set, so the services are yours, not the embedded ones. Unset it to use `up` "
+            "and `down`."
+        )
+    return settings
+
+
+@click.command()
+@json_option
+def up(as_json: bool) -> None:
+    """Start the embedded services and leave them running."""
+    from siglip_ingest.embedded import services_status, start_services
+
+    settings = _embedded_settings()
+    was_running = start_services(settings, keep=True)
+    state = services_status(settings)
+    if as_json:
+        print_json(state)
+    else:
+        click.echo(f"{'Already running' if was_running else 'Started'}; the data are in {settings.home}")
+        click.echo("Other programs, psql for instance, reach them at:")
+        click.echo(f"  PostgreSQL  {state['database_url']}")
+        click.echo(f"  Redis       {state['broker_url']}")
+
+
+@click.command()
+def down() -> None:
+    """Stop the embedded services. The data stay in SIGLIP_HOME."""
+    from siglip_ingest.embedded import stop_services
+
+    settings = _embedded_settings()
+    stopped = stop_services(settings)
+    if stopped is None:
+        click.echo("Nothing was running.")
+    else:
+        users = {0: "", 1: " One program was using them."}
+        click.echo("Stopped." + users.get(stopped.connected, f" {stopped.connected} programs were using them."))
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show the services, the model and how many images are where."""
+    settings = Settings.from_environment(os.environ)
+    state: dict[str, Any] = {}
+    if settings.is_embedded:
+        from siglip_ingest.embedded import services_status
+
+        state["services"] = services_status(settings)
+        url = state["services"].get("database_url")
+    else:
+        url = settings.database_url
+    if url is not None:
+        state["database"] = _describe_database(url)
+    if as_json:
+        print_json(state)
+        return
+    for heading, fields in state.items():
+        click.echo(f"{heading}:")
+        for name, value in fields.items():
+            click.echo(f"  {name}: {_in_words(value)}")
+    if url is None:
+        click.echo(
+            "The embedded services are not running; they start when a command needs them. `up` leaves them running."
+        )
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {name}" for name, count in value.items())
+    if isinstance(value, list):
+        return " | ".join(value) or "-"
+    # URLs without their passwords: people paste what `status` prints. `up` and --json show them.
+    return "-" if value is None else re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", str(value))
+
+
+def _describe_database(url: str) -> dict[str, Any]:
+    with Database(url) as database:
+        database.check_schema()
+        with database.connection() as connection:
+            model = active_model(connection)
+            counts = count_all(connection, None if model is None else model.model_id)
+    return {"model": None if model is None else model.name, "images": dataclasses.asdict(counts)}
+
+
+@click.command()
+@click.option("--revision", default="head", show_default=True, help="Schema revision to go to; `base` removes it all.")
+@click.option("--yes", is_flag=True, help="Don't ask before going to another revision than the newest.")
+def migrate(revision: str, yes: bool) -> None:
+    """Bring the database's schema up to date, or to another revision."""
+    settings = Settings.from_environment(os.environ)
+    if revision != "head" and not yes:
+        click.confirm(f"Going to {revision!r} drops what came after it, with its data. Go on?", abort=True, err=True)
+    if settings.database_url is not None:
+        reached = migrate_schema(settings.database_url, revision)
+    else:
+        from siglip_ingest.embedded import EmbeddedServices
+
+        with EmbeddedServices(settings) as services:
+            reached = migrate_schema(services.database_url, revision)
+    click.echo(f"The schema is at {reached}." if reached else "The schema is gone.")
+
+
+@click.command()
+def worker() -> int:
+    """Run a worker in the foreground.
+
+    It claims queued images, embeds them, and answers queries. Ctrl-C stops it: what is unfinished is handed back.
+    """
+    settings = Settings.from_environment(os.environ)
+    if not settings.is_embedded:
+        return _run_worker(settings)
+    from siglip_ingest.embedded import EmbeddedServices
+
+    with EmbeddedServices(settings) as services:
+        return _run_worker(
+            dataclasses.replace(settings, database_url=services.database_url, broker_url=services.broker_url)
+        )
+
+
+def _run_worker(settings: Settings) -> int:
+    """Run `python -m siglip_workers` until it ends, passing on the signals that ask it to stop."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "siglip_workers"], env={**os.environ, **settings.to_environment()}
+    ) as process:
+
+        def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            process.send_signal(number)
+
+        # Ctrl-C reaches the worker by itself: it is in the terminal's foreground group, as this process is.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, pass_on)
+        return process.wait()

@@ -1,0 +1,338 @@
+"""The client: everything a program asks of siglip_ingest."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from siglip_ingest import ingest, labeling, models, search
+from siglip_ingest.db import Database, items
+from siglip_ingest.db.labels import list_missing_labels
+from siglip_ingest.db.models import describe_model, get_model
+from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.hub import resolve_checkpoint
+from siglip_ingest.loading import load_embedder
+from siglip_ingest.query_embedder import make_query_embedder
+from siglip_ingest.settings import Settings
+from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from siglip_ingest.db.models import ModelRow
+    from siglip_ingest.embedded import EmbeddedServices
+
+
+class SiglipClient:
+    """Indexes and searches images in one database. Thread-safe; closes as a context manager.
+
+    Nothing is opened before it is needed. Without `database_url` the embedded PostgreSQL, Redis and worker are used,
+    and stopped by `close` unless `siglip-ingest up` keeps them.
+    """
+
+    def __init__(
+        self,
+        *,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        model: str | None = None,
+        home: str | Path | None = None,
+        embedder: Embedder | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Make a client. Reads no environment variables: `from_environment` does.
+
+        Args:
+            database_url: PostgreSQL URL; None for the embedded services.
+            broker_url: Redis URL of the Celery workers; only needed where this process can't embed queries itself.
+            model: Name of a checkpoint: `demo`, a folder, or a hub name. Must be the database's active model, if it has
+                one, when the client first uses it; after that the client follows a change of the active model.
+            home: Folder of the embedded services' data.
+            embedder: Embeds the queries; by default the embedded worker where it runs, else torch in this process where
+                it is installed, else a worker behind `broker_url`.
+            settings: All settings at once, instead of the four above.
+        """
+        if settings is None:
+            settings = Settings(database_url=database_url, broker_url=broker_url, model=model)
+            settings = settings if home is None else dataclasses.replace(settings, home=Path(home))
+        elif any(value is not None for value in (database_url, broker_url, model, home)):
+            raise InvalidInputError("Give SiglipClient either `settings` or single values, not both.")
+        self.settings = settings
+        self._embedder = embedder
+        self._owns_embedder = embedder is None
+        self._worker_environment: dict[str, str] = {}
+        self._is_model_checked = False
+        self._lock = threading.RLock()
+        self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
+        self._services: EmbeddedServices | None = None
+        self._database: Database | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> SiglipClient:
+        """Make a client from `SIGLIP_*` variables; see `Settings`."""
+        client = cls(settings=Settings.from_environment(environment))
+        # What huggingface_hub reads, HF_TOKEN for instance, counts for the embedded worker as it does here.
+        client._worker_environment = {name: value for name, value in environment.items() if name.startswith("HF_")}
+        return client
+
+    def __enter__(self) -> SiglipClient:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, and let go of the embedded services. The client can be used again afterwards."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            if self._services is not None:
+                self._services.close()
+                self._services = None
+            if self._owns_embedder:
+                self._embedder = None
+
+    @property
+    def database(self) -> Database:
+        """The database, with its schema checked; starts the embedded services if they are ours to start."""
+        with self._lock:
+            if self._database is None:
+                url = self.settings.database_url or self._start_services().database_url
+                database = Database(url)
+                try:
+                    database.check_schema()
+                except BaseException:
+                    database.close()
+                    raise
+                self._database = database
+            return self._database
+
+    @property
+    def model(self) -> ModelRow:
+        """The database's active model; where there is none yet, the one that the settings name becomes it.
+
+        Raises:
+            ConfigurationError: At first use, if the settings name another model than the active one.
+        """
+        requested = None if self._is_model_checked else self.settings.model
+        row = models.check_model(self.database, requested) or models.choose_model(self.database, self.settings.model)
+        self._is_model_checked = True
+        return row
+
+    def enqueue_images(
+        self,
+        sources: Any,
+        *,
+        collection: str = DEFAULT_COLLECTION,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ingest.Ingestion:
+        """Queue images for indexing. They are safe in the database when this returns; workers embed them.
+
+        An image that is already in the collection under the same URI is embedded again only if its file has changed or
+        it had failed; new metadata are merged into the old ones.
+
+        Args:
+            sources: One source or a sequence of them: a path, a folder (searched for pictures, subfolders too), an
+                http(s) URL, the bytes of an image file, a PIL image, or an `ImageSource` with a key and metadata of its
+                own.
+            collection: Name of the set of images that they join.
+            metadata: Kept with each image, and what searches can filter by; must be JSON.
+
+        Raises:
+            InvalidInputError: If a file doesn't exist or a folder holds no pictures. Then nothing is queued.
+        """
+        ingestion = ingest.enqueue_images(
+            self.database,
+            sources,
+            model_id=models.choose_model(self.database, self.settings.model).model_id,
+            collection=collection,
+            metadata=metadata,
+            check_worker=self._worker_check,
+        )
+        return self._with_worker(ingestion)
+
+    def embed_under_model(self) -> ingest.Ingestion:
+        """Queue every image for the settings' model, beside the active one, which searches go on using.
+
+        Once the ingestion has ended, `switch_model(ingestion.model_id)` makes it the active one: a model change without
+        an outage. Workers of that model are started with `SIGLIP_MODEL`; the embedded worker is ours to start.
+        """
+        name = self.settings.model or self.model.name
+        if importlib.util.find_spec("torch") is not None:
+            from siglip_ingest.model.checkpoint import find_weight_files, read_config
+
+            folder = resolve_checkpoint(name)  # before anything is queued: a misspelt name changes nothing
+            read_config(folder)
+            find_weight_files(folder)
+        return self._follow_model(models.queue_for_model(self.database, name).model_id)
+
+    def retry_failed(self, *, collection: str | None = None) -> ingest.Ingestion:
+        """Queue the images that failed under the active model once more, in one collection or in all.
+
+        Returns:
+            All images of the collection, those included that are done.
+        """
+        model_id = self.model.model_id
+        with self.database.connection() as connection:
+            items.retry_failed(connection, model_id, collection)
+        return self._follow_model(model_id, collection)
+
+    def switch_model(self, model_id: int) -> None:
+        """Make a model the one that searches, labels and new images use, once the labels have its vectors too."""
+        with self.database.connection() as connection:
+            row = get_model(connection, model_id)
+            has_gaps = bool(list_missing_labels(connection, model_id))
+        if has_gaps and importlib.util.find_spec("torch") is not None:  # else a worker of that model fills them
+            labeling.embed_labels_for_model(self.database, load_embedder(row.name, self.settings), model_id)
+        models.switch_model(self.database, model_id)
+
+    def search_images(
+        self,
+        query: str | Path | bytes | Image.Image,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # the word that users of vector databases look for
+        min_score: float | None = None,
+    ) -> list[ImageMatch]:
+        """Find the images that fit a text or resemble a picture, best first.
+
+        Args:
+            query: A text (str), a Path, the bytes of an image file, or a PIL image.
+            limit: Most matches to return, 1 to 10,000.
+            collection: Search only this collection.
+            filter: Only images whose metadata contain these keys and values.
+            min_score: Only matches whose score, in [0, 1], is at least this.
+
+        Raises:
+            InvalidInputError: If the query is empty or `limit` is out of range.
+            ImageError: If the query is a picture that can't be read.
+        """
+        self._check_model()
+        options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}
+        search.check_limit(limit)
+        if isinstance(query, str):
+            search.check_query(query)
+            return search.search_by_text(self.database, self._query_embedder, query, **options)
+        image = self._open_image(query)
+        return search.search_by_image(self.database, self._query_embedder, image, **options)
+
+    def similar_images(
+        self,
+        image_id: int,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> list[ImageMatch]:
+        """Find the images most like an indexed one, which is not itself among them.
+
+        Raises:
+            NotFoundError: If there is no such image, or it isn't embedded yet.
+        """
+        self._check_model()
+        return search.similar_images(self.database, image_id, limit=limit, collection=collection, filter=filter)
+
+    def create_label_set(
+        self,
+        name: str,
+        labels: Sequence[str] | Mapping[str, Sequence[str]],
+        *,
+        template: str = labeling.DEFAULT_TEMPLATE,
+        replace: bool = False,
+    ) -> None:
+        """Store a vocabulary of labels, so that every image has a score for each of them in `siglip.label_scores`.
+
+        Args:
+            name: What the label set is called.
+            labels: The labels; or a mapping from each label to prompts of its own, used as they are.
+            template: Makes the prompt of a label that has none of its own; contains `{label}`.
+            replace: Replace the label set of that name, if there is one.
+
+        Raises:
+            AlreadyExistsError: If there is a label set of that name and `replace` is False.
+        """
+        self._describe_model()
+        labeling.create_label_set(self.database, self._query_embedder, name, labels, template=template, replace=replace)
+
+    def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> list[LabelScore]:
+        """Score one image against each label of a set, best first. The scores are independent and don't sum to 1.
+
+        Args:
+            image: The id of an indexed image; or a path (str or Path), the bytes of an image file, or a PIL image.
+            label_set: Name of a label set.
+        """
+        self._check_model()
+        if isinstance(image, int):
+            return labeling.label_scores_of_image_id(self.database, image, label_set)
+        opened = self._open_image(Path(image) if isinstance(image, str) else image)
+        return labeling.label_scores_of_image(self.database, self._query_embedder, opened, label_set)
+
+    def _query_embedder(self) -> Embedder:
+        """The embedder of queries, of the active model; loads it at first use and when the active model has changed."""
+        row = self.model
+        with self._embedder_lock:
+            if self._embedder is None or (self._owns_embedder and self._embedder.info.name != row.name):
+                services = self._start_services() if self.settings.is_embedded else None
+                self._embedder = make_query_embedder(row, self.settings, self.database, services)
+            return self._embedder
+
+    def _check_model(self) -> None:
+        """Raise at first use if the settings name another model than the database's active one."""
+        if not self._is_model_checked:
+            self._is_model_checked = models.check_model(self.database, self.settings.model) is not None
+
+    def _describe_model(self) -> None:
+        """Fill in the active model's row where no worker has loaded it yet, but this process can."""
+        row = self.model
+        if row.info is None and importlib.util.find_spec("torch") is not None:
+            info = self._query_embedder().info
+            with self.database.connection() as connection:
+                describe_model(connection, row.model_id, info)
+
+    def _start_services(self) -> EmbeddedServices:
+        with self._lock:
+            if self._services is None:
+                from siglip_ingest.embedded import EmbeddedServices
+
+                services = EmbeddedServices(self.settings, environment=self._worker_environment)
+                services.start()
+                self._services = services
+            return self._services
+
+    def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
+        """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
+        with self.database.connection() as connection:
+            image_ids = items.list_image_ids(connection, model_id, collection)
+        return self._with_worker(ingest.Ingestion(self.database, image_ids, model_id, check_worker=self._worker_check))
+
+    def _with_worker(self, ingestion: ingest.Ingestion) -> ingest.Ingestion:
+        """Start the embedded worker where there is work for it; other workers are not ours to start."""
+        if self.settings.is_embedded and not ingestion.counts().is_finished:
+            with self.database.connection() as connection:
+                row = get_model(connection, ingestion.model_id)
+            self._start_services().ensure_worker(model=row.name, wait=False)
+        return ingestion
+
+    def _worker_check(self) -> None:
+        """What a waiting ingestion calls when nothing moves: raises if the embedded worker can't start."""
+        if self.settings.is_embedded:
+            self._start_services().check_worker()
+
+    def _open_image(self, query: Path | bytes | Image.Image) -> Image.Image:
+        from siglip_ingest.sources import open_image
+
+        return open_image(
+            query, max_image_bytes=self.settings.max_image_bytes, max_image_pixels=self.settings.max_image_pixels
+        )

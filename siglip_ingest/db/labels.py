@@ -1,0 +1,115 @@
+"""The tables `siglip.label_sets`, `siglip.labels` and `siglip.label_embeddings`: vocabularies for zero-shot labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from siglip_ingest.db.pool import Connection
+from siglip_ingest.db.statements import load_statement
+from siglip_ingest.db.vectors import vector_text
+from siglip_ingest.types import LabelScore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetRow:
+    """A vocabulary.
+
+    Attributes:
+        label_set_id: Its key.
+        name: What it is called.
+        template: What made the prompts of labels that had none of their own.
+        labels: Its labels, in the order in which they were given.
+    """
+
+    label_set_id: int
+    name: str
+    template: str
+    labels: list[str]
+
+
+def insert_label_set(
+    connection: Connection, name: str, template: str, prompts: Mapping[str, Sequence[str]]
+) -> list[int] | None:
+    """Store a vocabulary.
+
+    Args:
+        connection: In a transaction.
+        name: What it is called.
+        template: What made the prompts.
+        prompts: The labels, in order, each with its prompts.
+
+    Returns:
+        The `label_id` of each label, in order; None where the name is taken.
+    """
+    row = connection.execute(load_statement("insert_label_set"), {"name": name, "template": template}).fetchone()
+    if row is None:
+        return None
+    label_ids = []
+    for position, (label, texts) in enumerate(prompts.items()):
+        parameters = {"label_set_id": row[0], "position": position, "label": label, "prompts": list(texts)}
+        inserted = connection.execute(load_statement("insert_label"), parameters).fetchone()
+        label_ids.append(cast("tuple[int]", inserted)[0])
+    return label_ids
+
+
+def insert_label_embeddings(
+    connection: Connection, model_id: int, label_ids: Sequence[int], embeddings: NDArray[np.float32]
+) -> None:
+    """Store the unit vectors of labels under a model: (N, D) for N labels. Those that are there are replaced."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            load_statement("upsert_label_embedding"),
+            [
+                {"model_id": model_id, "label_id": label_id, "embedding": vector_text(embedding)}
+                for label_id, embedding in zip(label_ids, embeddings, strict=True)
+            ],
+        )
+
+
+def delete_label_set(connection: Connection, name: str) -> bool:
+    """Delete a vocabulary with its vectors; returns False where there is none of that name."""
+    return connection.execute(load_statement("delete_label_set"), {"name": name}).rowcount == 1
+
+
+def find_label_set(connection: Connection, name: str) -> LabelSetRow | None:
+    """The vocabulary of that name; None where there is none."""
+    row: Any = connection.execute(load_statement("find_label_set"), {"name": name}).fetchone()
+    return None if row is None else LabelSetRow(*row)
+
+
+def list_label_sets(connection: Connection) -> list[LabelSetRow]:
+    """All vocabularies, by name."""
+    rows: list[Any] = connection.execute(load_statement("list_label_sets")).fetchall()
+    return [LabelSetRow(*row) for row in rows]
+
+
+def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
+    """The labels that have no vector under a model: (label_id, prompts) of each."""
+    rows: list[Any] = connection.execute(load_statement("list_missing_labels"), {"model_id": model_id}).fetchall()
+    return rows
+
+
+def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:
+    """Scores of an indexed image for each label of a vocabulary under the active model, best first; or none."""
+    parameters = {"image_id": image_id, "name": name}
+    rows: list[Any] = connection.execute(load_statement("score_image"), parameters).fetchall()
+    return [LabelScore(*row) for row in rows]
+
+
+def score_embedding(connection: Connection, embedding: NDArray[np.float32], name: str) -> list[LabelScore]:
+    """Scores of a (D,) image vector of the active model for each label of a vocabulary, best first; or none."""
+    parameters = {"embedding": vector_text(embedding), "name": name}
+    rows: list[Any] = connection.execute(load_statement("score_embedding"), parameters).fetchall()
+    return [LabelScore(*row) for row in rows]
+
+
+def is_embedded(connection: Connection, image_id: int, model_id: int) -> bool:
+    """True where there is such an image, and it has a vector under the model."""
+    parameters = {"image_id": image_id, "model_id": model_id}
+    return connection.execute(load_statement("is_image_embedded"), parameters).fetchone() == (True,)

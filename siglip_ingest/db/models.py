@@ -1,0 +1,141 @@
+"""The table `siglip.models`: which checkpoints the database has, or can have, vectors of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from psycopg.types.json import Jsonb
+
+from siglip_ingest.db.pool import Connection
+from siglip_ingest.db.statements import load_statement
+from siglip_ingest.errors import ConfigurationError, NotFoundError
+from siglip_ingest.types import ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One row of `siglip.models`.
+
+    Attributes:
+        model_id: Its key.
+        name: Name of the checkpoint.
+        revision: Empty until a worker has loaded the checkpoint, unless it was given.
+        is_active: True for the model that searches use.
+        info: None until a worker has described the model.
+    """
+
+    model_id: int
+    name: str
+    revision: str
+    is_active: bool
+    info: ModelInfo | None
+
+
+def register_model(connection: Connection, name: str, revision: str = "") -> int:
+    """Find or make the row of a checkpoint; returns its `model_id`.
+
+    Without a revision, that is the active row of that name, else the one described last, else a new one that waits for
+    a worker to describe it. With one, it is the row of that revision, else the one of that name that waits, else a new
+    one.
+    """
+    parameters = {"name": name, "revision": revision}
+    row = connection.execute(load_statement("find_model"), parameters).fetchone()
+    if row is None:
+        connection.execute(load_statement("lock_models"))  # two callers must not both add it
+        row = connection.execute(load_statement("find_model"), parameters).fetchone()
+    if row is None:
+        row = connection.execute(load_statement("insert_model"), parameters).fetchone()
+    return _one(row).model_id
+
+
+def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> None:
+    """Write down what a loaded checkpoint is, and make the place for its vectors. Doing it again changes nothing.
+
+    Raises:
+        NotFoundError: If there is no such row.
+        ConfigurationError: If the row describes another checkpoint.
+    """
+    connection.execute(load_statement("lock_models"))
+    row = get_model(connection, model_id)
+    described = row.info or info
+    if row.name != info.name or (described.revision, described.dimension) != (info.revision, info.dimension):
+        raise ConfigurationError(
+            f"Model {model_id} of the database is {row.name!r} at revision {described.revision!r} with "
+            f"{described.dimension} elements, not {info.name!r} at {info.revision!r} with {info.dimension}. Register "
+            "the new checkpoint as a model of its own."
+        )
+    if row.info is None:
+        connection.execute(
+            load_statement("describe_model"),
+            {
+                "model_id": model_id,
+                "revision": info.revision,
+                "dimension": info.dimension,
+                "logit_scale": info.logit_scale,
+                "logit_bias": info.logit_bias,
+                "image_settings": Jsonb(dict(info.image_settings)),
+                "text_settings": Jsonb(dict(info.text_settings)),
+            },
+        )
+    connection.execute(
+        load_statement("create_embedding_partition"), {"model_id": model_id, "dimension": info.dimension}
+    )
+
+
+def activate_model(connection: Connection, model_id: int) -> None:
+    """Make a model the one that searches, labels and new images use.
+
+    Raises:
+        NotFoundError: If there is no such model. The one that was active stays so.
+    """
+    connection.execute(load_statement("lock_models"))
+    get_model(connection, model_id)
+    connection.execute(load_statement("deactivate_models"), {"model_id": model_id})
+    connection.execute(load_statement("activate_model"), {"model_id": model_id})
+
+
+def active_model(connection: Connection) -> ModelRow | None:
+    """The model that searches use; None where none is active yet."""
+    row = connection.execute(load_statement("get_active_model")).fetchone()
+    return None if row is None else _one(row)
+
+
+def get_model(connection: Connection, model_id: int) -> ModelRow:
+    """The row of a `model_id`.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    row = connection.execute(load_statement("get_model"), {"model_id": model_id}).fetchone()
+    if row is None:
+        raise NotFoundError(
+            f"There is no model {model_id} in the database. `siglip-ingest models list` shows what there is."
+        )
+    return _one(row)
+
+
+def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
+    """All models, oldest first, each with the number of its vectors."""
+    rows = connection.execute(load_statement("list_models")).fetchall()
+    return [(_one(row[:-1]), cast("int", row[-1])) for row in rows]
+
+
+def _one(row: Sequence[object] | None) -> ModelRow:
+    if row is None:
+        raise NotFoundError("The model was taken out of the database meanwhile. Try again.")
+    values: Sequence[Any] = row
+    model_id, name, revision, is_active, dimension, logit_scale, logit_bias, image_settings, text_settings = values
+    info = None
+    if dimension is not None:
+        info = ModelInfo(
+            name=name,
+            revision=revision,
+            dimension=dimension,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
+            image_settings=image_settings,
+            text_settings=text_settings,
+        )
+    return ModelRow(model_id=model_id, name=name, revision=revision, is_active=is_active, info=info)

@@ -1,0 +1,4 @@
+-- Purpose: make the partition for a model's vectors, with its HNSW index, unless it is there.
+-- Parameters: model_id; dimension in elements.
+-- A row means: nothing.
+SELECT siglip.create_embedding_partition(%(model_id)s::integer, %(dimension)s::integer)

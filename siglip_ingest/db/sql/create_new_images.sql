@@ -1,0 +1,13 @@
+-- Purpose: where COPY puts the rows of insert_images. One for a session, emptied with each transaction.
+-- Parameters: none.
+-- A row means: one image that was handed over; is_changed is NULL for those that are new.
+CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_images (
+    position       integer,
+    collection     text,
+    uri            text,
+    key            text,
+    source_version text,
+    metadata       jsonb,
+    content        bytea,
+    is_changed     boolean
+) ON COMMIT DELETE ROWS

@@ -1,0 +1,6 @@
+-- Purpose: store a label's vector under a model.
+-- Parameters: model_id; label_id; embedding as text.
+-- A row means: no rows.
+INSERT INTO siglip.label_embeddings (model_id, label_id, embedding)
+VALUES (%(model_id)s, %(label_id)s, %(embedding)s::text::halfvec)
+ON CONFLICT (model_id, label_id) DO UPDATE SET embedding = excluded.embedding

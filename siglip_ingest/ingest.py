@@ -1,0 +1,301 @@
+"""Handing images over: `enqueue_images` writes them to the database, and an `Ingestion` follows them to their end."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from siglip_ingest.db import Database, images, items
+from siglip_ingest.errors import InvalidInputError, WorkerUnavailableError
+from siglip_ingest.sources import find_pictures, is_web_address
+from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | ImageSource"
+
+logger = logging.getLogger(__name__)
+
+FIRST_POLL_S = 0.05
+LAST_POLL_S = 1.0
+STALL_S = 30.0  # without progress, a waiting ingestion says so
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+_ESCAPED_ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON, where a backslash of the text is two
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """A source with a key and metadata of its own.
+
+    Attributes:
+        source: A path, a folder, an http(s) URL, the bytes of an image file, or a PIL image.
+        key: What the image is called in your own tables; not for folders.
+        metadata: Added to the metadata of the whole call, and wins over it.
+    """
+
+    source: str | os.PathLike[str] | bytes | Image.Image
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def enqueue_images(
+    database: Database,
+    sources: Source | Iterable[Source],
+    *,
+    model_id: int,
+    collection: str = DEFAULT_COLLECTION,
+    metadata: Mapping[str, Any] | None = None,
+    check_worker: Callable[[], None] | None = None,
+) -> Ingestion:
+    """Write images and their ledger items in one transaction. Nothing but the database has to be up.
+
+    Args:
+        database: Where they are stored.
+        sources: One source or many: paths, folders (searched for pictures, subfolders too), http(s) URLs, bytes of
+            image files, PIL images, or `ImageSource`s.
+        model_id: The model to embed them with.
+        collection: The set of images that they join.
+        metadata: JSON kept with each image.
+        check_worker: Called while `Ingestion.wait` sees no progress; raises if no worker can make any.
+
+    Raises:
+        InvalidInputError: If a file doesn't exist, a folder holds no pictures, or something isn't a source or isn't
+            JSON. Then nothing is written.
+    """
+    if not collection or "\0" in collection:
+        raise InvalidInputError("A collection needs a name; an empty one was given.")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"metadata must be a mapping such as {{'album': '2026'}}, not {metadata!r}.")
+    common = dict(metadata or {})
+    _check_metadata(common)
+    if isinstance(sources, str | bytes | bytearray | os.PathLike | ImageSource) or hasattr(sources, "getexif"):
+        many: Iterable[Source] = [cast("Source", sources)]
+    elif isinstance(sources, Iterable):
+        many = sources
+    else:
+        raise InvalidInputError(
+            f"Images are paths, URLs, bytes or PIL images, or a list of them, not {type(sources).__name__}."
+        )
+    rows: dict[str, images.ImageRow] = {}
+    for source in many:
+        for row in _expand(source, collection, common):
+            rows[row.uri] = row
+    if not rows:
+        raise InvalidInputError("No images were given: the list of sources is empty.")
+    with database.connection() as connection:
+        image_ids = images.insert_images(connection, list(rows.values()), model_id)
+    return Ingestion(database, image_ids, model_id, check_worker=check_worker)
+
+
+class Ingestion:
+    """The images of one `enqueue_images` call, followed through the ledger.
+
+    Attributes:
+        image_ids: Keys in `siglip.images`, in the order of the sources; a source given twice is there once.
+        model_id: The model that they are embedded with.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        image_ids: Sequence[int],
+        model_id: int,
+        *,
+        check_worker: Callable[[], None] | None = None,
+    ) -> None:
+        self.image_ids = list(image_ids)
+        self.model_id = model_id
+        self._database = database
+        self._check_worker = check_worker
+
+    def __repr__(self) -> str:
+        return f"Ingestion({len(self.image_ids)} images, model_id={self.model_id})"
+
+    def counts(self) -> IngestCounts:
+        """How many wait, are with a worker, are embedded, and have failed."""
+        with self._database.connection() as connection:
+            return items.count_items(connection, self.image_ids, self.model_id)
+
+    def failures(self) -> list[ImageFailure]:
+        """The images that ended as failed, each with a code and a sentence."""
+        with self._database.connection() as connection:
+            return items.list_failures(connection, self.image_ids, self.model_id)
+
+    def wait(self, timeout_s: float | None = None, *, progress: bool | None = None) -> IngestCounts:
+        """Wait until every image is embedded or has failed.
+
+        Args:
+            timeout_s: Longest time to wait; None waits for as long as it takes, and says so once nothing has moved for
+                half a minute.
+            progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
+
+        Raises:
+            WorkerUnavailableError: If `timeout_s` runs out. The images stay queued.
+        """
+        from tqdm import tqdm
+
+        is_shown = sys.stderr.isatty() if progress is None else progress
+        with tqdm(total=len(self.image_ids), unit=" images", disable=not is_shown, file=sys.stderr, leave=True) as bar:
+            for counts in self._poll(timeout_s):
+                bar.n = counts.done + counts.failed
+                if counts.failed:
+                    bar.set_postfix_str(f"{counts.failed} failed", refresh=False)
+                bar.refresh()
+                if counts.is_finished:
+                    return counts
+        raise WorkerUnavailableError(
+            f"After {timeout_s:g} s {counts.queued} images wait and {counts.claimed} are with a worker; {counts.done} "
+            "are embedded. They stay queued. Is a worker running? `siglip-ingest worker` starts one."
+        )
+
+    def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
+        """Yield the counts, ever more slowly while nothing changes, and complain when nothing changes for long."""
+        started = moved = time.monotonic()
+        said: float = 0
+        last: IngestCounts | None = None
+        pause_s = FIRST_POLL_S
+        while True:
+            asked = time.monotonic()
+            counts = self.counts()
+            now = time.monotonic()
+            if counts != last:
+                last, moved, pause_s = counts, now, FIRST_POLL_S
+            yield counts
+            if timeout_s is not None and now - started >= timeout_s:
+                return
+            stalled_s = now - moved
+            if self._check_worker is not None and stalled_s > 2:
+                self._check_worker()
+            if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
+                said = now
+                logger.warning(
+                    "No image has been embedded for %.0f s; %d wait and %d are with a worker. A worker may be loading "
+                    "its model, or images may be waiting for their next attempt; if no worker is running, "
+                    "`siglip-ingest worker` starts one.",
+                    stalled_s,
+                    counts.queued,
+                    counts.claimed,
+                )
+            pause_s = min(LAST_POLL_S, max(1.3 * pause_s, 5 * (now - asked)))
+            time.sleep(pause_s if timeout_s is None else max(0.0, min(pause_s, started + timeout_s - now)))
+
+
+def path_of_uri(uri: str) -> Path | None:
+    """The file that a `file://` URI names; None for other URIs."""
+    parts = urlsplit(uri)
+    return Path(os.fsdecode(unquote_to_bytes(parts.path))) if parts.scheme == "file" else None
+
+
+def _expand(source: Source, collection: str, common: Mapping[str, Any]) -> Iterator[images.ImageRow]:
+    """Turn one source into rows: one, or for a folder one for each picture in it."""
+    key, metadata = None, dict(common)
+    if isinstance(source, ImageSource):
+        _check_metadata(source.metadata)
+        key, metadata, source = source.key, {**common, **source.metadata}, source.source
+    for uri, version, content in _resolve(source):
+        if key is not None and isinstance(source, str | os.PathLike) and content is None and Path(source).is_dir():
+            raise InvalidInputError(f"{os.fspath(source)!r} is a folder: a key names one image. Leave the key out.")
+        yield images.ImageRow(
+            collection=collection, uri=uri, key=key, source_version=version, metadata=metadata, content=content
+        )
+
+
+def _resolve(source: Any) -> Iterator[tuple[str, str | None, bytes | None]]:
+    """Yield (uri, source_version, content) of each picture of a source."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield _resolve_content(bytes(source))
+    elif isinstance(source, str) and is_web_address(source.strip()):
+        yield _check_address(source.strip()), None, None
+    elif isinstance(source, str | os.PathLike):
+        yield from _resolve_path(os.fspath(source))
+    elif hasattr(source, "getexif"):
+        yield _resolve_content(_encode(source))
+    else:
+        raise InvalidInputError(f"An image is a path, a URL, bytes or a PIL image, not {type(source).__name__}.")
+
+
+def _resolve_path(text: str | bytes) -> Iterator[tuple[str, str, None]]:
+    path = _to_path(os.fsdecode(text))
+    try:
+        if path.is_dir():
+            files = find_pictures(path)
+            if not files:
+                raise InvalidInputError(f"The folder {path} holds no pictures.")
+        else:
+            files = [path]
+        for file in files:
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidInputError(f"{file} is neither a file nor a folder.")
+            yield file.as_uri(), f"{status.st_mtime_ns}-{status.st_size}", None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidInputError(f"There is no file or folder {error.filename}.") from error
+    except OSError as error:
+        raise InvalidInputError(f"{error.filename or path} can't be read: {error.strerror}.") from error
+
+
+def _to_path(text: str) -> Path:
+    """The absolute path of what a user typed: links are kept, `..` isn't."""
+    path = path_of_uri(text)
+    if path is None:
+        scheme, separator, _ = text.partition("://")
+        if separator and scheme.isalnum():
+            raise InvalidInputError(
+                f"{text!r} can't be read: images come from files, http:// and https://, not from {scheme}://."
+            )
+        path = Path(text).expanduser()
+    if not text.strip() or "\0" in text:
+        raise InvalidInputError(f"{text!r} can't be the path of an image.")
+    path = path.absolute()
+    return path.parent.resolve() / path.name if ".." in path.parent.parts else path
+
+
+def _resolve_content(content: bytes) -> tuple[str, None, bytes]:
+    if not content:
+        raise InvalidInputError("An image was given as bytes, but there are none: the bytes object is empty.")
+    return f"sha256:{hashlib.sha256(content).hexdigest()}", None, content
+
+
+def _check_address(address: str) -> str:
+    try:
+        is_complete = bool(urlsplit(address).hostname)
+    except ValueError:
+        is_complete = False
+    if not is_complete or "\0" in address:
+        raise InvalidInputError(f"{address!r} isn't a complete address.")
+    return address
+
+
+def _encode(image: Image.Image) -> bytes:
+    """The upright picture as a PNG file, which loses nothing."""
+    from siglip_ingest.preprocess.image import make_upright, make_upright_rgb
+
+    try:
+        upright = make_upright(image) if image.mode in _PNG_MODES else make_upright_rgb(image)
+        buffer = io.BytesIO()
+        upright.save(buffer, format="PNG", compress_level=1)
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
+        raise InvalidInputError(f"The PIL image can't be read: {error}.") from error
+    return buffer.getvalue()
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"Metadata must be a mapping that can be written as JSON: {error}.") from error
+    if _ESCAPED_ZERO.search(text):
+        raise InvalidInputError("Metadata can't hold the character U+0000: PostgreSQL doesn't store it.")

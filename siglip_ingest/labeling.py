@@ -1,0 +1,217 @@
+"""Label sets: vocabularies whose labels every image has a score for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from siglip_ingest.db import Database, labels
+from siglip_ingest.db.labels import LabelSetRow
+from siglip_ingest.db.query import check_image_id, check_same_model, check_storable, described_model, embed_query
+from siglip_ingest.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from siglip_ingest.types import Embedder, LabelScore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+DEFAULT_TEMPLATE = "This is a photo of {label}."
+PROMPTS_PER_CALL = 256  # bounds what one call of the embedder holds at a time
+
+
+def create_label_set(
+    database: Database,
+    make_embedder: Callable[[], Embedder],
+    name: str,
+    label_names: Sequence[str] | Mapping[str, Sequence[str]],
+    *,
+    template: str = DEFAULT_TEMPLATE,
+    replace: bool = False,
+) -> None:
+    """Store a vocabulary and its vectors under the active model.
+
+    A label's vector is the mean of its prompts' unit vectors, normalised; of one prompt, that prompt's vector.
+
+    Args:
+        database: Where it is stored.
+        make_embedder: Gives an embedder of the active model; called once everything else is found to be right.
+        name: What the label set is called.
+        label_names: The labels; or a mapping from each label to prompts of its own, used as they are.
+        template: Makes the prompt of each label that has none of its own; contains `{label}`.
+        replace: Replace the label set of that name, if there is one.
+
+    Raises:
+        InvalidInputError: If a name, a label, a prompt or the template can't be used.
+        AlreadyExistsError: If there is a label set of that name and `replace` is False.
+        NotFoundError: If no model is active yet.
+        ConfigurationError: If the embedder is of another model than the active one.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInputError("A label set needs a name; an empty one was given.")
+    check_storable(name, "The label set's name")
+    prompts = make_prompts(label_names, template)
+    with database.connection() as connection:
+        model, info = described_model(connection)
+        if not replace and labels.find_label_set(connection, name) is not None:
+            raise _taken(name)
+    embedder = make_embedder()
+    check_same_model(embedder.info, info)
+    embeddings = embed_labels(embedder, list(prompts.values()))
+    with database.connection() as connection:
+        if replace:
+            labels.delete_label_set(connection, name)
+        label_ids = labels.insert_label_set(connection, name, template, prompts)
+        if label_ids is None:
+            raise _taken(name)
+        labels.insert_label_embeddings(connection, model.model_id, label_ids, embeddings)
+
+
+def make_prompts(label_names: Sequence[str] | Mapping[str, Sequence[str]], template: str) -> dict[str, list[str]]:
+    """Check labels and give each its prompts, in the same order.
+
+    Raises:
+        InvalidInputError: If there are no labels, one is empty or there twice, or the template doesn't contain
+        `{label}`.
+    """
+    if isinstance(label_names, str | bytes):
+        raise InvalidInputError(f"Labels are a list, not one text: {label_names!r}. Write [{label_names!r}].")
+    prompts: dict[str, list[str]] = {}
+    for label in label_names:
+        if not isinstance(label, str) or not label.strip():
+            raise InvalidInputError(f"A label is a text that isn't empty, not {label!r}.")
+        if label in prompts:
+            raise InvalidInputError(f"The label {label!r} is there twice. Leave one out.")
+        if isinstance(label_names, Mapping):
+            own = label_names[label]
+            prompts[label] = [own] if isinstance(own, str) else list(own)
+        else:
+            prompts[label] = [_fill_template(template, label)]
+        _check_prompts(label, prompts[label])
+    if not prompts:
+        raise InvalidInputError("A label set needs at least one label; none was given.")
+    return prompts
+
+
+def _fill_template(template: str, label: str) -> str:
+    if "{label}" not in template:
+        raise InvalidInputError(f"The template {template!r} doesn't contain {{label}}, where each label goes.")
+    return template.replace("{label}", label)
+
+
+def _check_prompts(label: str, prompts: Sequence[str]) -> None:
+    if not prompts:
+        raise InvalidInputError(f"The label {label!r} has no prompts. Give it one, or leave it out.")
+    for prompt in (label, *prompts):
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise InvalidInputError(f"A prompt of the label {label!r} is empty or isn't text: {prompt!r}.")
+        check_storable(prompt, f"The label {label!r}")
+
+
+def embed_labels(embedder: Embedder, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    """Embed labels by their prompts; returns (N, D) float32 unit vectors for N labels."""
+    import numpy as np
+
+    flat = [prompt for own in prompts for prompt in own]
+    embeddings = np.concatenate(
+        [
+            embedder.embed_texts(flat[start : start + PROMPTS_PER_CALL])
+            for start in range(0, len(flat), PROMPTS_PER_CALL)
+        ]
+    )
+    ends = np.cumsum([len(own) for own in prompts])
+    means = np.stack([part.mean(axis=0) for part in np.split(embeddings, ends[:-1])])
+    norms: NDArray[np.float32] = np.linalg.norm(means, axis=1, keepdims=True)
+    if not (norms > 1e-3).all():
+        raise InvalidInputError("A label's prompts cancel each other out. Leave some of them out.")
+    normalized: NDArray[np.float32] = (means / norms).astype(np.float32)
+    return normalized
+
+
+def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:
+    """Add the vectors that label sets lack under a model, when a worker starts for instance; returns how many."""
+    with database.connection() as connection:
+        missing = labels.list_missing_labels(connection, model_id)
+    if not missing:
+        return 0
+    embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
+    with database.connection() as connection:
+        # A label set may have been deleted meanwhile.
+        still = {label_id for label_id, _ in labels.list_missing_labels(connection, model_id)}
+        kept = [index for index, (label_id, _) in enumerate(missing) if label_id in still]
+        labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
+    return len(kept)
+
+
+def label_scores_of_image_id(database: Database, image_id: int, label_set: str) -> list[LabelScore]:
+    """Score an indexed image against each label of a set, best first.
+
+    Raises:
+        NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
+    """
+    check_image_id(image_id)
+    with database.connection() as connection:
+        scores = labels.score_image(connection, image_id, label_set)
+        if not scores:
+            model, _ = described_model(connection)
+            if not labels.is_embedded(connection, image_id, model.model_id):
+                raise NotFoundError(
+                    f"There is no image {image_id}, or it is not embedded under the active model {model.name!r}: it "
+                    "may be queued, or have failed (`siglip-ingest status`)."
+                )
+            _check_has_vectors(labels.find_label_set(connection, label_set), label_set, model.name)
+    return scores
+
+
+def label_scores_of_image(
+    database: Database, make_embedder: Callable[[], Embedder], image: Image.Image, label_set: str
+) -> list[LabelScore]:
+    """Score a decoded RGB picture against each label of a set, best first.
+
+    Raises:
+        NotFoundError: If there is no such label set, or it has no vectors under the active model.
+        ConfigurationError: If the embedder is of another model than the active one.
+    """
+    with database.connection() as connection:
+        model, _ = described_model(connection)
+        row = labels.find_label_set(connection, label_set)
+    if row is None:
+        _check_has_vectors(row, label_set, model.name)
+    embedding = embed_query(database, make_embedder, lambda embedder: embedder.embed_images([image]))
+    with database.connection() as connection:
+        scores = labels.score_embedding(connection, embedding, label_set)
+    if not scores:
+        _check_has_vectors(row, label_set, model.name)
+    return scores
+
+
+def delete_label_set(database: Database, name: str) -> None:
+    """Delete a label set.
+
+    Raises:
+        NotFoundError: If there is none of that name.
+    """
+    with database.connection() as connection:
+        if not labels.delete_label_set(connection, name):
+            raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
+
+
+def list_label_sets(database: Database) -> list[LabelSetRow]:
+    """All label sets, by name."""
+    with database.connection() as connection:
+        return labels.list_label_sets(connection)
+
+
+def _check_has_vectors(row: LabelSetRow | None, name: str, model_name: str) -> None:
+    if row is None:
+        raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
+    raise NotFoundError(
+        f"The label set {name!r} has no vectors under the active model {model_name!r} yet. A worker of that model "
+        "adds them when it starts (`siglip-ingest worker`)."
+    )
+
+
+def _taken(name: str) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"There is a label set {name!r} already. Choose another name, or replace it (`replace=True`, `--replace`)."
+    )

@@ -1,0 +1,149 @@
+"""The transformer that both towers share: pre-norm attention and MLP (ViT of Dosovitskiy et al., 2021).
+
+Letters in shapes: B batch, N positions, C hidden size, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the name everybody reads)
+from torch import Tensor, nn
+
+from siglip_ingest.model.config import SiglipTextConfig, SiglipVisionConfig
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu_pytorch_tanh": _gelu_tanh, "gelu": F.gelu}
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Turn (B, N, C) into (B, H, N, C / H)."""
+    return x.view(*x.shape[:-1], num_heads, -1).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Turn (B, H, N, C / H) into (B, N, C)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def make_embedding(count: int, width: int) -> nn.Embedding:
+    """Make a table (count, width) of undefined weights.
+
+    `nn.Embedding` alone would draw them, which on the meta device imports torch's compiler: a second of start-up, and a
+    folder in /tmp.
+    """
+    return nn.Embedding(count, width, _weight=torch.empty(count, width))
+
+
+def init_lecun_normal(weight: Tensor) -> None:
+    """Draw a weight (outputs, ...) from a normal of variance 1 / fan_in, cut at two of its deviations.
+
+    The cut takes some of the deviation away; 0.8796 (that of a unit normal cut at 2) gives it back, as in flax.
+    """
+    deviation = weight[0].numel() ** -0.5 / 0.87962566103423978
+    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all positions: SigLIP masks nothing, not even padding."""
+
+    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.dropout = config.attention_dropout
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def init_weights(self) -> None:
+        """Draw new weights: Xavier uniform, biases 0 (big_vision's `MultiHeadDotProductAttention`)."""
+        for linear in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, queries: Tensor) -> Tensor:
+        """Let `queries` (B, M, C) look at `x` (B, N, C); returns (B, M, C). Self-attention is `queries = x`."""
+        attended = F.scaled_dot_product_attention(
+            split_heads(self.q_proj(queries), self.num_heads),
+            split_heads(self.k_proj(x), self.num_heads),
+            split_heads(self.v_proj(x), self.num_heads),
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out_proj(merge_heads(attended))  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the activation between them, at each position alone."""
+
+    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def init_weights(self) -> None:
+        """Draw new weights: Xavier uniform, biases normal with deviation 1e-6 (big_vision's `MlpBlock`)."""
+        for linear in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.normal_(linear.bias, std=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class EncoderLayer(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.self_attn = Attention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = Mlp(config)
+
+    def forward(self, x: Tensor, *, is_last_position_only: bool = False) -> Tensor:
+        """Map (B, N, C) to (B, N, C), or to its last position alone, (B, 1, C).
+
+        The last position's result needs every position's keys and values but no other position's query or MLP, so the
+        short form is exact.
+        """
+        normed = self.layer_norm1(x)
+        queries = normed
+        if is_last_position_only:
+            x, queries = x[:, -1:], normed[:, -1:]
+        x = x + self.self_attn(normed, queries)
+        return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self, x: Tensor, *, is_last_position_only: bool = False, hidden_states: list[Tensor] | None = None
+    ) -> Tensor:
+        """Map (B, N, C) to (B, N, C), or to (B, 1, C) where only the last position is asked for.
+
+        Args:
+            x: The embeddings.
+            is_last_position_only: Spare the last layer what only other positions need.
+            hidden_states: Gets `x` and each layer's output appended, where given.
+        """
+        last = len(self.layers) - 1
+        if hidden_states is not None:
+            hidden_states.append(x)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, is_last_position_only=is_last_position_only and index == last)
+            if hidden_states is not None:
+                hidden_states.append(x)
+        return x

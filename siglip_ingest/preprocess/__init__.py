@@ -1,0 +1,1 @@
+"""Bytes and strings to the arrays that the model takes. Knows no torch."""

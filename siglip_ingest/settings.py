@@ -1,0 +1,120 @@
+"""Settings, as the environment gives them. Only the composition roots call `Settings.from_environment`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from siglip_ingest.errors import ConfigurationError
+
+DEFAULT_MODEL = "google/siglip2-base-patch16-224"
+ENVIRONMENT_PREFIX = "SIGLIP_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every knob, each read from `SIGLIP_<FIELD>` in upper case.
+
+    Attributes:
+        database_url: PostgreSQL URL; None means the embedded services.
+        broker_url: Celery broker URL (Redis); None means the embedded services, or no broker where `database_url` is
+            set.
+        home: Folder of the embedded services' data; by default `$XDG_DATA_HOME/siglip_ingest`.
+        model: Name of a checkpoint (`demo`, a folder, a hub name); None means the database's active model and, where it
+            has none yet, `DEFAULT_MODEL`.
+        device: `auto` (CUDA where there is a device, else CPU), `cpu`, `cuda`, `cuda:1`, ...
+        dtype: `auto` (bfloat16 on CUDA, float32 on CPU), `float32`, `bfloat16` or `float16`.
+        batch_size: Most images in one forward pass; halved and remembered when the device's memory doesn't suffice.
+        chunk_size: Most images in one Celery task.
+        decode_threads: Threads that fetch and decode for one worker; 0 means one a core, at most 8.
+        lease_s: Seconds that a claimed item stays with a worker that doesn't renew its claim.
+        max_attempts: How often an item is tried before it ends as failed.
+        max_image_bytes: Larger files are refused.
+        max_image_pixels: Images of more pixels are refused before they are decoded.
+        fetch_timeout_s: Seconds to wait for an image server.
+        embed_timeout_s: Seconds that a query waits for a worker to embed it.
+        max_cached_texts: Rows kept in `siglip.texts` for each model.
+    """
+
+    database_url: str | None = None
+    broker_url: str | None = None
+    home: Path = field(default_factory=lambda: Path.home() / ".local/share/siglip_ingest")
+    model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    chunk_size: int = 64
+    decode_threads: int = 0
+    lease_s: float = 120.0
+    max_attempts: int = 3
+    max_image_bytes: int = 100_000_000
+    max_image_pixels: int = 200_000_000
+    fetch_timeout_s: float = 20.0
+    embed_timeout_s: float = 10.0
+    max_cached_texts: int = 100_000
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings from a mapping such as `os.environ`.
+
+        Raises:
+            ConfigurationError: If a value can't be read as its field's type or is out of range.
+        """
+        values: dict[str, Any] = {}
+        for setting in dataclasses.fields(cls):
+            name = ENVIRONMENT_PREFIX + setting.name.upper()
+            text = environment.get(name, "").strip()
+            if text:
+                values[setting.name] = _parse(name, text, str(setting.type))
+        if "home" not in values and environment.get("XDG_DATA_HOME", "").strip():
+            values["home"] = Path(environment["XDG_DATA_HOME"]) / "siglip_ingest"
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "chunk_size",
+            "max_attempts",
+            "max_image_bytes",
+            "max_image_pixels",
+            "max_cached_texts",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"{ENVIRONMENT_PREFIX}{name.upper()} must be at least 1, not {getattr(self, name)}."
+                )
+        for name in ("lease_s", "fetch_timeout_s", "embed_timeout_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigurationError(
+                    f"{ENVIRONMENT_PREFIX}{name.upper()} must be a number of seconds above 0, not "
+                    f"{getattr(self, name)}."
+                )
+        if self.decode_threads < 0:
+            raise ConfigurationError(f"SIGLIP_DECODE_THREADS must be 0 or more, not {self.decode_threads}.")
+
+    @property
+    def is_embedded(self) -> bool:
+        """True where PostgreSQL and Redis are ours to start."""
+        return self.database_url is None
+
+    def to_environment(self) -> dict[str, str]:
+        """Environment variables that make `from_environment` give the same settings, for child processes."""
+        return {
+            ENVIRONMENT_PREFIX + setting.name.upper(): str(value)
+            for setting in dataclasses.fields(self)
+            if (value := getattr(self, setting.name)) is not None
+        }
+
+
+def _parse(name: str, text: str, type_name: str) -> Any:
+    try:
+        if type_name.startswith("int"):
+            return int(text)
+        if type_name.startswith("float"):
+            return float(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} must be a number, not {text!r}.") from error
+    return Path(text).expanduser() if type_name == "Path" else text

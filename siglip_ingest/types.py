@@ -1,0 +1,113 @@
+"""The values that cross the package's doors. Leaves: they import nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+DEFAULT_COLLECTION = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMatch:
+    """One row of a search result.
+
+    Attributes:
+        image_id: Key in `siglip.images`.
+        uri: Where the image was indexed from, for instance `file:///photos/one.jpg`.
+        similarity: Cosine of query and image, in [-1, 1].
+        score: sigmoid(exp(logit_scale) * similarity + logit_bias), in [0, 1]. For text queries it is the model's
+            probability that text and image belong together; for image queries only its order means something.
+        metadata: What was given to `enqueue_images`.
+    """
+
+    image_id: int
+    uri: str
+    similarity: float
+    score: float
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class LabelScore(NamedTuple):
+    """One label and its score in [0, 1]. The scores of a label set are independent: they don't sum to 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class IngestCounts:
+    """How far an ingestion is. `queued` items wait, `claimed` ones are with a worker, the others have ended."""
+
+    queued: int = 0
+    claimed: int = 0
+    done: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All items of the ingestion."""
+        return self.queued + self.claimed + self.done + self.failed
+
+    @property
+    def is_finished(self) -> bool:
+        """True once every item is done or failed."""
+        return self.queued == 0 and self.claimed == 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailure:
+    """An image that ended as failed, and why."""
+
+    image_id: int
+    uri: str
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the database knows of one checkpoint revision: a row of `siglip.models`.
+
+    Attributes:
+        name: What `SIGLIP_MODEL` names: `demo`, a folder's absolute path, or a hub name such as
+            `google/siglip2-base-patch16-224`.
+        revision: The hub's commit hash, or `sha256:...` of the weights for a local folder.
+        dimension: Length of an embedding.
+        logit_scale: As in the checkpoint, a logarithm: the factor is exp(logit_scale).
+        logit_bias: As in the checkpoint.
+        image_settings: preprocessor_config.json's keys that matter (size, resample, image_mean, image_std,
+            rescale_factor).
+        text_settings: Text length, lower-casing, pad and eos ids.
+    """
+
+    name: str
+    revision: str
+    dimension: int
+    logit_scale: float
+    logit_bias: float
+    image_settings: Mapping[str, Any] = field(default_factory=dict)
+    text_settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Embedder(Protocol):
+    """Turns images and texts into unit vectors of one model, in this process or on a worker."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model whose vectors these are."""
+        ...
+
+    def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Embed decoded RGB images, upright, of any size; returns (N, D) float32 unit vectors in the same order."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts as typed; returns (N, D) float32 unit vectors in the same order."""
+        ...

@@ -1,0 +1,174 @@
+"""Fixtures that need a real PostgreSQL and a real Redis. Both are started once a session, in a folder of pytest's own.
+
+A test gets a fresh database, cloned from a migrated template (`database_url`) or without our schema
+(`empty_database_url`). `SIGLIP_TEST_DATABASE_URL` and `SIGLIP_TEST_BROKER_URL`, both, use running servers instead; the
+role must be a superuser.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from siglip_ingest.embedded import EmbeddedServices, stop_services
+from siglip_ingest.embedded.home import Home
+from siglip_ingest.embedded.postgres import Postgres
+from siglip_ingest.embedded.redis import Redis
+from siglip_ingest.settings import Settings
+from tests.programs import find_processes, wait_until
+
+# A test's data are thrown away: nothing has to reach the disk.
+_UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
+_database_numbers = itertools.count(1)
+_REDIS_DATABASES = 16
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep all that a session writes in one folder of its own, and remove it at the end.
+
+    pytest's usual one, /tmp/pytest-of-<user>, is shared: a second session of root's would close it to the first one's
+    PostgreSQL, which runs as another account. torch's compiler, once imported (transformers does), makes a folder too.
+    """
+    folder = tempfile.mkdtemp(prefix="siglip-tests-")
+    if not config.option.basetemp:
+        config.option.basetemp = str(Path(folder) / "pytest")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "torch")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@dataclass(frozen=True)
+class Services:
+    """Running servers. `database_url` is the maintenance database: tests use the fixtures below instead."""
+
+    database_url: str
+    broker_url: str
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    given = (os.environ.get("SIGLIP_TEST_DATABASE_URL"), os.environ.get("SIGLIP_TEST_BROKER_URL"))
+    if given[0] and given[1]:
+        yield Services(given[0], given[1])
+        return
+    home = Home.at(tmp_path_factory.mktemp("services") / "home")
+    postgres, redis = Postgres(home, _UNSAFE_BUT_FAST), Redis(home)
+    try:
+        postgres.start()
+        redis.start()
+        yield Services(replace_database(postgres.url, "postgres"), redis.url)
+    finally:
+        redis.stop()
+        postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def _template(services: Services) -> Iterator[str]:
+    """Name of a migrated database that tests' databases are cloned from."""
+    import siglip_migrations
+
+    name = f"siglip_template_{uuid.uuid4().hex[:12]}"
+    _create_database(services, name)
+    siglip_migrations.upgrade(replace_database(services.database_url, name))
+    yield name
+    _drop_database(services, name)
+
+
+@pytest.fixture
+def database_url(services: Services, _template: str) -> Iterator[str]:
+    """URL of a fresh, migrated, empty database."""
+    yield from _fresh_database(services, template=_template)
+
+
+@pytest.fixture
+def empty_database_url(services: Services) -> Iterator[str]:
+    """URL of a fresh database that was never migrated."""
+    yield from _fresh_database(services, template="template1")
+
+
+@pytest.fixture
+def broker_url(services: Services) -> str:
+    """URL of an empty Redis database; the next test gets another one."""
+    import redis
+
+    url = replace_database(services.broker_url, str(next(_database_numbers) % _REDIS_DATABASES))
+    with redis.Redis.from_url(url) as connection:
+        connection.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+def _template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SIGLIP_HOME whose services were started once: initialised and migrated."""
+    settings = Settings(home=tmp_path_factory.mktemp("template") / "home")
+    EmbeddedServices(settings).start().close()
+    return settings.home
+
+
+@pytest.fixture
+def embedded_home(_template_home: Path, tmp_path: Path) -> Iterator[Path]:
+    """A SIGLIP_HOME of one's own whose services don't run yet; whatever of it still runs after the test fails it."""
+    home = tmp_path / "home"
+    subprocess.run(["cp", "-a", str(_template_home), str(home)], check=True)
+    yield home
+    stop_services(Settings(home=home))
+    wait_until(lambda: not find_processes(tmp_path), timeout_s=5.0)
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint() -> Path:
+    """Folder of the checkpoint that ships with the package."""
+    import siglip_ingest.demo
+
+    assert siglip_ingest.demo.__file__ is not None
+    return Path(siglip_ingest.demo.__file__).parent / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny SigLIP with random weights in the published layout."""
+    from tests.checkpoints import write_tiny_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny_checkpoint")
+    write_tiny_checkpoint(folder)
+    return folder
+
+
+def replace_database(url: str, name: str) -> str:
+    """The same server's URL with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _fresh_database(services: Services, *, template: str) -> Iterator[str]:
+    name = f"siglip_test_{os.getpid()}_{next(_database_numbers)}"
+    _create_database(services, name, template)
+    yield replace_database(services.database_url, name)
+    _drop_database(services, name)
+
+
+def _create_database(services: Services, name: str, template: str = "template1") -> None:
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+
+
+def _drop_database(services: Services, name: str) -> None:
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        # A replication slot goes a moment after its connection; until then FORCE doesn't help.
+        slots = "SELECT FROM pg_replication_slots WHERE database = %s AND temporary"
+        wait_until(lambda: connection.execute(slots, [name]).fetchone() is None)
+        connection.execute(statement)

@@ -1,0 +1,120 @@
+"""What the tests of the database share: a model, vectors, images that are embedded, and a fake embedder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siglip_ingest.db import Connection, Database, images, items, models
+from siglip_ingest.types import ModelInfo
+
+DIMENSION = 16
+INFO = ModelInfo(
+    name="fake", revision="sha256:1", dimension=DIMENSION, logit_scale=np.log(10.0).item(), logit_bias=-2.0
+)
+
+
+class FakeEmbedder:
+    """A text's or an image's hash, turned into a unit vector."""
+
+    def __init__(self, info: ModelInfo = INFO) -> None:
+        self.info = info
+        self.calls = 0
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.calls += 1
+        return np.stack([text_vector(text, self.info.dimension) for text in texts])
+
+    def embed_images(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
+        self.calls += 1
+        return np.stack([text_vector(str(picture), self.info.dimension) for picture in pictures])
+
+
+def text_vector(text: str, dimension: int = DIMENSION) -> NDArray[np.float32]:
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    return unit_vectors(1, dimension, seed)[0]
+
+
+def unit_vectors(count: int, dimension: int = DIMENSION, seed: int = 0) -> NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension))
+    normalized: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return normalized
+
+
+def add_model(connection: Connection, info: ModelInfo = INFO, *, is_active: bool = True) -> int:
+    model_id = models.register_model(connection, info.name, info.revision)
+    models.describe_model(connection, model_id, info)
+    if is_active:
+        models.activate_model(connection, model_id)
+    return model_id
+
+
+def image_rows(count: int, *, collection: str = "default", **fields: Any) -> list[images.ImageRow]:
+    return [images.ImageRow(collection=collection, uri=f"file:///{n:05}.jpg", **fields) for n in range(count)]
+
+
+def content_hash(content: object) -> bytes:
+    return hashlib.sha256(str(content).encode()).digest()
+
+
+def completed(
+    item: items.ItemRow, embedding: NDArray[np.float32] | None, content: object = None
+) -> items.CompletedItem:
+    return items.CompletedItem(
+        item_id=item.item_id,
+        image_id=item.image_id,
+        content_hash=content_hash(item.uri if content is None else content),
+        width=640,
+        height=480,
+        format="JPEG",
+        embedding=embedding,
+    )
+
+
+def claim(connection: Connection, model_id: int, limit: int = 100, lease_s: float = 60) -> items.Chunk:
+    chunk = items.claim_items(connection, model_id, limit, lease_s)
+    assert chunk is not None
+    return chunk
+
+
+def index_images(
+    database: Database,
+    model_id: int,
+    embeddings: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    *,
+    collection: str = "default",
+    metadata: Sequence[Mapping[str, Any]] | None = None,
+    contents: Sequence[object] | None = None,
+) -> list[int]:
+    """Store and embed one image a vector; returns their ids in the same order."""
+    count = len(embeddings)
+    rows = [
+        images.ImageRow(
+            collection=collection,
+            uri=f"file:///{collection}/{n:05}.jpg",
+            metadata={} if metadata is None else metadata[n],
+        )
+        for n in range(count)
+    ]
+    with database.connection() as connection:
+        image_ids = images.insert_images(connection, rows, model_id)
+        chunk = claim(connection, model_id, count)
+        positions = {image_id: position for position, image_id in enumerate(image_ids)}
+        results = []
+        for item in chunk.items:
+            position = positions[item.image_id]
+            content = item.uri if contents is None else contents[position]
+            results.append(completed(item, embeddings[position], content))
+        assert items.complete_items(connection, model_id, chunk.lease_token, results) == count
+    return image_ids
+
+
+def states(connection: Connection, model_id: int) -> dict[str, int]:
+    rows: list[Any] = connection.execute(
+        "SELECT state, count(*) FROM siglip.ingest_items WHERE model_id = %s GROUP BY state", [model_id]
+    ).fetchall()
+    return dict(rows)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from siglip_ingest.db import Database, models
+from siglip_ingest.errors import ConfigurationError, NotFoundError
+from tests.database.helpers import INFO, add_model
+
+
+def test_a_name_without_revision_is_registered_once(database: Database) -> None:
+    with database.connection() as connection:
+        first = models.register_model(connection, "fake")
+        assert models.register_model(connection, "fake") == first
+        row = models.get_model(connection, first)
+    assert (row.name, row.revision, row.is_active, row.info) == ("fake", "", False, None)
+
+
+def test_the_row_that_waits_takes_the_revision_that_a_worker_loads(database: Database) -> None:
+    with database.connection() as connection:
+        waiting = models.register_model(connection, "fake")
+        assert models.register_model(connection, "fake", INFO.revision) == waiting
+        models.describe_model(connection, waiting, INFO)
+        assert models.get_model(connection, waiting).info == INFO
+        assert models.register_model(connection, "fake") == waiting
+        assert models.register_model(connection, "fake", "sha256:2") != waiting
+
+
+def test_a_name_without_revision_means_the_active_row_first(database: Database) -> None:
+    with database.connection() as connection:
+        old = add_model(connection)
+        new = add_model(connection, dataclasses.replace(INFO, revision="sha256:2"), is_active=False)
+        assert models.register_model(connection, "fake") == old
+        models.activate_model(connection, new)
+        assert models.register_model(connection, "fake") == new
+        assert models.register_model(connection, "fake", "sha256:1") == old
+        assert models.register_model(connection, "another") not in {old, new}
+
+
+def test_two_callers_at_once_register_one_row(database: Database) -> None:
+    def register(_: int) -> int:
+        with database.connection() as connection:
+            return models.register_model(connection, "fake")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(register, range(24)))) == 1
+
+
+def test_describing_twice_changes_nothing(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        models.describe_model(connection, model_id, INFO)
+        assert models.list_models(connection) == [(models.get_model(connection, model_id), 0)]
+
+
+def test_two_workers_describe_a_model_at_once(database: Database) -> None:
+    with database.connection() as connection:
+        model_id = models.register_model(connection, "fake")
+    barrier = threading.Barrier(4)
+
+    def describe(_: int) -> None:
+        with database.connection() as connection:
+            barrier.wait(10)
+            models.describe_model(connection, model_id, INFO)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(describe, range(4)))
+    with database.connection() as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = 'siglip.image_embeddings'::regclass"
+        ).fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        pytest.param(dataclasses.replace(INFO, name="other"), id="another name"),
+        pytest.param(dataclasses.replace(INFO, revision="sha256:2"), id="another revision"),
+        pytest.param(dataclasses.replace(INFO, dimension=8), id="another dimension"),
+    ],
+)
+def test_a_row_is_not_described_as_another_checkpoint(
+    database: Database, model_id: int, info: models.ModelInfo
+) -> None:
+    with database.connection() as connection, pytest.raises(ConfigurationError, match="as a model of its own"):
+        models.describe_model(connection, model_id, info)
+
+
+def test_a_model_has_a_partition_with_an_hnsw_index_of_its_dimension(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        row = connection.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND indexdef LIKE '%%hnsw%%'",
+            [f"image_embeddings_{model_id}"],
+        ).fetchone()
+    assert row is not None
+    assert "((embedding)::halfvec(16)) halfvec_ip_ops" in str(row[0])
+
+
+def test_at_most_one_model_is_active(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        other = add_model(connection, dataclasses.replace(INFO, name="other"))
+        active = models.active_model(connection)
+        assert active is not None
+        assert active.model_id == other
+        assert [row.is_active for row, _ in models.list_models(connection)] == [False, True]
+
+
+def test_an_unknown_model_is_not_activated_and_the_old_one_stays(database: Database, model_id: int) -> None:
+    with pytest.raises(NotFoundError, match="no model 99"), database.connection() as connection:
+        models.activate_model(connection, 99)
+    with database.connection() as connection:
+        active = models.active_model(connection)
+    assert active is not None
+    assert active.model_id == model_id
+
+
+def test_without_any_model_none_is_active(database: Database) -> None:
+    with database.connection() as connection:
+        assert models.active_model(connection) is None
+        assert models.list_models(connection) == []

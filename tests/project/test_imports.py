@@ -1,0 +1,43 @@
+"""What importing the package costs, and what its public door shows."""
+
+import subprocess
+import sys
+
+import pytest
+
+import siglip_ingest
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_importing_the_package_imports_neither_torch_nor_celery() -> None:
+    loaded = run_python("import sys, siglip_ingest; print(*sys.modules)").split()
+    assert not {"torch", "celery", "numpy", "psycopg"} & set(loaded)
+
+
+def test_importing_the_client_imports_neither_torch_nor_celery() -> None:
+    loaded = run_python("import sys; from siglip_ingest import SiglipClient; print(*sys.modules)").split()
+    assert not {"torch", "celery", "transformers"} & set(loaded)
+
+
+def test_importing_the_package_takes_under_200_ms() -> None:
+    def measure() -> float:
+        code = "import time; t = time.perf_counter(); import siglip_ingest; print(time.perf_counter() - t)"
+        return float(run_python(code))
+
+    # The best of a few: the bound is of the import, not of what else the machine does.
+    assert min(measure() for _ in range(5)) < 0.2
+
+
+def test_every_public_name_resolves_and_the_list_is_sorted() -> None:
+    assert siglip_ingest.__all__ == sorted(siglip_ingest.__all__)
+    for name in siglip_ingest.__all__:
+        assert getattr(siglip_ingest, name).__doc__
+        assert name in dir(siglip_ingest)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="search_pictures"):
+        siglip_ingest.search_pictures  # noqa: B018

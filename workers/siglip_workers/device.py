@@ -1,0 +1,101 @@
+"""The device and who has it next: a query, which someone waits for, goes before the next batch of images."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglip_ingest.errors import SiglipError
+from siglip_ingest.preprocess.image import ImageSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from siglip_ingest.embedder import TorchEmbedder
+    from siglip_ingest.types import ModelInfo
+
+MAX_BATCH_S = 0.5  # a query waits for the batch that is on the device
+FIRST_BATCH_SIZE = 8  # until it is known how fast the device is
+MAX_DEFERENCE_S = 2.0  # even a steady stream of queries doesn't stop the images
+
+
+class DeviceError(SiglipError):
+    """The device gives no results any more: this process must end, and another may have more luck."""
+
+
+class Device:
+    """An embedder with two doors, one for queries and one for images. Thread-safe."""
+
+    def __init__(self, embedder: TorchEmbedder) -> None:
+        self._embedder = embedder
+        self._size = ImageSettings.from_dict(embedder.info.image_settings).size
+        self._images = threading.Lock()
+        self._queries = 0
+        self._image_s = 0.0
+        self._changed = threading.Condition()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model that is loaded."""
+        return self._embedder.info
+
+    @property
+    def batch_size(self) -> int:
+        """How many images to embed at a time: what fits its memory and, on a slow device, into `MAX_BATCH_S`."""
+        most = self._embedder.batch_size
+        wanted = MAX_BATCH_S / self._image_s if self._image_s else FIRST_BATCH_SIZE
+        return max(1, min(most, int(wanted)))
+
+    def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize a decoded image to the model's size, (H, W, 3) uint8, in the calling thread."""
+        return self._embedder.prepare_image(image)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed query texts; returns (N, D) float32 unit vectors."""
+        with self._query():
+            return self._embedder.embed_texts(texts)
+
+    def embed_query_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed query pictures, (N, H, W, 3) uint8 of the model's size; returns (N, D) float32 unit vectors."""
+        with self._query():
+            return self._embedder.embed_pixels(pixels)
+
+    def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a batch of images, (N, H, W, 3) uint8, once no query waits; returns (N, D) float32 unit vectors."""
+        with self._images:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queries == 0, timeout=MAX_DEFERENCE_S)
+            started = time.perf_counter()
+            embeddings = self._embedder.embed_pixels(pixels)
+            self._image_s = (time.perf_counter() - started) / max(1, len(pixels))
+            return embeddings
+
+    def check(self) -> None:
+        """Embed a grey picture.
+
+        Raises:
+            DeviceError: If that fails.
+        """
+        height, width = self._size
+        try:
+            self._embedder.embed_pixels(np.full((1, height, width, 3), 128, dtype=np.uint8))
+        except Exception as error:
+            raise DeviceError(f"The device fails: {type(error).__name__}: {error}") from error
+
+    @contextmanager
+    def _query(self) -> Iterator[None]:
+        """Hold back batches of images during the block; one that is on the device already is not interrupted."""
+        with self._changed:
+            self._queries += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._queries -= 1
+                self._changed.notify_all()

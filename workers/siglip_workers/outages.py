@@ -1,0 +1,41 @@
+"""Getting through a restart of PostgreSQL."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+
+from siglip_ingest.errors import DatabaseError, SchemaVersionError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.1
+LAST_PAUSE_S = 5.0
+
+
+def retry_through_outages(action: Callable[[], T], *, patience_s: float) -> T:
+    """Do something in the database; while PostgreSQL refuses or is away, try again, ever more slowly.
+
+    Args:
+        action: A whole transaction that may run twice.
+        patience_s: Once so many seconds have passed, the error is raised.
+    """
+    give_up_at = time.monotonic() + patience_s
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return action()
+        except SchemaVersionError:
+            raise
+        except (DatabaseError, psycopg.OperationalError) as error:
+            if time.monotonic() + pause_s > give_up_at:
+                raise
+            logger.warning("PostgreSQL: %s; trying again in %.1f s.", str(error).strip(), pause_s)
+            time.sleep(pause_s)
+            pause_s = min(LAST_PAUSE_S, 2 * pause_s)

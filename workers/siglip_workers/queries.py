@@ -1,0 +1,35 @@
+"""Answering queries: texts and pictures that someone waits for. The layouts are those of `siglip_ingest.remote`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from siglip_ingest.remote import decode_array, encode_array
+from siglip_workers.device import Device
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+def answer_texts(device: Device, texts: Sequence[str]) -> dict[str, Any]:
+    """Embed query texts and write the answer."""
+    return _answer(device, lambda: device.embed_texts(texts))
+
+
+def answer_query_images(device: Device, pixels: Mapping[str, Any]) -> dict[str, Any]:
+    """Embed query pictures, (N, H, W, 3) uint8 of the model's size, and write the answer."""
+    return _answer(device, lambda: device.embed_query_pixels(decode_array(pixels)))
+
+
+def _answer(device: Device, embed: Callable[[], NDArray[np.float32]]) -> dict[str, Any]:
+    try:
+        embeddings = embed()
+    except Exception as error:  # noqa: BLE001  # the asker gets the reason, whatever it is, instead of a time-out
+        logger.warning("A query could not be embedded: %s: %s", type(error).__name__, error)
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"name": device.info.name, "revision": device.info.revision, "embeddings": encode_array(embeddings)}

@@ -1,0 +1,243 @@
+"""The parts of a worker, put together: the one place that reads the environment and loads a model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+
+from siglip_ingest import hub, labeling
+from siglip_ingest.db import Database, models
+from siglip_ingest.errors import ConfigurationError, SiglipError
+from siglip_ingest.loading import load_embedder
+from siglip_ingest.remote import queries_queue
+from siglip_ingest.settings import DEFAULT_MODEL, Settings
+from siglip_workers.device import Device, DeviceError
+from siglip_workers.dispatcher import Dispatcher
+from siglip_workers.pipeline import Pipeline
+from siglip_workers.text_listener import TextListener
+from siglip_workers.threads import stop_process
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from siglip_ingest.embedder import TorchEmbedder
+    from siglip_ingest.types import ModelInfo
+
+logger = logging.getLogger(__name__)
+
+TASK_THREADS = 4  # two for chunks of images, two for queries
+
+
+class Runtime:
+    """What one worker process has: a database, a model on a device, and the threads that bring it work."""
+
+    def __init__(self, settings: Settings, database: Database, embedder: TorchEmbedder, model_id: int) -> None:
+        self.settings = settings
+        self.database = database
+        self.device = Device(embedder)
+        self.model_id = model_id
+        self.pipeline = Pipeline(database, self.device, model_id, settings, cores=count_cores())
+        self.text_listener = TextListener(database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
+        self.dispatcher: Dispatcher | None = None
+
+    def start(self, app: Celery, queue: str) -> None:
+        """Begin to bring work, once the worker consumes `queue`."""
+        self.dispatcher = Dispatcher(app, queue, self.database, self.model_id, self.settings)
+        self.dispatcher.start()
+        self.text_listener.start()
+
+    def embed_chunk(self, model_id: int, lease_token: str, item_ids: list[int]) -> None:
+        """Embed one chunk; whatever goes wrong, its items end in the ledger or go back to the queue."""
+        token = UUID(lease_token)
+        if self.dispatcher is not None:
+            self.dispatcher.note_started(token)
+        is_handled = False
+        try:
+            if model_id == self.model_id:
+                self.pipeline.embed_chunk(token, item_ids)
+                is_handled = True
+        except DeviceError as error:
+            logger.error("%s The worker stops, to be started again.", error)  # noqa: TRY400  # the sentence says it all
+            is_handled = True
+            stop_process()
+        except (SiglipError, psycopg.Error) as error:
+            logger.warning("A chunk of %d images goes back to the queue: %s", len(item_ids), str(error).strip())
+        finally:
+            if self.dispatcher is not None:
+                self.dispatcher.note_ended(token, is_handled=is_handled)
+
+    def stop(self) -> None:
+        """Claim nothing more, and let chunks end after the batch they are at. Sets flags only: for signal handlers."""
+        if self.dispatcher is not None:
+            self.dispatcher.stop()
+        self.pipeline.stop()
+        self.text_listener.stop()
+
+    def close(self) -> None:
+        """Hand back what is left, and close the connections."""
+        self.stop()
+        if self.dispatcher is not None:
+            self.dispatcher.close()
+        self.text_listener.close()
+        self.pipeline.close()
+        self.database.close()
+
+
+_runtime: Runtime | None = None
+
+
+def current_runtime() -> Runtime:
+    """The runtime of this process.
+
+    Raises:
+        ConfigurationError: If this process isn't a worker.
+    """
+    if _runtime is None:
+        raise ConfigurationError("Tasks of siglip_workers only run in a worker: `celery -A siglip_workers worker`.")
+    return _runtime
+
+
+def open_runtime() -> Runtime:
+    """Read the environment, check the database and load the model, for the whole process.
+
+    Raises:
+        SiglipError: With a sentence for whoever started the worker.
+    """
+    global _runtime  # noqa: PLW0603  # Celery's tasks are functions: this is where they find their worker
+    _runtime = make_runtime(read_settings())
+    return _runtime
+
+
+def read_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        ConfigurationError: If they don't say where PostgreSQL and Redis are.
+    """
+    settings = Settings.from_environment(os.environ)
+    if settings.database_url is None or settings.broker_url is None:
+        missing = " and ".join(
+            name
+            for name, value in (
+                ("SIGLIP_DATABASE_URL", settings.database_url),
+                ("SIGLIP_BROKER_URL", settings.broker_url),
+            )
+            if value is None
+        )
+        raise ConfigurationError(
+            f"A worker needs {missing}: set it. Where neither URL is set, `siglip-ingest worker` uses the embedded "
+            "PostgreSQL and Redis."
+        )
+    return settings
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """Connect, load the model, and enter it into the database; makes it the active one where there is none.
+
+    Raises:
+        DatabaseError: If the database can't be reached or its schema is behind.
+        CheckpointError: If the model can't be loaded.
+        ConfigurationError: If the database's vectors are of another revision of the model.
+    """
+    database = Database(settings.database_url or "")
+    try:
+        database.check_schema()
+        with database.connection() as connection:
+            active = models.active_model(connection)
+        name = (
+            hub.model_name(settings.model)
+            if settings.model
+            else active.name
+            if active
+            else hub.model_name(DEFAULT_MODEL)
+        )
+        started = time.perf_counter()
+        embedder = load_embedder(name, settings)
+        logger.info("Loaded the model %s onto %s in %.1f s.", name, embedder.device, time.perf_counter() - started)
+        model_id = enter_model(database, embedder.info)
+        if count := labeling.embed_labels_for_model(database, embedder, model_id):
+            logger.info("Embedded %d labels that had no vectors under this model.", count)
+        return Runtime(settings, database, embedder, model_id)
+    except BaseException:
+        database.close()
+        raise
+
+
+def enter_model(database: Database, info: ModelInfo) -> int:
+    """Enter a loaded model into `siglip.models`; makes it the active one where there is none.
+
+    Returns:
+        Its `model_id`.
+
+    Raises:
+        ConfigurationError: If the active model has this name and another revision.
+    """
+    with database.connection() as connection:
+        active = models.active_model(connection)
+        if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
+            raise ConfigurationError(
+                f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "
+                f"is revision {info.revision}: their scores can't be compared. Put the old files back; or name the new "
+                "ones differently (another folder) and move to them with `siglip-ingest models use`."
+            )
+        model_id = models.register_model(connection, info.name, info.revision)
+        models.describe_model(connection, model_id, info)
+        if active is None:
+            models.activate_model(connection, model_id)
+    return model_id
+
+
+@contextmanager
+def sentence_on_error() -> Iterator[None]:
+    """End the process with exit code 1 and a sentence on stderr where the block raises an error of ours."""
+    try:
+        yield
+    except SiglipError as error:
+        print(f"siglip_workers: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def celery_configuration() -> dict[str, Any]:
+    """Celery's settings, from the environment; called when Celery first needs them."""
+    with sentence_on_error():
+        settings = Settings.from_environment(os.environ)
+    timeouts = {"socket_connect_timeout": 5.0, "socket_timeout": 30.0, "socket_keepalive": True}
+    return {
+        "broker_url": settings.broker_url,
+        "result_backend": settings.broker_url,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "result_expires": 300,
+        "task_default_queue": "siglip.default",
+        "task_acks_late": False,
+        "worker_pool": "threads",  # a device can't be shared by forked processes
+        "worker_concurrency": TASK_THREADS,
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,  # of late acknowledgement: none; else Celery warns
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": timeouts,
+        "redis_socket_connect_timeout": 5.0,
+        "redis_socket_timeout": 30.0,
+    }
+
+
+def queues_of_worker(hostname: str, model_id: int) -> tuple[str, str]:
+    """Names of the queues that a worker takes from: its own, for chunks of images, and its model's, for queries."""
+    return f"siglip.images.{hostname}", queries_queue(model_id)
