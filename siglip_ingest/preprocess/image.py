@@ -1,6 +1,7 @@
 """Decoded pictures to the arrays that the vision tower takes, as transformers' `SiglipImageProcessorPil` makes them.
 
-A picture is squeezed to the model's square with its whole content (no crop, the aspect ratio isn't kept), then
+A picture is squeezed to the model's square with its whole content (no crop, the aspect ratio isn't kept); for NaFlex,
+to the size that `naflex.choose_size` finds for it, as `Siglip2ImageProcessorPil` does. Then
 pixel_values = (pixel * rescale_factor - image_mean) / image_std. Needs numpy and Pillow only.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from siglip_ingest.preprocess.decode import (
     make_upright,
     make_upright_rgb,
 )
+from siglip_ingest.preprocess.naflex import PaddedPatches, choose_size, cut_patches, pad_patches
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 
@@ -33,9 +35,11 @@ __all__ = [
     "ImageSettings",
     "decode_image",
     "decode_image_with_format",
+    "make_naflex_inputs",
     "make_upright",
     "make_upright_rgb",
     "normalize",
+    "normalize_patches",
     "resize_image",
     "resize_images",
 ]
@@ -46,11 +50,13 @@ class ImageSettings:
     """What preprocessor_config.json says. The defaults are those of transformers' `SiglipImageProcessor`.
 
     Attributes:
-        size: Height and width in pixels.
+        size: Height and width in pixels. NaFlex has no use for it: its size is chosen for each picture.
         resample: Pillow's number of a filter: 2 bilinear (SigLIP 2), 3 bicubic (SigLIP).
         rescale_factor: Multiplies a pixel in [0, 255].
         image_mean: Subtracted from each rescaled channel, red first.
         image_std: Divides each channel after that.
+        patch_size: NaFlex only: side of a patch in pixels.
+        max_num_patches: NaFlex only: most patches of one picture.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -58,6 +64,13 @@ class ImageSettings:
     rescale_factor: float = 1 / 255
     image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    patch_size: int | None = None
+    max_num_patches: int | None = None
+
+    @property
+    def is_naflex(self) -> bool:
+        """Whether the size is chosen by the picture's shape."""
+        return self.patch_size is not None and self.max_num_patches is not None
 
     @classmethod
     def from_file(cls, path: Path) -> ImageSettings:
@@ -84,35 +97,41 @@ class ImageSettings:
             CheckpointError: If they ask for something other than a resize to a fixed size.
             ValueError: If a value is of the wrong kind.
         """
-        size = values.get("size", cls().size)
-        if isinstance(size, int):
-            size = (size, size)
-        elif isinstance(size, Mapping):
-            if not size.keys() >= {"height", "width"}:
-                raise CheckpointError(f"The image processor's size must have a height and a width, not {dict(size)}.")
-            size = (size["height"], size["width"])
+        values = {key: value for key, value in values.items() if value is not None}  # as the reference reads null
         if not values.get("do_resize", True) or values.get("do_center_crop"):
             raise CheckpointError("The image processor must resize without a crop, as SigLIP's do.")
-        defaults = cls()
+        kind = str(values.get("image_processor_type", ""))
+        is_naflex = kind.startswith("Siglip2") or "max_num_patches" in values
+        defaults = cls(resample=Image.Resampling.BILINEAR) if is_naflex else cls()
         does_rescale, does_normalize = values.get("do_rescale", True), values.get("do_normalize", True)
-        height, width = size
         return cls(
-            size=(int(height), int(width)),
+            size=defaults.size if is_naflex else _to_size(values.get("size", defaults.size)),
             resample=Image.Resampling(values.get("resample", defaults.resample)),
             rescale_factor=float(values.get("rescale_factor", defaults.rescale_factor)) if does_rescale else 1.0,
             image_mean=_to_rgb_triple(values.get("image_mean", defaults.image_mean) if does_normalize else 0.0),
             image_std=_to_rgb_triple(values.get("image_std", defaults.image_std) if does_normalize else 1.0),
+            patch_size=int(values.get("patch_size", 16)) if is_naflex else None,
+            max_num_patches=int(values.get("max_num_patches", 256)) if is_naflex else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings under preprocessor_config.json's keys, ready for JSON."""
-        height, width = self.size
-        return asdict(self) | {
-            "size": {"height": height, "width": width},
+        """Give the settings under preprocessor_config.json's keys, ready for JSON; a size or the two of NaFlex."""
+        values: dict[str, Any] = {
             "resample": int(self.resample),
+            "rescale_factor": self.rescale_factor,
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
         }
+        if self.is_naflex:
+            return values | {"patch_size": self.patch_size, "max_num_patches": self.max_num_patches}
+        height, width = self.size
+        return values | {"size": {"height": height, "width": width}}
+
+    def choose_size(self, height: int, width: int) -> tuple[int, int]:
+        """Choose the height and width in pixels to which a picture is resized."""
+        if self.patch_size is None or self.max_num_patches is None:
+            return self.size
+        return choose_size(height, width, patch_size=self.patch_size, max_num_patches=self.max_num_patches)
 
 
 def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint8]:
@@ -123,14 +142,21 @@ def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint
         settings: The checkpoint's.
 
     Returns:
-        (height, width, 3) uint8, RGB.
+        (height, width, 3) uint8, RGB. For NaFlex, multiples of the patch size that suit the picture.
     """
-    height, width = settings.size
-    return np.asarray(make_upright_rgb(image).resize((width, height), resample=Image.Resampling(settings.resample)))
+    upright = make_upright_rgb(image)
+    height, width = settings.choose_size(upright.height, upright.width)
+    return np.asarray(upright.resize((width, height), resample=Image.Resampling(settings.resample)))
 
 
 def resize_images(images: Sequence[Image.Image], settings: ImageSettings) -> NDArray[np.uint8]:
-    """Squeeze N pictures to the model's size: (N, height, width, 3) uint8, RGB, in the same order."""
+    """Squeeze N pictures to the model's size: (N, height, width, 3) uint8, RGB, in the same order.
+
+    Raises:
+        InvalidInputError: If the settings are NaFlex's, whose pictures differ in size and can't be stacked.
+    """
+    if settings.is_naflex:
+        raise InvalidInputError("NaFlex pictures differ in size: resize_image makes them, one by one.")
     resized = np.empty((len(images), *settings.size, 3), dtype=np.uint8)
     for row, image in zip(resized, images, strict=True):
         row[...] = resize_image(image, settings)
@@ -148,6 +174,32 @@ def normalize(pixels: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.
     return pixel_values
 
 
+def normalize_patches(patches: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.float32]:
+    """Turn flattened patches (..., patch_size**2 * 3) uint8, channel fastest, into float32 of the same shape."""
+    if patches.dtype != np.uint8 or patches.shape[-1] % 3:
+        raise InvalidInputError(f"Patches must be (..., 3 * pixels) uint8, not {patches.shape} {patches.dtype}.")
+    table = _normalized_values(settings)
+    values = np.empty(patches.shape, dtype=np.float32)
+    for channel in range(3):
+        values[..., channel::3] = table[channel][patches[..., channel::3]]
+    return values
+
+
+def make_naflex_inputs(images: Sequence[Image.Image], settings: ImageSettings) -> PaddedPatches:
+    """Turn pictures into what a NaFlex model takes: normalised patches, padded to `max_num_patches`, with their mask.
+
+    Raises:
+        InvalidInputError: If the settings aren't NaFlex's or there is no picture.
+    """
+    if settings.patch_size is None or settings.max_num_patches is None:
+        raise InvalidInputError("These image settings have no patch_size and max_num_patches: they are not NaFlex's.")
+    side = settings.patch_size
+    resized = [resize_image(image, settings) for image in images]
+    patches = [normalize_patches(cut_patches(pixels, patch_size=side), settings) for pixels in resized]
+    shapes = [(pixels.shape[0] // side, pixels.shape[1] // side) for pixels in resized]
+    return pad_patches(patches, shapes, max_num_patches=settings.max_num_patches)
+
+
 @lru_cache(maxsize=16)
 def _normalized_values(settings: ImageSettings) -> NDArray[np.float32]:
     """Compute what each of the 256 values of a pixel becomes, (3, 256), rounding where the reference rounds."""
@@ -155,6 +207,20 @@ def _normalized_values(settings: ImageSettings) -> NDArray[np.float32]:
     mean = np.array(settings.image_mean, dtype=np.float32)[:, None]
     std = np.array(settings.image_std, dtype=np.float32)[:, None]
     return ((rescaled - mean) / std).astype(np.float32)
+
+
+def _to_size(value: object) -> tuple[int, int]:
+    """Read `size`, which files hold as one side, as height and width by name, or as a pair."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, Mapping):
+        if not value.keys() >= {"height", "width"}:
+            raise CheckpointError(f"The image processor's size must have a height and a width, not {dict(value)}.")
+        return int(value["height"]), int(value["width"])
+    if isinstance(value, Sequence):
+        height, width = value
+        return int(height), int(width)
+    raise CheckpointError(f"The image processor's size must have a height and a width, not {value!r}.")
 
 
 def _to_rgb_triple(value: float | Sequence[float]) -> tuple[float, float, float]:
