@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.model.config import SiglipConfig
+from siglip_ingest.model.config import SiglipConfig, config_from_dict
 from siglip_ingest.model.siglip import SiglipModel
 
 CONFIG_FILE = "config.json"
@@ -34,7 +34,7 @@ def read_config(folder: Path) -> SiglipConfig:
     path = folder / CONFIG_FILE
     values = read_json(path)
     try:
-        return SiglipConfig.from_dict(values)
+        return config_from_dict(values)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -1,19 +1,23 @@
 """The sizes of a SigLIP model, with exactly the keys and defaults of a published config.json.
 
 Published files omit every field that has its default value, so the defaults are part of the format
-(transformers, models/siglip/configuration_siglip.py).
+(transformers, models/siglip/configuration_siglip.py and models/siglip2/configuration_siglip2.py).
+
+The model_type `siglip` means pictures of one fixed size, SigLIP 2's fixed-resolution checkpoints included; `siglip2`
+means NaFlex: pictures keep their aspect ratio and have as many patches as they need, up to a bound.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from siglip_ingest.errors import CheckpointError
 
-MODEL_TYPE = "siglip"
 ACTIVATION_NAMES = ("gelu_pytorch_tanh", "gelu")
 
 
@@ -52,7 +56,7 @@ class _TowerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SiglipTextConfig(_TowerConfig):
-    """Sizes of the text tower.
+    """Sizes of the text tower, which is the same for pictures of a fixed size and for NaFlex.
 
     Attributes:
         vocab_size: Rows of the token embedding.
@@ -60,6 +64,8 @@ class SiglipTextConfig(_TowerConfig):
         projection_size: Length of a text embedding; None means `hidden_size`.
         pad_token_id: Kept for tools that read config.json; the tokenizer's own files decide.
     """
+
+    model_type: ClassVar[str] = "siglip_text_model"
 
     vocab_size: int = 32000
     max_position_embeddings: int = 64
@@ -73,25 +79,52 @@ class SiglipTextConfig(_TowerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiglipVisionConfig(_TowerConfig):
-    """Sizes of the vision tower. Images and patches are square, with sides in pixels."""
+class Siglip2TextConfig(SiglipTextConfig):
+    """Sizes of the text tower beside a NaFlex vision tower."""
+
+    model_type: ClassVar[str] = "siglip2_text_model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig(_TowerConfig, ABC):
+    """What both kinds of vision tower have. Patches are square, `patch_size` pixels a side."""
+
+    model_type: ClassVar[str]
+    is_naflex: ClassVar[bool]
 
     num_channels: int = 3
-    image_size: int = 224
     patch_size: int = 16
     vision_use_head: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.patch_size > self.image_size:
-            raise CheckpointError(f"patch_size {self.patch_size} is larger than image_size {self.image_size}.")
-        if not self.vision_use_head:
-            raise CheckpointError("vision_use_head is false: a checkpoint without a pooling head gives no embeddings.")
 
     @property
     def dimension(self) -> int:
         """Length of an image embedding."""
         return self.hidden_size
+
+    @property
+    @abstractmethod
+    def patches_per_side(self) -> int:
+        """Side of the square grid of learned positions."""
+
+    @property
+    def values_per_patch(self) -> int:
+        """Numbers in one patch: its pixels' channels."""
+        return self.num_channels * self.patch_size**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipVisionConfig(VisionConfig):
+    """Sizes of a vision tower for square pictures of `image_size` pixels a side."""
+
+    model_type: ClassVar[str] = "siglip_vision_model"
+    is_naflex: ClassVar[bool] = False
+
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch_size > self.image_size:
+            raise CheckpointError(f"patch_size {self.patch_size} is larger than image_size {self.image_size}.")
 
     @property
     def patches_per_side(self) -> int:
@@ -100,12 +133,47 @@ class SiglipVisionConfig(_TowerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Siglip2VisionConfig(VisionConfig):
+    """Sizes of a NaFlex vision tower, for rectangles of patches.
+
+    Attributes:
+        num_patches: Learned positions, which lie on a square grid and are resized to each picture's own.
+    """
+
+    model_type: ClassVar[str] = "siglip2_vision_model"
+    is_naflex: ClassVar[bool] = True
+
+    num_patches: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if math.isqrt(self.num_patches) ** 2 != self.num_patches:
+            raise CheckpointError(f"num_patches {self.num_patches} is not a square, as a grid of positions is.")
+
+    @property
+    def patches_per_side(self) -> int:
+        """Side of the square grid of learned positions."""
+        return math.isqrt(self.num_patches)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiglipConfig:
-    """Both towers' sizes. The defaults are those of `google/siglip-base-patch16-224`."""
+    """Both towers' sizes. The defaults are those of `google/siglip-base-patch16-224`.
+
+    Attributes:
+        initializer_factor: Kept for tools that read config.json.
+        id2label: The classes of an image classifier, None where there is none.
+    """
+
+    model_type: ClassVar[str] = "siglip"
+    model_class: ClassVar[str] = "SiglipModel"
+    text_config_class: ClassVar[type[SiglipTextConfig]] = SiglipTextConfig
+    vision_config_class: ClassVar[type[VisionConfig]] = SiglipVisionConfig
 
     text_config: SiglipTextConfig = field(default_factory=SiglipTextConfig)
-    vision_config: SiglipVisionConfig = field(default_factory=SiglipVisionConfig)
+    vision_config: VisionConfig = field(default_factory=SiglipVisionConfig)
     initializer_factor: float = 1.0
+    id2label: Mapping[int, str] | None = None
 
     def __post_init__(self) -> None:
         if self.text_config.dimension != self.vision_config.dimension:
@@ -113,39 +181,89 @@ class SiglipConfig:
                 f"The towers don't meet: text embeddings have {self.text_config.dimension} numbers, "
                 f"image embeddings {self.vision_config.dimension}."
             )
+        if not isinstance(self.vision_config, self.vision_config_class):
+            raise CheckpointError(
+                f"{type(self).__name__} takes a {self.vision_config_class.__name__}, "
+                f"not a {type(self.vision_config).__name__}."
+            )
 
     @property
     def dimension(self) -> int:
         """D, the length of an embedding."""
         return self.vision_config.dimension
 
+    @property
+    def num_labels(self) -> int:
+        """Classes of an image classifier; two where none are named, as in the reference."""
+        return 2 if self.id2label is None else len(self.id2label)
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SiglipConfig:
-        """Read a parsed config.json.
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read a parsed config.json of this class's `model_type`; `config_from_dict` chooses the class.
 
         Raises:
             CheckpointError: If it describes another architecture or a value can't be used.
         """
-        model_type = values.get("model_type", MODEL_TYPE)
-        if model_type != MODEL_TYPE:
-            raise CheckpointError(
-                f"The checkpoint's model_type is {model_type!r}, expected {MODEL_TYPE!r} "
-                "(SigLIP and fixed-resolution SigLIP 2)."
-            )
+        if values.get("model_type", cls.model_type) != cls.model_type:
+            raise CheckpointError(f"model_type is {values['model_type']!r}, expected {cls.model_type!r}.")
         return cls(
-            text_config=SiglipTextConfig.from_dict(values.get("text_config") or {}),
-            vision_config=SiglipVisionConfig.from_dict(values.get("vision_config") or {}),
+            text_config=cls.text_config_class.from_dict(values.get("text_config") or {}),
+            vision_config=cls.vision_config_class.from_dict(values.get("vision_config") or {}),
             initializer_factor=values.get("initializer_factor", 1.0),
+            id2label=_read_labels(values.get("id2label")),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the content of a config.json that `from_dict` and transformers read back."""
-        text = {"model_type": "siglip_text_model"} | dataclasses.asdict(self.text_config)
+        """Give the content of a config.json that `config_from_dict` and transformers read back."""
+        text = {"model_type": self.text_config.model_type} | dataclasses.asdict(self.text_config)
         text["projection_size"] = self.text_config.dimension
-        return {
-            "architectures": ["SiglipModel"],
-            "model_type": MODEL_TYPE,
+        values = {
+            "architectures": [self.model_class],
+            "model_type": self.model_type,
             "initializer_factor": self.initializer_factor,
             "text_config": text,
-            "vision_config": {"model_type": "siglip_vision_model"} | dataclasses.asdict(self.vision_config),
+            "vision_config": {"model_type": self.vision_config.model_type} | dataclasses.asdict(self.vision_config),
         }
+        if self.id2label is not None:
+            values["id2label"] = {str(index): label for index, label in self.id2label.items()}
+            values["label2id"] = {label: index for index, label in self.id2label.items()}
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Siglip2Config(SiglipConfig):
+    """Both towers' sizes of a NaFlex model. The defaults are transformers' `Siglip2Config`."""
+
+    model_type: ClassVar[str] = "siglip2"
+    model_class: ClassVar[str] = "Siglip2Model"
+    text_config_class: ClassVar[type[SiglipTextConfig]] = Siglip2TextConfig
+    vision_config_class: ClassVar[type[VisionConfig]] = Siglip2VisionConfig
+
+    text_config: SiglipTextConfig = field(default_factory=Siglip2TextConfig)
+    vision_config: VisionConfig = field(default_factory=Siglip2VisionConfig)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> SiglipConfig:
+    """Read a parsed config.json of any member of the family.
+
+    Raises:
+        CheckpointError: If it describes another architecture or a value can't be used.
+    """
+    model_type = values.get("model_type", SiglipConfig.model_type)
+    for config_class in (SiglipConfig, Siglip2Config):
+        if model_type == config_class.model_type:
+            return config_class.from_dict(values)
+    raise CheckpointError(
+        f"The checkpoint's model_type is {model_type!r}, expected 'siglip' (SigLIP and fixed-resolution SigLIP 2) or "
+        "'siglip2' (NaFlex)."
+    )
+
+
+def _read_labels(values: Mapping[Any, Any] | None) -> dict[int, str] | None:
+    """Read id2label, whose keys JSON can only hold as text."""
+    if values is None:
+        return None
+    try:
+        return {int(index): str(label) for index, label in values.items()}
+    except (AttributeError, ValueError) as error:
+        raise CheckpointError(f"id2label must map numbers to names, not {values!r}.") from error

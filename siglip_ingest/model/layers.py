@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody reads)
 from torch import Tensor, nn
 
-from siglip_ingest.model.config import SiglipTextConfig, SiglipVisionConfig
+from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, Visibility, attend, check_attention
+from siglip_ingest.model.config import SiglipTextConfig, VisionConfig
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -50,9 +51,11 @@ def init_lecun_normal(weight: Tensor) -> None:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all positions: SigLIP masks nothing, not even padding."""
+    """Multi-head self-attention. SigLIP masks nothing, not even a text's padding; NaFlex masks its padding."""
 
-    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+    implementation = DEFAULT_ATTENTION
+
+    def __init__(self, config: SiglipTextConfig | VisionConfig) -> None:
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.dropout = config.attention_dropout
@@ -67,13 +70,18 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, queries: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, queries: Tensor, visibility: Visibility | None = None, trace: Trace | None = None
+    ) -> Tensor:
         """Let `queries` (B, M, C) look at `x` (B, N, C); returns (B, M, C). Self-attention is `queries = x`."""
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
+            self.implementation,
             split_heads(self.q_proj(queries), self.num_heads),
             split_heads(self.k_proj(x), self.num_heads),
             split_heads(self.v_proj(x), self.num_heads),
-            dropout_p=self.dropout if self.training else 0.0,
+            visibility,
+            dropout=self.dropout if self.training else 0.0,
+            trace=trace,
         )
         return self.out_proj(merge_heads(attended))  # type: ignore[no-any-return]
 
@@ -81,7 +89,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with the activation between them, at each position alone."""
 
-    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+    def __init__(self, config: SiglipTextConfig | VisionConfig) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[config.hidden_act]
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -101,14 +109,21 @@ class Mlp(nn.Module):
 class EncoderLayer(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+    def __init__(self, config: SiglipTextConfig | VisionConfig) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.self_attn = Attention(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, *, is_last_position_only: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        visibility: Visibility | None = None,
+        is_last_position_only: bool = False,
+        trace: Trace | None = None,
+    ) -> Tensor:
         """Map (B, N, C) to (B, N, C), or to its last position alone, (B, 1, C).
 
         The last position's result needs every position's keys and values but no other position's query or MLP, so the
@@ -118,32 +133,51 @@ class EncoderLayer(nn.Module):
         queries = normed
         if is_last_position_only:
             x, queries = x[:, -1:], normed[:, -1:]
-        x = x + self.self_attn(normed, queries)
+        x = x + self.self_attn(normed, queries, visibility, trace)
         return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
     """The stack of layers."""
 
-    def __init__(self, config: SiglipTextConfig | SiglipVisionConfig) -> None:
+    def __init__(self, config: SiglipTextConfig | VisionConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
 
     def forward(
-        self, x: Tensor, *, is_last_position_only: bool = False, hidden_states: list[Tensor] | None = None
+        self,
+        x: Tensor,
+        *,
+        visibility: Visibility | None = None,
+        is_last_position_only: bool = False,
+        trace: Trace | None = None,
     ) -> Tensor:
         """Map (B, N, C) to (B, N, C), or to (B, 1, C) where only the last position is asked for.
 
         Args:
             x: The embeddings.
+            visibility: Where not every position sees every other.
             is_last_position_only: Spare the last layer what only other positions need.
-            hidden_states: Gets `x` and each layer's output appended, where given.
+            trace: Gets `x`, each layer's output and its attention weights appended, where given.
         """
         last = len(self.layers) - 1
-        if hidden_states is not None:
-            hidden_states.append(x)
+        if trace is not None:
+            trace.hidden_states.append(x)
         for index, layer in enumerate(self.layers):
-            x = layer(x, is_last_position_only=is_last_position_only and index == last)
-            if hidden_states is not None:
-                hidden_states.append(x)
+            is_shortened = is_last_position_only and index == last
+            x = layer(x, visibility=visibility, is_last_position_only=is_shortened, trace=trace)
+            if trace is not None:
+                trace.hidden_states.append(x)
         return x
+
+
+def set_attention(model: nn.Module, implementation: str) -> None:
+    """Choose how a model computes attention: "eager", "sdpa" or "flash_attention_2".
+
+    Raises:
+        ConfigurationError: If it is unknown, or needs a package or a device that this machine lacks.
+    """
+    check_attention(implementation)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.implementation = implementation

@@ -8,12 +8,16 @@ from typing import NamedTuple
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from siglip_ingest.errors import CheckpointError
 from siglip_ingest.model.config import SiglipConfig
 from siglip_ingest.model.layers import Attention, Mlp
+from siglip_ingest.model.naflex import NaflexEmbeddings
 from siglip_ingest.model.text import TextEmbeddings, TextModel
 from siglip_ingest.model.vision import PoolingAttention, PoolingHead, VisionEmbeddings, VisionModel
 
-_MODULES_WITH_WEIGHTS = (Attention, Mlp, TextEmbeddings, TextModel, VisionEmbeddings, PoolingHead, PoolingAttention)
+_MODULES_WITH_WEIGHTS = (
+    Attention, Mlp, TextEmbeddings, TextModel, VisionEmbeddings, NaflexEmbeddings, PoolingHead, PoolingAttention,
+)  # fmt: skip
 
 
 class SiglipOutput(NamedTuple):
@@ -24,60 +28,79 @@ class SiglipOutput(NamedTuple):
         logits_per_text: (T, I), the same transposed.
         image_embeds: (I, D) unit vectors.
         text_embeds: (T, D) unit vectors.
-        image_hidden_states: Patch embeddings and each layer's output, (I, P, C), where asked for.
-        text_hidden_states: Token embeddings and each layer's output, (T, L, C), where asked for.
     """
 
     logits_per_image: Tensor
     logits_per_text: Tensor
     image_embeds: Tensor
     text_embeds: Tensor
-    image_hidden_states: tuple[Tensor, ...] | None = None
-    text_hidden_states: tuple[Tensor, ...] | None = None
 
 
 class SiglipModel(nn.Module):
-    """SigLIP and fixed-resolution SigLIP 2. Parameters carry the names of the published checkpoints.
+    """SigLIP and SigLIP 2, NaFlex included. Parameters carry the names of the published checkpoints.
 
     A new model's weights are undefined: load a checkpoint, or call `init_weights` to train from nothing.
     """
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
+        if not config.vision_config.vision_use_head:
+            raise CheckpointError("vision_use_head is false: a checkpoint without a pooling head gives no embeddings.")
         self.config = config
         self.text_model = TextModel(config.text_config)
         self.vision_model = VisionModel(config.vision_config)
         self.logit_scale = nn.Parameter(Tensor(1))
         self.logit_bias = nn.Parameter(Tensor(1))
 
-    def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Map pixel values (B, 3, height, width) to embeddings (B, D), not normalised."""
-        return self.vision_model(pixel_values)  # type: ignore[no-any-return]
+    def get_image_features(
+        self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None
+    ) -> Tensor:
+        """Map pictures to embeddings (B, D), not normalised.
+
+        Args:
+            pixel_values: (B, 3, height, width); for NaFlex padded patches (B, P, F).
+            pixel_attention_mask: NaFlex only: (B, P), 1 for patches and 0 for padding.
+            spatial_shapes: NaFlex only: (B, 2) int64, rows and columns of patches.
+        """
+        return self.vision_model(pixel_values, pixel_attention_mask, spatial_shapes)  # type: ignore[no-any-return]
+
+    def get_packed_image_features(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
+        """Map NaFlex pictures without padding, (N, F) and (B, 2), to embeddings (B, D), not normalised."""
+        return self.vision_model.forward_packed(patches, spatial_shapes)
 
     def get_text_features(self, input_ids: Tensor) -> Tensor:
         """Map padded ids (B, L) int64 to embeddings (B, D), not normalised."""
         return self.text_model(input_ids)  # type: ignore[no-any-return]
 
-    def forward(self, input_ids: Tensor, pixel_values: Tensor, *, has_hidden_states: bool = False) -> SiglipOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor,
+        pixel_attention_mask: Tensor | None = None,
+        spatial_shapes: Tensor | None = None,
+    ) -> SiglipOutput:
         """Score every image against every text.
 
         Args:
             input_ids: (T, L) int64, padded to the model's text length.
-            pixel_values: (I, 3, height, width), normalised.
-            has_hidden_states: Whether the output carries every layer's hidden states.
+            pixel_values: (I, 3, height, width), normalised; for NaFlex padded patches (I, P, F).
+            pixel_attention_mask: NaFlex only: (I, P), 1 for patches and 0 for padding.
+            spatial_shapes: NaFlex only: (I, 2) int64, rows and columns of patches.
         """
-        image_states: list[Tensor] | None = [] if has_hidden_states else None
-        text_states: list[Tensor] | None = [] if has_hidden_states else None
-        image_embeds = _to_unit(self.vision_model(pixel_values, hidden_states=image_states))
-        text_embeds = _to_unit(self.text_model(input_ids, hidden_states=text_states))
+        return self.score(
+            self.get_image_features(pixel_values, pixel_attention_mask, spatial_shapes),
+            self.get_text_features(input_ids),
+        )
+
+    def score(self, image_features: Tensor, text_features: Tensor) -> SiglipOutput:
+        """Score embeddings (I, D) against (T, D), both as the towers give them, not normalised."""
+        image_embeds, text_embeds = _to_unit(image_features), _to_unit(text_features)
         logits_per_image = image_embeds @ text_embeds.T * self.logit_scale.exp() + self.logit_bias
         return SiglipOutput(
             logits_per_image=logits_per_image,
             logits_per_text=logits_per_image.T,
             image_embeds=image_embeds,
             text_embeds=text_embeds,
-            image_hidden_states=None if image_states is None else tuple(image_states),
-            text_hidden_states=None if text_states is None else tuple(text_states),
         )
 
     def init_weights(self) -> None:
@@ -86,13 +109,18 @@ class SiglipModel(nn.Module):
         Distributions are those of transformers' `SiglipPreTrainedModel._init_weights`, which are big_vision's, but for
         the constants: log(10) and -10, as the paper starts them (section 3.2), where transformers leaves zeros.
         """
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-            elif isinstance(module, _MODULES_WITH_WEIGHTS):
-                module.init_weights()
+        init_weights(self)
         nn.init.constant_(self.logit_scale, math.log(10.0))
         nn.init.constant_(self.logit_bias, -10.0)
+
+
+def init_weights(model: nn.Module) -> None:
+    """Draw new weights for every layer of a tower."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+        elif isinstance(module, _MODULES_WITH_WEIGHTS):
+            module.init_weights()
 
 
 def _to_unit(x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.model.attention import Trace, Visibility
 from siglip_ingest.model.config import SiglipTextConfig
 from siglip_ingest.model.layers import Encoder, init_lecun_normal, make_embedding
 
@@ -25,12 +26,15 @@ class TextEmbeddings(nn.Module):
         for embedding in (self.token_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Map ids (B, L) to (B, L, C)."""
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """Map ids (B, L) to (B, L, C); positions are 0 to L - 1, or else `position_ids`, (B, L) or (1, L)."""
         length, longest = input_ids.shape[1], self.position_embedding.num_embeddings
         if length > longest:
             raise InvalidInputError(f"Texts of {length} tokens are too long for this model, which takes {longest}.")
-        return self.token_embedding(input_ids) + self.position_embedding.weight[:length]  # type: ignore[no-any-return]
+        positions = self.position_embedding.weight[:length]
+        if position_ids is not None:
+            positions = self.position_embedding(position_ids)
+        return self.token_embedding(input_ids) + positions  # type: ignore[no-any-return]
 
 
 class TextModel(nn.Module):
@@ -48,15 +52,37 @@ class TextModel(nn.Module):
         init_lecun_normal(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, input_ids: Tensor, *, hidden_states: list[Tensor] | None = None) -> Tensor:
-        """Map ids (B, L) int64 to embeddings (B, D), not normalised.
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        *,
+        is_last_position_only: bool = False,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """Map ids (B, L) int64 to the last layer's normalised states (B, L, C), or (B, 1, C) of the last position.
 
         Args:
             input_ids: Tokens padded to `max_position_embeddings`, the only length that the model was trained with.
-            hidden_states: Gets the token embeddings and each layer's output appended, where given, each (B, L, C).
+            attention_mask: (B, L), 0 for positions that none looks at. SigLIP was trained without one: leave it out.
+            position_ids: See `TextEmbeddings`.
+            is_last_position_only: Compute no more than the last position needs.
+            trace: Gets the token embeddings and each layer's output and weights appended, where given.
         """
-        # SigLIP pools the last position even when it is padding, so the last layer needs no other.
         x = self.encoder(
-            self.embeddings(input_ids), is_last_position_only=hidden_states is None, hidden_states=hidden_states
+            self.embeddings(input_ids, position_ids),
+            visibility=Visibility.from_padding(attention_mask),
+            is_last_position_only=is_last_position_only,
+            trace=trace,
         )
-        return self.head(self.final_layer_norm(x[:, -1]))  # type: ignore[no-any-return]
+        return self.final_layer_norm(x)  # type: ignore[no-any-return]
+
+    def pool(self, states: Tensor) -> Tensor:
+        """Map normalised states (B, L, C) to embeddings (B, D), not normalised."""
+        # SigLIP pools the last position even when it is padding.
+        return self.head(states[:, -1])  # type: ignore[no-any-return]
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Map ids (B, L) int64, padded to `max_position_embeddings`, to embeddings (B, D), not normalised."""
+        return self.pool(self.encode(input_ids, is_last_position_only=True))

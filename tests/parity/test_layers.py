@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from siglip_ingest.model.attention import Trace
 from tests.parity.pairs import TOLERANCE, Pair
 
 
@@ -30,22 +31,26 @@ def test_token_embeddings_equal_the_references(pair: Pair) -> None:
 
 
 def test_every_vision_layer_equals_the_references(pair: Pair) -> None:
-    ours: list[Tensor] = []
+    trace = Trace()
     with torch.no_grad():
-        pair.ours.vision_model(pair.pixel_values, hidden_states=ours)
+        pair.ours.vision_model.encode(pair.pixel_values, trace=trace)
         reference = pair.reference.vision_model(pixel_values=pair.pixel_values, output_hidden_states=True)
-    assert len(ours) == len(reference.hidden_states)
-    for index, (our_states, reference_states) in enumerate(zip(ours, reference.hidden_states, strict=True)):
+    assert len(trace.hidden_states) == len(reference.hidden_states)
+    for index, (our_states, reference_states) in enumerate(
+        zip(trace.hidden_states, reference.hidden_states, strict=True)
+    ):
         assert_close(f"vision hidden state {index}", our_states, reference_states)
 
 
 def test_every_text_layer_equals_the_references(pair: Pair) -> None:
-    ours: list[Tensor] = []
+    trace = Trace()
     with torch.no_grad():
-        pair.ours.text_model(pair.input_ids, hidden_states=ours)
+        pair.ours.text_model.encode(pair.input_ids, trace=trace)
         reference = pair.reference.text_model(input_ids=pair.input_ids, output_hidden_states=True)
-    assert len(ours) == len(reference.hidden_states)
-    for index, (our_states, reference_states) in enumerate(zip(ours, reference.hidden_states, strict=True)):
+    assert len(trace.hidden_states) == len(reference.hidden_states)
+    for index, (our_states, reference_states) in enumerate(
+        zip(trace.hidden_states, reference.hidden_states, strict=True)
+    ):
         assert_close(f"text hidden state {index}", our_states, reference_states)
 
 
@@ -75,7 +80,7 @@ def test_pooled_text_output_equals_the_references(pair: Pair) -> None:
 def test_pooled_text_output_is_the_same_with_and_without_the_shortened_last_layer(pair: Pair) -> None:
     with torch.no_grad():
         short = pair.ours.text_model(pair.input_ids)
-        full = pair.ours.text_model(pair.input_ids, hidden_states=[])
+        full = pair.ours.text_model.pool(pair.ours.text_model.encode(pair.input_ids))
     assert_close("pooled text output of the short way", short, full)
 
 

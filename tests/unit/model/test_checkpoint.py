@@ -170,7 +170,7 @@ def test_a_config_that_cannot_be_used_says_why(tmp_path: Path, text: str, reason
 )
 def test_a_config_with_impossible_values_says_which(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(CheckpointError, match=reason):
-        SiglipConfig.from_dict(values)
+        SiglipModel(SiglipConfig.from_dict(values))
 
 
 def test_new_weights_depend_on_the_seed_alone_and_are_all_drawn() -> None:
