@@ -113,6 +113,15 @@ class TorchEmbedder:
         """Where the model is, such as `cpu` or `cuda:0`."""
         return str(self._device)
 
+    @property
+    def dtype(self) -> str:
+        """What the model computes in, one of `DTYPES`."""
+        return str(self._dtype).removeprefix("torch.")
+
+    def tokenize(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded."""
+        return self._tokenizer(texts)
+
     def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embed decoded images, of any size and mode; returns (N, D) float32 unit vectors in the same order."""
         size = self.batch_size
@@ -172,9 +181,8 @@ class TorchEmbedder:
                 continue
             start += len(batch)
         if not np.isfinite(vectors).all():
-            dtype = str(self._dtype).removeprefix("torch.")
             raise CheckpointError(
-                f"The model {self._info.name} gave vectors with numbers that aren't finite, computing in {dtype}. Its "
+                f"The model {self._info.name} gave vectors with numbers that aren't finite, computing in {self.dtype}. Its "
                 "weights are damaged, or it needs SIGLIP_DTYPE=float32."
             )
         return vectors

@@ -13,8 +13,10 @@ ONE, TWO = ["a cat on a sofa", "two cats"], ["a dog"]
 FILES = {
     "JSON lines": (
         "captions.jsonl",
-        '{"image": "one.jpg", "captions": ["a cat on a sofa", "two cats"]}\n\n'
-        '{"file_name": "two.jpg", "text": "a dog"}\n',
+        (
+            '{"image": "one.jpg", "captions": ["a cat on a sofa", "two cats"]}\n\n'
+            '{"file_name": "two.jpg", "text": "a dog"}\n'
+        ),
     ),
     "JSON lines, a caption a line": (
         "captions.jsonl",
