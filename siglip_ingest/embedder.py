@@ -182,8 +182,8 @@ class TorchEmbedder:
             start += len(batch)
         if not np.isfinite(vectors).all():
             raise CheckpointError(
-                f"The model {self._info.name} gave vectors with numbers that aren't finite, computing in {self.dtype}. Its "
-                "weights are damaged, or it needs SIGLIP_DTYPE=float32."
+                f"The model {self._info.name} gave vectors with numbers that aren't finite, computing in {self.dtype}. "
+                "Its weights are damaged, or it needs SIGLIP_DTYPE=float32."
             )
         return vectors
 
