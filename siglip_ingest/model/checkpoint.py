@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import nn
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.model.config import SiglipConfig, config_from_dict
 from siglip_ingest.model.siglip import SiglipModel
+from siglip_ingest.model.weights import WEIGHTS_FILE, WeightReader, find_weight_files, read_json
+
+__all__ = [
+    "CONFIG_FILE",
+    "CONSTANT_NAMES",
+    "TOWERS",
+    "find_weight_files",
+    "load_model",
+    "load_weights",
+    "read_config",
+    "read_json",
+    "save_checkpoint",
+]
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 # Scores multiply every similarity by these two, so they are never rounded to a narrower dtype.
 CONSTANT_NAMES = ("logit_scale", "logit_bias")
-PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-GIT_LFS_HEADER = b"version https://git-lfs"
+TOWERS = ("text_model", "vision_model")
 
 
 def read_config(folder: Path) -> SiglipConfig:
@@ -39,56 +47,22 @@ def read_config(folder: Path) -> SiglipConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a checkpoint's JSON files, which hold an object each.
+def load_model(
+    folder: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    towers: Sequence[str] = TOWERS,
+) -> SiglipModel:
+    """Load a checkpoint.
 
-    Raises:
-        CheckpointError: If it is missing, can't be read, or isn't a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}). Fetch the checkpoint again.") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
-    return values
-
-
-def find_weight_files(folder: Path) -> list[Path]:
-    """List a checkpoint's safetensors files: one, or the shards that its index names, sorted.
-
-    Raises:
-        CheckpointError: If there are none, or only pickles, or a shard is missing.
-    """
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / WEIGHTS_INDEX_FILE).is_file():
-        index = read_json(folder / WEIGHTS_INDEX_FILE).get("weight_map")
-        if not isinstance(index, dict) or not index:
-            raise CheckpointError(f"{folder / WEIGHTS_INDEX_FILE} has no weight_map.")
-        names = sorted({str(name) for name in index.values()})
-        if missing := [name for name in names if Path(name).name != name or not (folder / name).is_file()]:
-            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {WEIGHTS_INDEX_FILE} names.")
-        return [folder / name for name in names]
-    if pickles := sorted(path.name for pattern in PICKLE_PATTERNS for path in folder.glob(pattern)):
-        raise CheckpointError(
-            f"{folder} has its weights only as {', '.join(pickles)}. Pickled files can run code when they are opened "
-            f"and are never loaded: convert them to {WEIGHTS_FILE} first."
-        )
-    raise CheckpointError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
-
-
-def load_model(folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> SiglipModel:
-    """Load a checkpoint for inference.
+    On the CPU and in the files' own dtype the weights are the mapped files: nothing is copied.
 
     Args:
         folder: Holds config.json and model.safetensors, or the latter in shards with an index.
         device: Where the weights go.
         dtype: What they are converted to, but for `logit_scale` and `logit_bias`, which stay float32.
+        towers: Of `TOWERS`, which are read. The other one's weights aren't; it stays on the meta device and can't run.
 
     Returns:
         The model in evaluation mode. Its parameters don't record gradients until `requires_grad_()`.
@@ -98,15 +72,40 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu", dtype: torch
     """
     with torch.device("meta"):
         model = SiglipModel(read_config(folder))
-    expected = model.state_dict()
-    tensors: dict[str, Tensor] = {}
-    for path in find_weight_files(folder):
-        for name, tensor in _read_tensors(path, expected):
-            tensors[name] = tensor.to(device=device, dtype=torch.float32 if name in CONSTANT_NAMES else dtype)
-    if missing := expected.keys() - tensors.keys():
-        raise CheckpointError(f"{folder} lacks {_name_some(missing)}, which its config.json asks for.")
-    model.load_state_dict(tensors, strict=True, assign=True)
+    reader = WeightReader(folder)
+    names = model.state_dict().keys()
+    skipped = {name for tower in TOWERS if tower not in towers for name in names if name.startswith(f"{tower}.")}
+    load_weights(model, reader, device=device, dtype=dtype, skipped=skipped)
     return model.requires_grad_(False).eval()
+
+
+def load_weights(
+    model: nn.Module,
+    reader: WeightReader,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    skipped: Collection[str] = (),
+) -> None:
+    """Fill a model that was made on the meta device.
+
+    Args:
+        model: Any part of the family whose parameters carry the checkpoint's names.
+        reader: The checkpoint.
+        device: Where the weights go.
+        dtype: What they are converted to, but for the two constants.
+        skipped: Names that aren't read, whether the model has them, the checkpoint, or both.
+
+    Raises:
+        CheckpointError: If names, shapes or dtypes don't fit.
+    """
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name not in skipped}
+    reader.check(expected, unused=skipped)
+    tensors = {
+        name: reader.read(name, device=device, dtype=torch.float32 if name in CONSTANT_NAMES else dtype)
+        for name in expected
+    }
+    model.load_state_dict(tensors, strict=False, assign=True)  # `check` was strict about all but the skipped ones
 
 
 def save_checkpoint(model: SiglipModel, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -129,44 +128,3 @@ def save_checkpoint(model: SiglipModel, folder: Path, *, dtype: torch.dtype = to
     partial = folder / f"{CONFIG_FILE}.partial"
     partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(folder / CONFIG_FILE)
-
-
-def _read_tensors(path: Path, expected: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield a file's tensors, each checked against the model's own.
-
-    Raises:
-        CheckpointError: If the file can't be read, or a tensor's name or shape is not the model's.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            if unknown := set(file.keys()) - expected.keys():
-                raise CheckpointError(
-                    f"{path} has {_name_some(unknown)}, which a SigLIP model of its config.json lacks."
-                )
-            for name in file.keys():  # noqa: SIM118  (not a dict: it can't be iterated)
-                found, wanted = list(file.get_slice(name).get_shape()), list(expected[name].shape)
-                if found != wanted:
-                    raise CheckpointError(f"{path}: {name} has the shape {found}, but config.json asks for {wanted}.")
-                yield name, file.get_tensor(name)
-    except (SafetensorError, OSError) as error:
-        if _starts_with(path, GIT_LFS_HEADER):
-            raise CheckpointError(
-                f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder."
-            ) from error
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}). It may have been cut off: fetch the checkpoint again."
-        ) from error
-
-
-def _starts_with(path: Path, header: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(header)) == header
-    except OSError:
-        return False
-
-
-def _name_some(names: set[str]) -> str:
-    """Name up to three tensors, and count the others."""
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")
