@@ -148,7 +148,7 @@ def find_weight_files(folder: Path) -> list[Path]:
         names = sorted(set(_read_index(folder / WEIGHTS_INDEX_FILE).values()))
         if outside := [name for name in names if Path(name).name != name]:
             raise CheckpointError(
-                f"{folder / WEIGHTS_INDEX_FILE} names {outside[0]!r}, which is no file of its folder."
+                f"{folder} lacks {outside[0]!r}: {WEIGHTS_INDEX_FILE} may name only files of its own folder."
             )
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {WEIGHTS_INDEX_FILE} names.")
@@ -218,7 +218,7 @@ def _describe_broken(path: Path, error: Exception) -> str:
         found = f"{size} bytes" + (f", its header asks for {8 + header_size + max(ends)}" if ends else "")
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         found = "its header is damaged"
-    return f"{path} is not a whole safetensors file ({found}; {error}). It may have been cut off: fetch the checkpoint again."
+    return f"{path} is not a whole safetensors file ({found}; {error}). It may be cut off: fetch it again."
 
 
 def _name_some(names: list[str]) -> str:
