@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ import psutil
 from siglip_ingest.embedded.accounts import Account, find_account, open_path
 from siglip_ingest.embedded.home import Home
 from siglip_ingest.embedded.logs import explain, read_tail
-from siglip_ingest.embedded.processes import ProcessRecord, find_free_port, is_alive, start_process, stop_process
+from siglip_ingest.embedded.processes import find_free_port, is_alive, start_process, stop_process
+from siglip_ingest.embedded.server import Server
 from siglip_ingest.errors import ServiceError
 
 ROLE = "siglip"
@@ -42,7 +42,7 @@ _SETTINGS = {
 }
 
 
-class Postgres:
+class Postgres(Server):
     """One PostgreSQL server with its data in SIGLIP_HOME, on a free port of the loopback interface.
 
     Args:
@@ -51,21 +51,13 @@ class Postgres:
     """
 
     def __init__(self, home: Home, settings: Mapping[str, str] | None = None) -> None:
-        self._home = home
+        super().__init__(home, program="postgres", log=home.logs / "postgres.log", stop_signals=_STOP_SIGNALS)
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._log = home.logs / "postgres.log"
-        self._child: subprocess.Popen[bytes] | None = None
-        self.port = 0
 
     @property
     def url(self) -> str:
         """URL of our database, with the password."""
         return f"postgresql://{ROLE}:{self._home.password('postgres')}@127.0.0.1:{self.port}/{DATABASE}"
-
-    @property
-    def record(self) -> ProcessRecord | None:
-        """The server's process, once it was started."""
-        return None if self._child is None else ProcessRecord.of(self._child.pid, "postgres")
 
     def start(self, preferred_port: int | None = None) -> None:
         """Start the server and wait until it takes connections; the first time, initialise its data.
@@ -89,18 +81,6 @@ class Postgres:
                 raise self._failure("did not start")
             preferred_port = None
             time.sleep(0.2)
-
-    def is_running(self) -> bool:
-        """Tell whether the server that was started here still runs."""
-        return self._child is not None and self._child.poll() is None
-
-    def stop(self) -> None:
-        """Stop the server, if it runs: its clients are disconnected, nothing that was committed is lost."""
-        if self._child is not None and self._child.poll() is None:
-            stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)
-        if self._child is not None:
-            self._child.wait()
-        self._child = None
 
     def _initialise(self, binaries: Path, account: Account | None) -> None:
         """Make the data directory under another name, so that one that was interrupted is never taken for whole."""

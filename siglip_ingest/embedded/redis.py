@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
-import psutil
-
 from siglip_ingest.embedded.home import Home
 from siglip_ingest.embedded.logs import explain, read_tail
-from siglip_ingest.embedded.processes import ProcessRecord, find_free_port, start_process, stop_process
+from siglip_ingest.embedded.processes import find_free_port, start_process
+from siglip_ingest.embedded.server import Server
 from siglip_ingest.errors import ServiceError
 
 _START_TIMEOUT_S = 20.0
@@ -22,24 +20,16 @@ _ANSWER_TIMEOUT_S = 2.0
 _STOP_SIGNALS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 
-class Redis:
+class Redis(Server):
     """One Redis server on a free port of the loopback interface, with a password."""
 
     def __init__(self, home: Home) -> None:
-        self._home = home
-        self._log = home.logs / "redis.log"
-        self._child: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        super().__init__(home, program="redis-server", log=home.logs / "redis.log", stop_signals=_STOP_SIGNALS)
 
     @property
     def url(self) -> str:
         """URL of database 0, with the password."""
         return f"redis://:{self._home.password('redis')}@127.0.0.1:{self.port}/0"
-
-    @property
-    def record(self) -> ProcessRecord | None:
-        """The server's process, once it was started."""
-        return None if self._child is None else ProcessRecord.of(self._child.pid, "redis-server")
 
     def start(self, preferred_port: int | None = None) -> None:
         """Start the server and wait until it takes connections.
@@ -55,18 +45,6 @@ class Redis:
             preferred_port = None
         tail = " ".join(read_tail(self._log, 2))
         raise ServiceError(f"Redis did not start: {tail}. {explain(tail)}".rstrip() + f" Its log is {self._log}")
-
-    def is_running(self) -> bool:
-        """Tell whether the server that was started here still runs."""
-        return self._child is not None and self._child.poll() is None
-
-    def stop(self) -> None:
-        """Stop the server, if it runs."""
-        if self._child is not None and self._child.poll() is None:
-            stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)
-        if self._child is not None:
-            self._child.wait()
-        self._child = None
 
     def has_consumer(self) -> bool:
         """Tell whether somebody waits for tasks: Celery's workers sit in a BRPOP on their queues."""
