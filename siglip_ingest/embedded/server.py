@@ -23,7 +23,9 @@ class Server:
         stop_signals: What is sent to stop it, one after the other, and seconds to wait after each.
     """
 
-    def __init__(self, home: Home, *, program: str, log: Path, stop_signals: Sequence[tuple[signal.Signals, float]]) -> None:
+    def __init__(
+        self, home: Home, *, program: str, log: Path, stop_signals: Sequence[tuple[signal.Signals, float]]
+    ) -> None:
         self._home = home
         self._program = program
         self._log = log
