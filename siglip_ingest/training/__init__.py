@@ -1,23 +1,32 @@
-"""Training from nothing: the pairwise sigmoid loss, and a small loop that can stop and go on."""
+"""Training: the pairwise sigmoid loss over one process or several, a loop that can stop and go on, and fine-tuning."""
 
-from siglip_ingest.training.loss import sigmoid_loss
-from siglip_ingest.training.optimizer import make_optimizer, schedule_learning_rate
-from siglip_ingest.training.trainer import (
+from siglip_ingest.training.distributed_loss import ring_sigmoid_loss
+from siglip_ingest.training.lessons import (
     Batch,
-    StepLog,
-    Trainer,
-    TrainingSettings,
+    ClassBatch,
+    compute_class_loss,
+    compute_ring_loss,
     compute_sigmoid_loss,
     score_embeddings,
 )
+from siglip_ingest.training.loss import sigmoid_loss
+from siglip_ingest.training.optimizer import make_optimizer, schedule_learning_rate
+from siglip_ingest.training.parallel import Place, join_processes
+from siglip_ingest.training.trainer import StepLog, Trainer, TrainingSettings
 
 __all__ = [
     "Batch",
+    "ClassBatch",
+    "Place",
     "StepLog",
     "Trainer",
     "TrainingSettings",
+    "compute_class_loss",
+    "compute_ring_loss",
     "compute_sigmoid_loss",
+    "join_processes",
     "make_optimizer",
+    "ring_sigmoid_loss",
     "schedule_learning_rate",
     "score_embeddings",
     "sigmoid_loss",

@@ -19,8 +19,9 @@ def make_optimizer(
         logit_factor: How much faster than the rest the logit's constants learn; kept in their group's `factor`.
         betas: A second one below AdamW's usual 0.999 keeps training stable (paper, section 3.3).
     """
-    constants = [p for name, p in model.named_parameters() if _is_logit_constant(name)]
-    weights = [p for name, p in model.named_parameters() if not _is_logit_constant(name) and p.requires_grad]
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    constants = [p for name, p in trained if _is_logit_constant(name)]
+    weights = [p for name, p in trained if not _is_logit_constant(name)]
     groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": weight_decay, "factor": 1.0},
         {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},

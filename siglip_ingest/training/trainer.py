@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from siglip_ingest.errors import CheckpointError
-from siglip_ingest.model import SiglipModel
-from siglip_ingest.training.loss import sigmoid_loss
+from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.training.optimizer import make_optimizer, schedule_learning_rate
+from siglip_ingest.training.parallel import Place, shard_like, to_whole
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 BatchT = TypeVar("BatchT", bound=Any)  # a NamedTuple of tensors, or None; the first has a row per image
-
-
-class Batch(NamedTuple):
-    """What one step learns from.
-
-    Attributes:
-        pixel_values: (I, 3, height, width) float32, normalised as the model's preprocessor does.
-        input_ids: (T, L) int64, padded to the model's text length.
-        is_match: (I, T) bool, which texts are true of which images; None for the i-th of the i-th alone.
-    """
-
-    pixel_values: Tensor
-    input_ids: Tensor
-    is_match: Tensor | None = None
 
 
 class StepLog(NamedTuple):
@@ -82,16 +68,31 @@ class TrainingSettings:
     log_interval: int = 50
 
 
+class _Lesson(nn.Module, Generic[ModelT, BatchT]):
+    """Model and loss as one module: what DistributedDataParallel and FSDP wrap has to be called."""
+
+    def __init__(self, model: ModelT, compute_loss: Callable[[ModelT, BatchT], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.compute_loss = compute_loss
+
+    def forward(self, batch: BatchT) -> Tensor:
+        return self.compute_loss(self.model, batch)
+
+
 class Trainer(Generic[ModelT, BatchT]):
-    """Trains a model.
+    """Trains a model, in one process or together with others that do the same.
 
     Args:
-        model: Trained in place; must record gradients.
-        compute_loss: Maps model and batch to the loss; `compute_sigmoid_loss` for a SigLIP model.
-        make_batch: Gives the n-th batch, n from 0. The same n must give the same batch: then a run that was stopped and
-            resumed has the same losses as one that wasn't.
+        model: Trained in place; parameters that record no gradients stay as they are. Under FSDP each process has only
+            a part of it afterwards, and `get_weights` puts it together.
+        compute_loss: Maps model and batch to the loss; `compute_sigmoid_loss` for a SigLIP model. With several
+            processes the mean of theirs is the loss, as `compute_ring_loss` and every mean over a batch have it.
+        make_batch: Gives this process's part of the n-th batch, n from 0. The same n must give the same batch: then a
+            run that was stopped and resumed has the same losses as one that wasn't.
         settings: How long and how hard.
         log: Takes one `StepLog` per interval.
+        place: This process's among those that train together; all of them must make the same calls.
     """
 
     def __init__(
@@ -102,14 +103,16 @@ class Trainer(Generic[ModelT, BatchT]):
         settings: TrainingSettings,
         *,
         log: Callable[[StepLog], None] = print,
+        place: Place | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
         self.step = 0
         self._make_batch = make_batch
         self._log = log
-        self._compute_loss = compute_loss
+        self._place = place or Place()
         self._device = next(model.parameters()).device
+        self._lesson = self._place.wrap(_Lesson(model, compute_loss))
         self._optimizer = make_optimizer(model, weight_decay=settings.weight_decay, logit_factor=settings.logit_factor)
 
     def run(self, until: int | None = None) -> list[float]:
@@ -130,12 +133,18 @@ class Trainer(Generic[ModelT, BatchT]):
         return losses
 
     def save_state(self, path: Path) -> None:
-        """Write weights, optimiser state and the step to one safetensors file, replacing it at once."""
+        """Write trained weights, optimiser state and the step to one safetensors file, replacing it at once.
+
+        The first process writes it. It is whole, so that other numbers of processes can go on from it.
+        """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
-            tensors[f"model.{name}"] = parameter.detach().contiguous()
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}.{name}"] = value.detach().contiguous()
+            if parameter.requires_grad:
+                self._keep_whole(tensors, f"model.{name}", parameter)
+                for key, value in self._optimizer.state.get(parameter, {}).items():
+                    self._keep_whole(tensors, f"{key}.{name}", value)
+        if not self._place.is_first:
+            return
         partial = path.with_name(f"{path.name}.partial")
         save_file(tensors, partial, metadata={"trainer": json.dumps({"step": self.step})})
         partial.replace(path)
@@ -151,17 +160,43 @@ class Trainer(Generic[ModelT, BatchT]):
                 self.step = int(json.loads(file.metadata()["trainer"])["step"])
                 keys = set(file.keys())
                 for name, parameter in self.model.named_parameters():
-                    parameter.data.copy_(file.get_tensor(f"model.{name}"))
+                    if not parameter.requires_grad:
+                        continue
+                    weights = file.get_tensor(f"model.{name}")
+                    if weights.shape != parameter.shape:
+                        raise ValueError(f"{name} is {tuple(weights.shape)}, not {tuple(parameter.shape)}")  # noqa: TRY301
+                    parameter.data.copy_(shard_like(weights, parameter))
                     state = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
                     if state["step"] in keys:
-                        self._optimizer.state[parameter] = {k: file.get_tensor(v) for k, v in state.items()}
+                        whole = {key: file.get_tensor(stored) for key, stored in state.items()}
+                        self._optimizer.state[parameter] = {k: shard_like(v, parameter) for k, v in whole.items()}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path} is no training state of this model ({error}). Train from nothing."
             ) from error
 
+    def get_weights(self) -> dict[str, Tensor]:
+        """Return all of the model's tensors, whole and on the CPU, in the first process; in others nothing.
+
+        All processes must call it together.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in self.model.state_dict().items():
+            self._keep_whole(tensors, name, tensor)
+        return tensors
+
+    def _keep_whole(self, tensors: dict[str, Tensor], name: str, tensor: Tensor) -> None:
+        """Put a tensor's whole among `tensors` in the first process; the others help."""
+        whole = to_whole(tensor.detach())
+        if self._place.is_first:
+            tensors[name] = whole.cpu().contiguous()
+
     def _train_step(self) -> tuple[float, int]:
-        """Do one optimiser step; return its loss and how many images it saw."""
+        """Do one optimiser step; return its loss and how many images it saw, both over all processes.
+
+        Raises:
+            InvalidInputError: If the loss isn't a finite number; the weights are left as they were.
+        """
         settings = self.settings
         learning_rate = schedule_learning_rate(
             self.step, steps=settings.steps, warmup_steps=settings.warmup_steps, peak=settings.learning_rate
@@ -172,31 +207,20 @@ class Trainer(Generic[ModelT, BatchT]):
         for index in range(settings.accumulation):
             batch = self._make_batch(self.step * settings.accumulation + index)
             batch = batch._make(None if tensor is None else tensor.to(self._device) for tensor in batch)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.is_autocast):
-                loss = self._compute_loss(self.model, batch) / settings.accumulation
-            loss.backward()  # type: ignore[no-untyped-call]
+            is_last = index == settings.accumulation - 1
+            with nullcontext() if is_last else self._place.without_averaging(self._lesson):
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.is_autocast):
+                    loss = self._lesson(batch) / settings.accumulation
+                loss.backward()
             total += loss.item()
             count += len(batch[0])
+        total = self._place.mean(total, self._device)
+        if not math.isfinite(total):
+            raise InvalidInputError(
+                f"The loss of step {self.step + 1} is {total}: training has left the rails. Try a lower learning rate."
+            )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return total, count
-
-
-def compute_sigmoid_loss(model: SiglipModel, batch: Batch) -> Tensor:
-    """Embed a batch's pictures and texts and return their pairwise sigmoid loss."""
-    image_embeds = model.get_image_features(batch.pixel_values)
-    return score_embeddings(model, image_embeds, model.get_text_features(batch.input_ids), batch.is_match)
-
-
-def score_embeddings(
-    model: SiglipModel, image_embeds: Tensor, text_embeds: Tensor, is_match: Tensor | None = None
-) -> Tensor:
-    """Return the pairwise sigmoid loss of embeddings as the towers give them, not normalised: (I, D) and (T, D).
-
-    It is float32 under autocast too: bfloat16 can't tell logits near the decision apart.
-    """
-    with torch.autocast(image_embeds.device.type, enabled=False):
-        images, texts = (F.normalize(embeds.float(), dim=-1) for embeds in (image_embeds, text_embeds))
-        return sigmoid_loss(images, texts, model.logit_scale, model.logit_bias, is_match)
+        return total, count * self._place.size
