@@ -1,4 +1,4 @@
--- The schema siglip at revision 0002, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0003, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -137,6 +137,7 @@ CREATE TABLE siglip.models (
     is_active boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     described_at timestamp with time zone,  -- When a worker first loaded the checkpoint; NULL before that.
+    figures jsonb,  -- What a worker's quick check gave first: token ids, hashes of pixels, vectors. Later workers must give the same.
     CONSTRAINT models_pkey PRIMARY KEY (model_id),
     CONSTRAINT models_name_revision_key UNIQUE (name, revision),
     CONSTRAINT models_described_check CHECK ((num_nonnulls(dimension, logit_scale, logit_bias, described_at) = ANY (ARRAY[0, 4]))),

@@ -7,7 +7,8 @@
     ├── AlreadyExistsError       that name is taken
     ├── ImageError               this one image can't be embedded; carries a `code` for the ledger
     ├── CheckpointError          a checkpoint's files are missing, broken or of another architecture
-    │   └── DownloadError        they could not be fetched                       worth a retry
+    │   ├── DownloadError        they could not be fetched                       worth a retry
+    │   └── VerificationError    it gives other numbers than published, or than it gave before
     ├── DatabaseError            PostgreSQL refused or failed
     │   ├── DatabaseUnavailableError  nobody answers at the URL                  worth a retry
     │   └── SchemaVersionError   the schema is behind or ahead: run `siglip-ingest migrate`
@@ -68,6 +69,10 @@ class DownloadError(CheckpointError):
     """A checkpoint could not be fetched from the hub."""
 
     is_retryable = True
+
+
+class VerificationError(CheckpointError):
+    """A checkpoint gives other numbers than are published of it, or than it gave before."""
 
 
 class DatabaseError(SiglipError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -82,6 +82,33 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
     connection.execute(
         load_statement("create_embedding_partition"), {"model_id": model_id, "dimension": info.dimension}
     )
+
+
+def model_figures(connection: Connection, model_id: int) -> dict[str, Any] | None:
+    """What a checkpoint gave for known inputs when a worker first served it, as `verify.check_at_start` returned it.
+
+    Returns:
+        None where no worker has stored it yet.
+    """
+    row = connection.execute(load_statement("get_model_figures"), {"model_id": model_id}).fetchone()
+    return None if row is None else cast("dict[str, Any] | None", row[0])
+
+
+def store_model_figures(
+    connection: Connection, model_id: int, figures: Mapping[str, Any], *, replace: bool = False
+) -> dict[str, Any]:
+    """Keep a checkpoint's figures, unless there are some already and they aren't to be replaced.
+
+    Returns:
+        The figures that are kept now, which another worker may have stored first.
+
+    Raises:
+        NotFoundError: If there is no such row.
+    """
+    get_model(connection, model_id)
+    parameters = {"model_id": model_id, "figures": Jsonb(dict(figures)), "replace": replace}
+    row = connection.execute(load_statement("store_model_figures"), parameters).fetchone()
+    return dict(figures) if row is None else cast("dict[str, Any]", row[0])
 
 
 def activate_model(connection: Connection, model_id: int) -> None:

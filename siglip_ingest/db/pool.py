@@ -16,7 +16,7 @@ from siglip_ingest.db.failures import MIGRATE, connect_error, describe_server, m
 from siglip_ingest.db.statements import load_statement
 from siglip_ingest.errors import DatabaseUnavailableError, SchemaVersionError
 
-SCHEMA_REVISION = "0002"  # the newest in siglip_migrations; a test holds the two together
+SCHEMA_REVISION = "0003"  # the newest in siglip_migrations; a test holds the two together
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
 PROBE_AFTER_S = 2.0  # a caller that waits for so long wants to know whether the server is there at all

@@ -50,6 +50,11 @@ class Home:
         return self.folder / "logs"
 
     @property
+    def figures(self) -> Path:
+        """What `siglip-ingest verify` keeps of each checkpoint."""
+        return self.folder / "figures"
+
+    @property
     def state(self) -> Path:
         """Ports and processes of the last start, as JSON; see `read_state`."""
         return self.folder / "state.json"

@@ -120,3 +120,14 @@ def test_without_any_model_none_is_active(database: Database) -> None:
     with database.connection() as connection:
         assert models.active_model(connection) is None
         assert models.list_models(connection) == []
+
+
+def test_the_first_figures_of_a_model_stay_until_they_are_replaced(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        assert models.model_figures(connection, model_id) is None
+        assert models.store_model_figures(connection, model_id, {"first": 1.5}) == {"first": 1.5}
+        assert models.store_model_figures(connection, model_id, {"second": 2}) == {"first": 1.5}
+        assert models.model_figures(connection, model_id) == {"first": 1.5}
+        assert models.store_model_figures(connection, model_id, {"second": 2}, replace=True) == {"second": 2}
+        with pytest.raises(NotFoundError, match="no model 99"):
+            models.store_model_figures(connection, 99, {})

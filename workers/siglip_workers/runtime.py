@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 
-from siglip_ingest import hub, labeling
+from siglip_ingest import hub, labeling, verify
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import ConfigurationError, SiglipError
 from siglip_ingest.loading import load_embedder
@@ -145,6 +145,7 @@ def make_runtime(settings: Settings) -> Runtime:
     Raises:
         DatabaseError: If the database can't be reached or its schema is behind.
         CheckpointError: If the model can't be loaded.
+        VerificationError: If it gives other numbers than are published, or than it gave at an earlier start.
         ConfigurationError: If the database's vectors are of another revision of the model.
     """
     database = Database(settings.database_url or "")
@@ -162,7 +163,9 @@ def make_runtime(settings: Settings) -> Runtime:
         started = time.perf_counter()
         embedder = load_embedder(name, settings)
         logger.info("Loaded the model %s onto %s in %.1f s.", name, embedder.device, time.perf_counter() - started)
+        figures = verify.check_at_start(embedder)
         model_id = enter_model(database, embedder.info)
+        require_earlier_figures(database, name, model_id, figures)
         if count := labeling.embed_labels_for_model(database, embedder, model_id):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
         return Runtime(settings, database, embedder, model_id)
@@ -193,6 +196,19 @@ def enter_model(database: Database, info: ModelInfo) -> int:
         if active is None:
             models.activate_model(connection, model_id)
     return model_id
+
+
+def require_earlier_figures(database: Database, name: str, model_id: int, figures: dict[str, Any]) -> None:
+    """Compare a model's figures with those of its first start; at that start, store them.
+
+    Raises:
+        VerificationError: If they differ: vectors made here wouldn't fit the ones that the database has.
+    """
+    with database.connection() as connection:
+        earlier = models.model_figures(connection, model_id) or models.store_model_figures(
+            connection, model_id, figures
+        )
+    verify.require_same(name, figures, earlier)
 
 
 @contextmanager
