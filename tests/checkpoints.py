@@ -11,7 +11,7 @@ import sentencepiece
 import tokenizers
 import torch
 
-from siglip_ingest.model import SiglipConfig, SiglipModel, save_checkpoint
+from siglip_ingest.model import SiglipModel, config_from_dict, save_checkpoint
 
 WORDS = """
     sunset over water night sky cloudy clear storm mountains desert forest city field snow boat house tree moon cat dog
@@ -42,15 +42,44 @@ def tiny_config(*, image_size: int = 32, hidden: int = 32, **text: Any) -> dict[
     }
 
 
-def write_tiny_checkpoint(folder: Path, *, seed: int = 0, image_size: int = 32, hidden: int = 32) -> Path:
-    """Save a small SigLIP with random weights, its tokenizer and its image settings; returns `folder`."""
+def tiny_naflex_config(*, hidden: int = 32, vocab_size: int = 600) -> dict[str, Any]:
+    """Content of a NaFlex checkpoint's config.json: as `tiny_config`, with positions on a grid of 4 x 4."""
+    config = tiny_config(hidden=hidden, vocab_size=vocab_size)
+    vision = {key: value for key, value in config["vision_config"].items() if key != "image_size"}
+    return config | {"model_type": "siglip2", "vision_config": vision | {"num_patches": 16}}
+
+
+def write_tiny_checkpoint(
+    folder: Path, *, seed: int = 0, image_size: int = 32, hidden: int = 32, is_naflex: bool = False
+) -> Path:
+    """Save a small SigLIP with random weights, its tokenizer and its image settings; returns `folder`.
+
+    With `is_naflex`, a SigLIP 2 NaFlex with its kind of tokenizer, which cuts a picture into at most 16 patches.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_naflex:
+        pieces = write_gemma_style_tokenizer(folder)
+        _write_json(
+            folder / "tokenizer_config.json",
+            {
+                "eos_token": "<eos>",
+                "model_input_names": ["input_ids"],
+                "pad_token": "<pad>",
+                "padding_side": "right",
+                "tokenizer_class": "Siglip2Tokenizer",
+            },
+        )
+        write_naflex_preprocessor(folder)
+        config = tiny_naflex_config(hidden=hidden, vocab_size=pieces)
+    else:
+        write_processor(folder, image_size=image_size)
+        config = tiny_config(image_size=image_size, hidden=hidden)
     generator_state = torch.random.get_rng_state()
     torch.manual_seed(seed)
-    model = SiglipModel(SiglipConfig.from_dict(tiny_config(image_size=image_size, hidden=hidden)))
+    model = SiglipModel(config_from_dict(config))
     model.init_weights()
     torch.random.set_rng_state(generator_state)
     save_checkpoint(model, folder, dtype=torch.float32)
-    write_processor(folder, image_size=image_size)
     return folder
 
 
@@ -105,8 +134,31 @@ def write_processor(folder: Path, *, image_size: int) -> None:
     )
 
 
-def write_gemma_style_tokenizer(folder: Path) -> None:
-    """Write a small tokenizer.json that is built as Gemma's, SigLIP 2's, is: BPE of bytes where there is no piece."""
+def write_naflex_preprocessor(folder: Path, *, patch_size: int = 8, max_num_patches: int = 16) -> None:
+    """Write the image processor's file of a NaFlex checkpoint."""
+    _write_json(
+        folder / "preprocessor_config.json",
+        {
+            "do_convert_rgb": None,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_processor_type": "Siglip2ImageProcessor",
+            "image_std": [0.5, 0.5, 0.5],
+            "max_num_patches": max_num_patches,
+            "patch_size": patch_size,
+            "resample": 2,
+            "rescale_factor": 0.00392156862745098,
+        },
+    )
+
+
+def write_gemma_style_tokenizer(folder: Path) -> int:
+    """Write a small tokenizer.json that is built as Gemma's, SigLIP 2's, is: BPE of bytes where there is no piece.
+
+    Returns how many pieces it has.
+    """
     trained = tokenizers.Tokenizer(tokenizers.models.BPE())
     trained.normalizer = tokenizers.normalizers.Replace(" ", "▁")
     trainer = tokenizers.trainers.BpeTrainer(vocab_size=600, show_progress=False)
@@ -128,6 +180,33 @@ def write_gemma_style_tokenizer(folder: Path) -> None:
     made.add_special_tokens([tokenizers.AddedToken(token, normalized=False) for token in GEMMA_SPECIAL])
     made.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in GEMMA_ADDED])
     made.save(str(folder / "tokenizer.json"))
+    return int(made.get_vocab_size())
+
+
+def write_gemma_style_piece_file(folder: Path) -> None:
+    """Write a small tokenizer.model of Gemma's kind: sentencepiece's BPE of bytes where there is no piece."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter([*SENTENCES, *FOREIGN_SENTENCES]),
+        model_writer=model,
+        vocab_size=560,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        user_defined_symbols=[*GEMMA_SPECIAL[4:], *GEMMA_ADDED, "<b>"],
+        num_threads=1,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
