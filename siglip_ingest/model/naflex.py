@@ -5,6 +5,8 @@ Letters in shapes: B batch, P patches with padding, N patches of a packed batch,
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -19,7 +21,6 @@ class NaflexEmbeddings(nn.Module):
 
     def __init__(self, config: Siglip2VisionConfig) -> None:
         super().__init__()
-        self.side = config.patches_per_side
         self.patch_embedding = nn.Linear(config.values_per_patch, config.hidden_size)
         self.position_embedding = make_embedding(config.num_patches, config.hidden_size)
 
@@ -44,7 +45,7 @@ class NaflexEmbeddings(nn.Module):
         if too_many := [shape for shape in shapes if shape[0] * shape[1] > longest]:
             raise InvalidInputError(f"A picture of {too_many[0]} patches doesn't fit into {longest} patches.")
         # Padding gets the first position, as in the reference; nobody looks at it.
-        positions = [self._resize_positions(*shape) for shape in shapes]
+        positions = [resize_positions(self.position_embedding.weight, *shape) for shape in shapes]
         padded = [torch.cat([p, p[:1].expand(longest - len(p), -1)]) for p in positions]
         return self.patch_embedding(patches) + torch.stack(padded)  # type: ignore[no-any-return]
 
@@ -57,15 +58,16 @@ class NaflexEmbeddings(nn.Module):
         shapes = read_shapes(spatial_shapes)
         if (count := sum(rows * columns for rows, columns in shapes)) != len(patches):
             raise InvalidInputError(f"The shapes add up to {count} patches, but there are {len(patches)}.")
-        positions = torch.cat([self._resize_positions(*shape) for shape in shapes])
+        positions = torch.cat([resize_positions(self.position_embedding.weight, *shape) for shape in shapes])
         return self.patch_embedding(patches) + positions  # type: ignore[no-any-return]
 
-    def _resize_positions(self, rows: int, columns: int) -> Tensor:
-        """Resize the learned grid, bilinear and antialiased, to (rows * columns, C)."""
-        weight = self.position_embedding.weight
-        grid = weight.T.reshape(1, -1, self.side, self.side).float()  # (1, C, side, side); no half floats on CPU
-        resized = F.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
-        return resized[0].flatten(1).T.to(weight.dtype)
+
+def resize_positions(positions: Tensor, rows: int, columns: int) -> Tensor:
+    """Resize a learned square grid (side * side, C), bilinear and antialiased, to (rows * columns, C)."""
+    side = math.isqrt(len(positions))
+    grid = positions.T.reshape(1, -1, side, side).float()  # (1, C, side, side); no half floats on CPU
+    resized = F.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].flatten(1).T.to(positions.dtype)
 
 
 def read_shapes(spatial_shapes: Tensor) -> list[tuple[int, int]]:
