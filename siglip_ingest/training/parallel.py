@@ -50,7 +50,7 @@ class Place:
         if self.mode == "ddp":
             from torch.nn.parallel import DistributedDataParallel
 
-            return DistributedDataParallel(module, broadcast_buffers=False)
+            return DistributedDataParallel(module)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -84,6 +84,14 @@ class Place:
         dist.all_gather_object(parts, list(items))
         return [item for part in parts for item in part or ()]
 
+    def share(self, text: str) -> str:
+        """Return the first process's text to all of them."""
+        if self.size == 1:
+            return text
+        shared = [text]
+        dist.broadcast_object_list(shared)
+        return shared[0]
+
     def wait_for_all(self) -> None:
         """Wait until every process is here."""
         if self.size > 1:
@@ -102,7 +110,10 @@ def join_processes(place: Place, device: torch.device, *, timeout_s: float = 180
     if place.size == 1:
         yield
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "nccl"
+        torch.cuda.set_device(device)
     dist.init_process_group(
         backend, rank=place.rank, world_size=place.size, timeout=timedelta(seconds=timeout_s), init_method="env://"
     )
