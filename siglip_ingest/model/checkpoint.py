@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.model.config import SiglipConfig, config_from_dict
@@ -25,6 +26,7 @@ __all__ = [
     "read_config",
     "read_json",
     "save_checkpoint",
+    "write_checkpoint",
 ]
 
 CONFIG_FILE = "config.json"
@@ -116,15 +118,30 @@ def save_checkpoint(model: SiglipModel, folder: Path, *, dtype: torch.dtype = to
         folder: Made where it doesn't exist. Files of those two names are replaced, each at once.
         dtype: What the weights are stored as, but for `logit_scale` and `logit_bias`, which are stored as float32.
     """
+    write_checkpoint(model.state_dict(), model.config.to_dict(), folder, dtype=dtype)
+
+
+def write_checkpoint(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path, *, dtype: torch.dtype
+) -> None:
+    """Write config.json and model.safetensors.
+
+    Args:
+        weights: By the checkpoint's names, whole.
+        config: Content of config.json.
+        folder: Made where it doesn't exist. Files of those two names are replaced, each at once.
+        dtype: What the weights are stored as, but for `logit_scale` and `logit_bias`, which are stored as float32.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in weights.items():
         stored_dtype = torch.float32 if name in CONSTANT_NAMES else dtype
         tensors[name] = tensor.detach().to(device="cpu", dtype=stored_dtype).contiguous()
+    config = {**config, "torch_dtype": str(dtype).removeprefix("torch.")}
+    partial_config = folder / f"{CONFIG_FILE}.partial"
+    partial_config.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial = folder / f"{WEIGHTS_FILE}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(partial_config.stat().st_mode)  # safetensors makes files for their owner alone
     partial.replace(folder / WEIGHTS_FILE)
-    config = model.config.to_dict() | {"torch_dtype": str(dtype).removeprefix("torch.")}
-    partial = folder / f"{CONFIG_FILE}.partial"
-    partial.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(folder / CONFIG_FILE)
+    partial_config.replace(folder / CONFIG_FILE)
