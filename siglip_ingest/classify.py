@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import open_image
 from siglip_ingest.types import Embedder, LabelScore
@@ -17,12 +17,10 @@ from siglip_ingest.types import Embedder, LabelScore
 if TYPE_CHECKING:
     from PIL import Image
 
-DEFAULT_TEMPLATE = "This is a photo of {label}."
-
 
 def classify(
     image: str | Path | bytes | Image.Image,
-    labels: Sequence[str],
+    labels: Sequence[str] | Mapping[str, Sequence[str]],
     *,
     embedder: Embedder,
     template: str = DEFAULT_TEMPLATE,
@@ -35,34 +33,24 @@ def classify(
 
     Args:
         image: A path, the bytes of an image file, or a PIL image.
-        labels: What to look for; at least one, none twice.
+        labels: What to look for; at least one, none twice. Or a mapping from each label to prompts of its own, whose
+            mean stands for it.
         embedder: Embeds the image and the prompts.
-        template: Makes a label's prompt; contains `{label}`.
+        template: Makes the prompt of a label that has none of its own; contains `{label}`. SigLIP 2's tokenizer
+            lower-cases what comes out.
         settings: Their `max_image_bytes` and `max_image_pixels` apply; by default the defaults.
 
     Raises:
         InvalidInputError: If there are no labels, one is empty or there twice, or the template lacks `{label}`.
         ImageError: If the image can't be read.
     """
-    prompts = _make_prompts(labels, template)
+    prompts = make_prompts(labels, template)
     limits = settings or Settings()
     opened = open_image(image, max_image_bytes=limits.max_image_bytes, max_image_pixels=limits.max_image_pixels)
-    similarities = embedder.embed_texts(prompts) @ embedder.embed_images([opened])[0]
+    similarities = embed_labels(embedder, list(prompts.values())) @ embedder.embed_images([opened])[0]
     logits = similarities.astype(np.float64) * math.exp(embedder.info.logit_scale) + embedder.info.logit_bias
-    scores = [LabelScore(label, _sigmoid(logit)) for label, logit in zip(labels, logits.tolist(), strict=True)]
+    scores = [LabelScore(label, _sigmoid(logit)) for label, logit in zip(prompts, logits.tolist(), strict=True)]
     return sorted(scores, key=lambda scored: -scored.score)
-
-
-def _make_prompts(labels: Sequence[str], template: str) -> list[str]:
-    if isinstance(labels, str) or not labels:
-        raise InvalidInputError('Give a list with at least one label, such as ["cat", "dog"].')
-    if any(not label.strip() for label in labels):
-        raise InvalidInputError("A label is empty.")
-    if repeated := sorted({label for label in labels if list(labels).count(label) > 1}):
-        raise InvalidInputError(f"These labels are there more than once: {', '.join(repeated)}.")
-    if "{label}" not in template:
-        raise InvalidInputError(f"The template must contain {{label}}, unlike {template!r}.")
-    return [template.replace("{label}", label) for label in labels]
 
 
 def _sigmoid(logit: float) -> float:

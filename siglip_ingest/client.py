@@ -17,6 +17,7 @@ from siglip_ingest.db.models import describe_model, get_model
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.hub import resolve_checkpoint
 from siglip_ingest.loading import load_embedder
+from siglip_ingest.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.query_embedder import make_query_embedder
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
@@ -249,7 +250,7 @@ class SiglipClient:
         name: str,
         labels: Sequence[str] | Mapping[str, Sequence[str]],
         *,
-        template: str = labeling.DEFAULT_TEMPLATE,
+        template: str = DEFAULT_TEMPLATE,
         replace: bool = False,
     ) -> None:
         """Store a vocabulary of labels, so that every image has a score for each of them in `siglip.label_scores`.

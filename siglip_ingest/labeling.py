@@ -9,15 +9,11 @@ from siglip_ingest.db import Database, labels
 from siglip_ingest.db.labels import LabelSetRow
 from siglip_ingest.db.query import check_image_id, check_same_model, check_storable, described_model, embed_query
 from siglip_ingest.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
 from siglip_ingest.types import Embedder, LabelScore
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
-
-DEFAULT_TEMPLATE = "This is a photo of {label}."
-PROMPTS_PER_CALL = 256  # bounds what one call of the embedder holds at a time
 
 
 def create_label_set(
@@ -51,6 +47,9 @@ def create_label_set(
         raise InvalidInputError("A label set needs a name; an empty one was given.")
     check_storable(name, "The label set's name")
     prompts = make_prompts(label_names, template)
+    for label, own in prompts.items():
+        for text in (label, *own):
+            check_storable(text, f"The label {label!r}")
     with database.connection() as connection:
         model, info = described_model(connection)
         if not replace and labels.find_label_set(connection, name) is not None:
@@ -65,67 +64,6 @@ def create_label_set(
         if label_ids is None:
             raise _taken(name)
         labels.insert_label_embeddings(connection, model.model_id, label_ids, embeddings)
-
-
-def make_prompts(label_names: Sequence[str] | Mapping[str, Sequence[str]], template: str) -> dict[str, list[str]]:
-    """Check labels and give each its prompts, in the same order.
-
-    Raises:
-        InvalidInputError: If there are no labels, one is empty or there twice, or the template doesn't contain
-        `{label}`.
-    """
-    if isinstance(label_names, str | bytes):
-        raise InvalidInputError(f"Labels are a list, not one text: {label_names!r}. Write [{label_names!r}].")
-    prompts: dict[str, list[str]] = {}
-    for label in label_names:
-        if not isinstance(label, str) or not label.strip():
-            raise InvalidInputError(f"A label is a text that isn't empty, not {label!r}.")
-        if label in prompts:
-            raise InvalidInputError(f"The label {label!r} is there twice. Leave one out.")
-        if isinstance(label_names, Mapping):
-            own = label_names[label]
-            prompts[label] = [own] if isinstance(own, str) else list(own)
-        else:
-            prompts[label] = [_fill_template(template, label)]
-        _check_prompts(label, prompts[label])
-    if not prompts:
-        raise InvalidInputError("A label set needs at least one label; none was given.")
-    return prompts
-
-
-def _fill_template(template: str, label: str) -> str:
-    if "{label}" not in template:
-        raise InvalidInputError(f"The template {template!r} doesn't contain {{label}}, where each label goes.")
-    return template.replace("{label}", label)
-
-
-def _check_prompts(label: str, prompts: Sequence[str]) -> None:
-    if not prompts:
-        raise InvalidInputError(f"The label {label!r} has no prompts. Give it one, or leave it out.")
-    for prompt in (label, *prompts):
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise InvalidInputError(f"A prompt of the label {label!r} is empty or isn't text: {prompt!r}.")
-        check_storable(prompt, f"The label {label!r}")
-
-
-def embed_labels(embedder: Embedder, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """Embed labels by their prompts; returns (N, D) float32 unit vectors for N labels."""
-    import numpy as np
-
-    flat = [prompt for own in prompts for prompt in own]
-    embeddings = np.concatenate(
-        [
-            embedder.embed_texts(flat[start : start + PROMPTS_PER_CALL])
-            for start in range(0, len(flat), PROMPTS_PER_CALL)
-        ]
-    )
-    ends = np.cumsum([len(own) for own in prompts])
-    means = np.stack([part.mean(axis=0) for part in np.split(embeddings, ends[:-1])])
-    norms: NDArray[np.float32] = np.linalg.norm(means, axis=1, keepdims=True)
-    if not (norms > 1e-3).all():
-        raise InvalidInputError("A label's prompts cancel each other out. Leave some of them out.")
-    normalized: NDArray[np.float32] = (means / norms).astype(np.float32)
-    return normalized
 
 
 def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:

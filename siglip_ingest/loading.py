@@ -1,4 +1,4 @@
-"""Loading a checkpoint into this process, for whoever embeds here: a client, a worker, `classify`."""
+"""Opening a checkpoint in this process, for whoever embeds here: a client, a worker, `classify`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.hub import resolve_checkpoint
 from siglip_ingest.settings import Settings
+from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
     from siglip_ingest.embedder import TorchEmbedder
 
 
-def load_embedder(name: str, settings: Settings) -> TorchEmbedder:
-    """Find a checkpoint, fetching it where it must be, and load it onto the settings' device.
+def load_embedder(name: str, settings: Settings, *, known: ModelInfo | None = None) -> TorchEmbedder:
+    """Find a checkpoint, fetching it where it must be, and open it on the settings' device.
+
+    Each tower is read when it is first needed, or by the embedder's `load`.
+
+    Args:
+        name: Of the checkpoint.
+        settings: Say where and how to compute, and keep what was found out about large weights in their `home`.
+        known: What the database knows of it, if anything: where the settings leave it open, a NaFlex model goes on with
+            the `max_num_patches` that the database's vectors were made with.
 
     Raises:
         CheckpointError: If there is no such checkpoint, or it can't be fetched or read.
@@ -21,14 +30,21 @@ def load_embedder(name: str, settings: Settings) -> TorchEmbedder:
     """
     try:
         from siglip_ingest.embedder import TorchEmbedder
+        from siglip_ingest.revisions import CACHE_FILE, find_revision
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"Embedding in this process needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
         ) from error
+    folder = resolve_checkpoint(name)
+    max_num_patches = settings.max_num_patches
+    if max_num_patches is None and known is not None:
+        max_num_patches = known.image_settings.get("max_num_patches")
     return TorchEmbedder.from_checkpoint(
-        resolve_checkpoint(name),
+        folder,
         name=name,
+        revision=find_revision(folder, cache=settings.home / CACHE_FILE),
         device=settings.device,
         dtype=settings.dtype,
         batch_size=settings.batch_size,
+        max_num_patches=max_num_patches,
     )

@@ -12,6 +12,7 @@ from siglip_ingest.errors import ConfigurationError
 
 DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 ENVIRONMENT_PREFIX = "SIGLIP_"
+PATCHES_RANGE = (16, 1024)  # NaFlex was trained with 128, 256, 576, 784 and 1024 ("SigLIP 2", section 2.4.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +23,17 @@ class Settings:
         database_url: PostgreSQL URL; None means the embedded services.
         broker_url: Celery broker URL (Redis); None means the embedded services, or no broker where `database_url` is
             set.
-        home: Folder of the embedded services' data; by default `$XDG_DATA_HOME/siglip_ingest`.
+        home: Folder of the embedded services' data, and of what is remembered of checkpoints; by default
+            `$XDG_DATA_HOME/siglip_ingest`.
         model: Name of a checkpoint (`demo`, a folder, a hub name); None means the database's active model and, where it
             has none yet, `DEFAULT_MODEL`.
         device: `auto` (CUDA where there is a device, else CPU), `cpu`, `cuda`, `cuda:1`, ...
         dtype: `auto` (bfloat16 on CUDA, float32 on CPU), `float32`, `bfloat16` or `float16`.
         batch_size: Most images in one forward pass; halved and remembered when the device's memory doesn't suffice.
+        max_num_patches: Most patches of one picture under a NaFlex checkpoint, 16 to 1024: more show more detail and
+            take longer. None means what the database's vectors were made with and, where it has none yet, the
+            checkpoint's own (256). It is part of what the database holds a model's vectors to be: one model's vectors
+            are all made with the same.
         chunk_size: Most images in one Celery task.
         decode_threads: Threads that fetch and decode for one worker; 0 means one a core, at most 8.
         lease_s: Seconds that a claimed item stays with a worker that doesn't renew its claim.
@@ -46,6 +52,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int = 32
+    max_num_patches: int | None = None
     chunk_size: int = 64
     decode_threads: int = 0
     lease_s: float = 120.0
@@ -92,6 +99,11 @@ class Settings:
                     f"{ENVIRONMENT_PREFIX}{name.upper()} must be a number of seconds above 0, not "
                     f"{getattr(self, name)}."
                 )
+        least, most = PATCHES_RANGE
+        if self.max_num_patches is not None and not least <= self.max_num_patches <= most:
+            raise ConfigurationError(
+                f"SIGLIP_MAX_NUM_PATCHES must be from {least} to {most}, not {self.max_num_patches}."
+            )
         if self.decode_threads < 0:
             raise ConfigurationError(f"SIGLIP_DECODE_THREADS must be 0 or more, not {self.decode_threads}.")
 

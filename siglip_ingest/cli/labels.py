@@ -9,7 +9,8 @@ import click
 from siglip_ingest.cli.output import json_option, local_path, print_json, print_label_scores, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.labeling import DEFAULT_TEMPLATE, delete_label_set, list_label_sets
+from siglip_ingest.labeling import delete_label_set, list_label_sets
+from siglip_ingest.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
 
 template_option = click.option(

@@ -14,6 +14,7 @@ from siglip_ingest.embedder import TorchEmbedder
 from siglip_ingest.errors import ImageError, InvalidInputError
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import LabelScore, ModelInfo
+from tests.checkpoints import write_tiny_checkpoint
 from tests.pictures import encode, picture
 
 
@@ -56,7 +57,7 @@ def test_a_path_its_bytes_and_the_picture_score_the_same(tiny_checkpoint: Path, 
 
 @pytest.mark.parametrize(
     ("labels", "reason"),
-    [([], "at least one"), ("cat", "list"), (["cat", " "], "empty"), (["cat", "dog", "cat"], "cat")],
+    [([], "at least one"), ("cat", "list"), (["cat", " "], "empty"), (["cat", "dog", "cat"], "twice")],
     ids=["none", "one_text", "empty", "twice"],
 )
 def test_labels_that_cannot_be_used_are_refused(labels: list[str], reason: str) -> None:
@@ -65,7 +66,7 @@ def test_labels_that_cannot_be_used_are_refused(labels: list[str], reason: str) 
 
 
 def test_a_template_without_the_label_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="must contain"):
+    with pytest.raises(InvalidInputError, match=r"contain \{label\}"):
         classify(picture(8, 8), ["cat"], embedder=FixedEmbedder({}), template="a photo")
 
 
@@ -78,3 +79,20 @@ def test_the_settings_limits_apply() -> None:
     content = encode(picture(40, 30), "PNG")
     with pytest.raises(ImageError, match="40 x 30"):
         classify(content, ["cat"], embedder=FixedEmbedder({}), settings=Settings(max_image_pixels=1000))
+
+
+def test_the_mean_of_a_labels_own_prompts_stands_for_it() -> None:
+    embedder = FixedEmbedder({"a cat": 0.05, "a kitten": 0.15, "a dog": 0.12})
+    scores = classify(picture(8, 8), {"cat": ["a cat", "a kitten"], "dog": ["a dog"]}, embedder=embedder)
+    mean = embedder.embed_texts(["a cat", "a kitten"]).mean(axis=0)
+    cosine = mean[0] / np.linalg.norm(mean)
+    assert [scored.label for scored in scores] == ["dog", "cat"]
+    assert scores[1].score == pytest.approx(1 / (1 + math.exp(10 - 100 * cosine)), abs=1e-6)
+
+
+def test_a_naflex_model_classifies_and_lower_cases_the_prompt(tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path, is_naflex=True)
+    embedder = TorchEmbedder.from_checkpoint(tmp_path, name="tiny", device="cpu")
+    (score,) = classify(picture(64, 20), ["Cat"], embedder=embedder)
+    (same,) = classify(picture(64, 20), ["cat"], embedder=embedder, template="this is a photo of {label}.")
+    assert score.score == pytest.approx(same.score, abs=1e-7)
