@@ -25,10 +25,12 @@ class Trace:
     Attributes:
         hidden_states: The embeddings and each layer's output, (B, N, C).
         attentions: Each layer's weights, (B, H, N, N); only the implementation "eager" has them.
+        needs_attentions: Compute by "eager", whatever the model's implementation is, so that there are weights.
     """
 
     hidden_states: list[Tensor] = field(default_factory=list)
     attentions: list[Tensor] = field(default_factory=list)
+    needs_attentions: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def attend(
     Returns:
         (B, H, M, c).
     """
-    function = ATTENTIONS[implementation]
+    function = ATTENTIONS["eager" if trace is not None and trace.needs_attentions else implementation]
     if visibility is None or visibility.lengths is None:
         mask = None if visibility is None else visibility.mask
         return function(queries, keys, values, mask, dropout, trace)

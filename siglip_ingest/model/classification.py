@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from siglip_ingest.model.config import SiglipConfig
@@ -12,12 +14,17 @@ class SiglipClassifier(nn.Module):
     """Pictures to one logit a class. The pooling head isn't used: a class is seen in the mean of all patches.
 
     A new model's weights are undefined: load the tower from a checkpoint, and call `init_classifier`.
+
+    Attributes:
+        vision_model_class: Makes the vision tower; for subclasses whose tower gives more.
     """
+
+    vision_model_class: ClassVar[type[VisionModel]] = VisionModel
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision_model = VisionModel(config.vision_config)
+        self.vision_model = self.vision_model_class(config.vision_config)
         self.classifier = nn.Linear(config.vision_config.hidden_size, config.num_labels)
 
     def init_classifier(self) -> None:

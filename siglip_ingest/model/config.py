@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 from siglip_ingest.errors import CheckpointError
 
 ACTIVATION_NAMES = ("gelu_pytorch_tanh", "gelu")
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,9 @@ class SiglipTextConfig(_TowerConfig):
         vocab_size: Rows of the token embedding.
         max_position_embeddings: L, the length that every text is padded to.
         projection_size: Length of a text embedding; None means `hidden_size`.
-        pad_token_id: Kept for tools that read config.json; the tokenizer's own files decide.
+        pad_token_id: Kept for tools that read config.json, as the next two: the tokenizer's own files decide.
+        bos_token_id: Not used.
+        eos_token_id: Not used.
     """
 
     model_type: ClassVar[str] = "siglip_text_model"
@@ -71,6 +74,8 @@ class SiglipTextConfig(_TowerConfig):
     max_position_embeddings: int = 64
     projection_size: int | None = None
     pad_token_id: int | None = 1
+    bos_token_id: int | None = 49406
+    eos_token_id: int | list[int] | None = 49407
 
     @property
     def dimension(self) -> int:
@@ -163,6 +168,8 @@ class SiglipConfig:
     Attributes:
         initializer_factor: Kept for tools that read config.json.
         id2label: The classes of an image classifier, None where there is none.
+        problem_type: What a classifier learns: "single_label_classification", "multi_label_classification" or
+            "regression"; None lets the labels decide.
     """
 
     model_type: ClassVar[str] = "siglip"
@@ -174,6 +181,7 @@ class SiglipConfig:
     vision_config: VisionConfig = field(default_factory=SiglipVisionConfig)
     initializer_factor: float = 1.0
     id2label: Mapping[int, str] | None = None
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         if self.text_config.dimension != self.vision_config.dimension:
@@ -181,6 +189,8 @@ class SiglipConfig:
                 f"The towers don't meet: text embeddings have {self.text_config.dimension} numbers, "
                 f"image embeddings {self.vision_config.dimension}."
             )
+        if self.problem_type not in {None, *PROBLEM_TYPES}:
+            raise CheckpointError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, not {self.problem_type!r}.")
         if not isinstance(self.vision_config, self.vision_config_class):
             raise CheckpointError(
                 f"{type(self).__name__} takes a {self.vision_config_class.__name__}, "
@@ -211,6 +221,7 @@ class SiglipConfig:
             vision_config=cls.vision_config_class.from_dict(values.get("vision_config") or {}),
             initializer_factor=values.get("initializer_factor", 1.0),
             id2label=_read_labels(values.get("id2label")),
+            problem_type=values.get("problem_type"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -227,6 +238,8 @@ class SiglipConfig:
         if self.id2label is not None:
             values["id2label"] = {str(index): label for index, label in self.id2label.items()}
             values["label2id"] = {label: index for index, label in self.id2label.items()}
+        if self.problem_type is not None:
+            values["problem_type"] = self.problem_type
         return values
 
 

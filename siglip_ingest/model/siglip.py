@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -40,15 +40,22 @@ class SiglipModel(nn.Module):
     """SigLIP and SigLIP 2, NaFlex included. Parameters carry the names of the published checkpoints.
 
     A new model's weights are undefined: load a checkpoint, or call `init_weights` to train from nothing.
+
+    Attributes:
+        text_model_class: Makes the text tower; for subclasses whose towers give more.
+        vision_model_class: Makes the vision tower.
     """
+
+    text_model_class: ClassVar[type[TextModel]] = TextModel
+    vision_model_class: ClassVar[type[VisionModel]] = VisionModel
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
         if not config.vision_config.vision_use_head:
             raise CheckpointError("vision_use_head is false: a checkpoint without a pooling head gives no embeddings.")
         self.config = config
-        self.text_model = TextModel(config.text_config)
-        self.vision_model = VisionModel(config.vision_config)
+        self.text_model = self.text_model_class(config.text_config)
+        self.vision_model = self.vision_model_class(config.vision_config)
         self.logit_scale = nn.Parameter(Tensor(1))
         self.logit_bias = nn.Parameter(Tensor(1))
 
