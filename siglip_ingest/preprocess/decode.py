@@ -51,8 +51,8 @@ def decode_image(content: bytes, *, max_image_pixels: int) -> Image.Image:
 def decode_image_with_format(content: bytes, *, max_image_pixels: int) -> DecodedImage:
     """Decode the bytes of an image file: the first frame, turned upright as its EXIF data say, in RGB.
 
-    Transparency is dropped, as the reference drops it. Greyscale of 16 bits keeps its upper 8 (the reference would
-    clip it to white, and no picture that was meant).
+    Whatever the reference's loader makes of a file is made here, for the scores to be its own: an alpha channel is
+    dropped, and brightness above 255 (of 16 and 32 bits and of floating point) is clipped to white.
 
     Args:
         content: The whole file.
@@ -84,7 +84,8 @@ def make_upright_rgb(image: Image.Image) -> Image.Image:
     """Turn a picture upright as its EXIF data say and convert it to RGB, as transformers' `load_image` does.
 
     Returns:
-        The picture without EXIF data, so that nobody turns it again; the same object where there is nothing to do.
+        The picture without EXIF data, so that nobody turns it again; the same object where there is nothing to do. Its
+        `info` keeps the `transparency` of a file in which one colour stands for it.
     """
     orientation = _read_orientation(image)
     if image.mode == "RGB" and orientation == 1 and not isinstance(image, ImageFile.ImageFile):
@@ -92,7 +93,7 @@ def make_upright_rgb(image: Image.Image) -> Image.Image:
     rgb = _convert_to_rgb(image)
     if orientation in _TRANSPOSITIONS:
         rgb = rgb.transpose(_TRANSPOSITIONS[orientation])
-    rgb.info = {}
+    _keep_transparency_only(rgb)
     return rgb
 
 
@@ -104,21 +105,32 @@ def make_upright(image: Image.Image) -> Image.Image:
     """
     orientation = _read_orientation(image)
     turned = image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image.copy()
-    turned.info = {name: value for name, value in image.info.items() if name == "transparency"}
+    _keep_transparency_only(turned)
     return turned
 
 
+def lay_on_white(image: Image.Image) -> Image.Image:
+    """Make an RGB picture white where it has the one colour that its file declares transparent.
+
+    transformers' loader keeps that colour in sight of `SiglipImageProcessor`, which lays the picture on white. Pictures
+    with an alpha channel have lost it by then, and show what was below.
+    """
+    if not isinstance(image.info.get("transparency"), tuple):
+        return image
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+
+
+def _keep_transparency_only(image: Image.Image) -> None:
+    image.info = {name: value for name, value in image.info.items() if name == "transparency"}
+
+
 def _convert_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and _has_more_than_8_bits(image)):
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # the same colours, without Pillow's warning about them
+    elif image.mode == "La":
+        image = image.convert("LA")  # Pillow knows no direct way, and the reference fails on it
     return image.convert("RGB")
-
-
-def _has_more_than_8_bits(image: Image.Image) -> bool:
-    _darkest, brightest = image.getextrema()
-    return isinstance(brightest, int | float) and brightest > 255
 
 
 def _read_orientation(image: Image.Image) -> int:

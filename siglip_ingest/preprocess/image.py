@@ -23,6 +23,7 @@ from siglip_ingest.preprocess.decode import (
     DecodedImage,
     decode_image,
     decode_image_with_format,
+    lay_on_white,
     make_upright,
     make_upright_rgb,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "ImageSettings",
     "decode_image",
     "decode_image_with_format",
+    "lay_on_white",
     "make_naflex_inputs",
     "make_upright",
     "make_upright_rgb",
@@ -145,6 +147,8 @@ def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint
         (height, width, 3) uint8, RGB. For NaFlex, multiples of the patch size that suit the picture.
     """
     upright = make_upright_rgb(image)
+    if not settings.is_naflex:
+        upright = lay_on_white(upright)  # NaFlex's image processor of the reference doesn't
     height, width = settings.choose_size(upright.height, upright.width)
     return np.asarray(upright.resize((width, height), resample=Image.Resampling(settings.resample)))
 

@@ -13,9 +13,9 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from siglip_ingest.preprocess.image import ImageSettings, decode_image, normalize, resize_images
+from siglip_ingest.preprocess.image import ImageSettings, decode_image, normalize, resize_image, resize_images
 from tests.parity.pairs import PUBLISHED, optional_data
-from tests.pictures import FILES, picture
+from tests.pictures import FILES, MODES, picture, premultiplied
 
 PIXEL_TOLERANCE = 1e-6
 
@@ -70,6 +70,37 @@ def test_decoded_files_equal_the_references(name: str) -> None:
     assert ours.mode == "RGB"
     assert ours.size == reference.size
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference))
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # the reference's own
+@pytest.mark.parametrize("resample", [2, 3], ids=["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", FILES)
+def test_pixel_values_of_a_file_equal_the_references(name: str, resample: int) -> None:
+    content = FILES[name]()
+    values = {"size": {"height": 48, "width": 48}, "resample": resample}
+    settings = ImageSettings.from_dict(values)
+    ours = normalize(resize_images([decode_image(content, max_image_pixels=10**6)], settings), settings)
+    with Image.open(io.BytesIO(content)) as opened:
+        reference = SiglipImageProcessorPil(**values)(load_image(opened), return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=PIXEL_TOLERANCE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_every_mode_become_the_references_rgb(mode: str) -> None:
+    image = MODES[mode]()
+    assert image.mode == mode
+    ours = resize_image(image, ImageSettings(size=(40, 60)))
+    np.testing.assert_array_equal(ours, np.asarray(load_image(image)))
+
+
+def test_premultiplied_gray_on_which_the_reference_fails_is_decoded() -> None:
+    content = premultiplied("LA")
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.mode == "La"
+        with pytest.raises(ValueError, match="conversion from La"):
+            load_image(opened)
+        expected = opened.convert("LA").convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode_image(content, max_image_pixels=10**6)), np.asarray(expected))
 
 
 def test_the_processor_of_a_saved_checkpoint_is_read_by_the_reference(tiny_checkpoint: Path) -> None:
