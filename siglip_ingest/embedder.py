@@ -138,8 +138,8 @@ class TorchEmbedder:
             self._model.load()
 
     def tokenize(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded."""
-        return self._tokenizer(texts)
+        """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded or silently cut."""
+        return self._tokenizer.tokenize(texts).input_ids
 
     def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embed decoded images, of any size and mode; returns (N, D) float32 unit vectors in the same order."""

@@ -9,7 +9,8 @@ import warnings
 
 import click
 
-from siglip_ingest.cli import demo, images, labels, models, services
+from siglip_ingest.cli import demo, images, labels, models, services, train
+from siglip_ingest.cli.verify import verify
 from siglip_ingest.errors import DatabaseUnavailableError, SiglipError
 
 
@@ -35,6 +36,8 @@ for _command in (
     labels.label,
     labels.classify,
     models.models,
+    verify,
+    train.train,
     demo.demo,
 ):
     cli.add_command(_command)

@@ -1,12 +1,12 @@
 """Whether a checkpoint gives the numbers that it should: published ones, and its own of an earlier time.
 
-`verify` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords before it
-serves. Both put known texts and pictures that are drawn here through the loaded model.
+`verify_checkpoint` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords
+before it serves. Both put known texts and pictures that are drawn here through the loaded model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,10 @@ from siglip_ingest.verify.published import (
     tokenize_published,
 )
 from siglip_ingest.verify.report import Comparison, Report, Verdict, describe_mismatches
+from siglip_ingest.verify.weights import read_weights
 
 if TYPE_CHECKING:
     from siglip_ingest.embedder import TorchEmbedder
-    from siglip_ingest.verify.weights import Weights
 
 __all__ = [
     "Comparison",
@@ -40,15 +40,15 @@ __all__ = [
     "find_published",
     "require_same",
     "take_figures",
-    "verify",
+    "verify_checkpoint",
 ]
 
 
-def verify(
+def verify_checkpoint(
     embedder: TorchEmbedder,
+    folder: Path,
     name: str,
     *,
-    weights: Weights,
     published: Published | None,
     earlier: Figures | None,
     open_photograph: OpenPhotograph,
@@ -57,8 +57,8 @@ def verify(
 
     Args:
         embedder: The loaded checkpoint.
+        folder: Its files.
         name: What the report calls it.
-        weights: Of its files.
         published: What to compare with; None where nothing is published.
         earlier: Its own figures of an earlier time; None at the first.
         open_photograph: Opens a published picture; a `NotFoundError` says why it can't.
@@ -67,8 +67,11 @@ def verify(
         What was found, and the figures to keep for the next time.
 
     Raises:
-        CheckpointError: If the model gives vectors that aren't finite or not of length 1.
+        CheckpointError: If a file can't be read, or the model gives vectors that aren't finite or not of length 1.
     """
+    from siglip_ingest.model.checkpoint import find_weight_files
+
+    weights = read_weights(find_weight_files(folder))
     comparisons: list[Comparison] = []
     if published is not None:
         comparisons += compare_with_published(
@@ -132,7 +135,7 @@ def require_same(name: str, found: Mapping[str, Any], earlier: Mapping[str, Any]
     )
 
 
-def _require_match(rows: Iterator[Comparison], what: str, advice: str) -> None:
+def _require_match(rows: Iterable[Comparison], what: str, advice: str) -> None:
     mismatches = [row for row in rows if row.verdict is Verdict.MISMATCH]
     if mismatches:
         raise VerificationError(f"{what}: {describe_mismatches(mismatches)}. {advice}")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.verify.inputs import QUICK_TEXTS, TEST_CARD, draw_picture
-from siglip_ingest.verify.report import Comparison, compare_numbers, compare_values
+from siglip_ingest.verify.report import EARLIER, Comparison, compare_numbers, compare_values
 
 if TYPE_CHECKING:
     from siglip_ingest.embedder import TorchEmbedder
@@ -79,6 +79,15 @@ class Figures:
             },
         }
 
+    def for_start(self) -> Figures:
+        """Keep only what a worker looks at before it serves."""
+        return replace(
+            self,
+            texts={text: self.texts[text] for text in QUICK_TEXTS},
+            pictures={TEST_CARD: self.pictures[TEST_CARD]},
+            tensors={},
+        )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Figures:
         """Take back what `to_dict` gave.
@@ -134,8 +143,18 @@ def take_figures(
     )
 
 
-def compare_figures(found: Figures, earlier: Figures) -> Iterator[Comparison]:
-    """Compare what both records have: what goes in exactly, what comes out within the coarser dtype's tolerance."""
+def compare_figures(found: Figures, earlier: Figures, *, source: str = EARLIER) -> list[Comparison]:
+    """Compare what both records have: what goes in exactly, what comes out within the coarser dtype's tolerance.
+
+    Args:
+        found: Those of now.
+        earlier: What they should be.
+        source: What the comparisons name as the origin of `earlier`.
+    """
+    return [replace(row, source=source) for row in _compare(found, earlier)]
+
+
+def _compare(found: Figures, earlier: Figures) -> Iterator[Comparison]:
     least_cosine, most_logit = TOLERANCES[coarser_dtype(found.dtype, earlier.dtype)]
     yield from _compare_settings("image settings", found.image_settings, earlier.image_settings)
     yield from _compare_settings("text settings", found.text_settings, earlier.text_settings)

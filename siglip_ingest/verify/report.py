@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+EARLIER = "earlier"  # the source of a checkpoint's own figures that a file keeps
+DATABASE = "database"  # and of those that the database keeps
+
 _MOST_LETTERS = 60
 
 
@@ -41,7 +44,12 @@ class Comparison:
     difference: float | None = None
     tolerance: float | None = None
     reason: str | None = None
-    source: str = "earlier"
+    source: str = EARLIER
+
+    @property
+    def is_published(self) -> bool:
+        """True where the expected value is not the checkpoint's own."""
+        return self.source not in {EARLIER, DATABASE}
 
     def describe(self) -> str:
         """Say in a clause what differs."""
@@ -90,7 +98,7 @@ class Report:
 
 
 def compare_numbers(
-    what: str, expected: float, found: float, *, atol: float, rtol: float = 0.0, source: str = "earlier"
+    what: str, expected: float, found: float, *, atol: float, rtol: float = 0.0, source: str = EARLIER
 ) -> Comparison:
     """Compare two numbers; one that isn't finite never matches."""
     difference, tolerance = abs(found - expected), atol + rtol * abs(expected)
@@ -100,7 +108,7 @@ def compare_numbers(
     )
 
 
-def compare_values(what: str, expected: Any, found: Any, *, source: str = "earlier") -> Comparison:
+def compare_values(what: str, expected: Any, found: Any, *, source: str = EARLIER) -> Comparison:
     """Compare two values that must be equal."""
     return Comparison(what, expected, found, Verdict.MATCH if found == expected else Verdict.MISMATCH, source=source)
 

@@ -1,0 +1,156 @@
+"""`verify`: a checkpoint's numbers beside the published ones, and its own of an earlier time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from siglip_ingest.cli.output import json_option, local_path, print_json, print_table
+from siglip_ingest.db import Database
+from siglip_ingest.db.models import list_models, model_figures, store_model_figures
+from siglip_ingest.errors import NotFoundError
+from siglip_ingest.settings import Settings
+
+if TYPE_CHECKING:
+    from siglip_ingest.verify import Comparison, Figures, Report
+
+_MOST_LETTERS = 44
+_MOST_LETTERS_OF_A_VALUE = 28
+
+
+@click.command()
+@click.argument("model")
+@click.option("--as", "named_as", metavar="NAME", help="Which published checkpoint a folder holds.")
+@click.option("--pictures", metavar="FOLDER", help="Holds the photographs that published numbers are of.")
+@click.option("--no-fetch", is_flag=True, help="Don't fetch photographs that aren't there.")
+@click.option("--update", is_flag=True, help="Replace the earlier figures by those of now, without comparing.")
+@click.option(
+    "--database", "in_database", is_flag=True, help="The figures that the database's workers compare with, too."
+)
+@click.option("--all", "show_all", is_flag=True, help="List what matches the earlier figures one by one.")
+@json_option
+def verify(
+    model: str,
+    named_as: str | None,
+    pictures: str | None,
+    no_fetch: bool,
+    update: bool,
+    in_database: bool,
+    show_all: bool,
+    as_json: bool,
+) -> int:
+    """Put known inputs through a checkpoint and compare what comes out.
+
+    MODEL is a folder, a hub name or `demo`. What is published of it is compared (token ids, logits, probabilities,
+    parameters), and its own figures of the first time, which are kept in SIGLIP_HOME. It computes in float32 unless
+    SIGLIP_DTYPE says otherwise. Exit status 1 if something differs.
+    """
+    from siglip_ingest.embedded.home import Home
+    from siglip_ingest.hub import model_name, resolve_checkpoint
+    from siglip_ingest.loading import load_embedder
+    from siglip_ingest.verify import KeptFigures, find_published, verify_checkpoint
+    from siglip_ingest.verify.inputs import open_photograph
+
+    settings = Settings.from_environment(os.environ)
+    # The published numbers are of float32, and of as many patches as the checkpoint's own file says.
+    dtype = "float32" if settings.dtype == "auto" else settings.dtype
+    settings = replace(settings, dtype=dtype, max_num_patches=None)
+    name, folder = model_name(model), resolve_checkpoint(model)
+    embedder = load_embedder(str(folder), settings)
+    kept = KeptFigures(Home.at(settings.home).figures)
+    earlier = None if update else kept.read(name, embedder.info.revision)
+    report, figures = verify_checkpoint(
+        embedder,
+        folder,
+        name,
+        published=find_published(name, embedder.info.revision, folder, named_as=named_as),
+        earlier=earlier,
+        open_photograph=partial(
+            open_photograph,
+            folder=None if pictures is None else local_path(pictures),
+            settings=settings,
+            may_fetch=not no_fetch,
+        ),
+    )
+    if in_database:
+        report = _compare_with_database(settings, name, report, figures, update=update)
+    if update or (earlier is None and report.is_match):
+        note = f"Its figures are kept for the next time: {kept.write(name, figures)}"
+        report = replace(report, notes=(*report.notes, note))
+    _print_report(report, as_json=as_json, show_all=show_all)
+    return 0 if report.is_match else 1
+
+
+def _compare_with_database(settings: Settings, name: str, report: Report, figures: Figures, *, update: bool) -> Report:
+    """Compare with what the workers of the database compare with; with `update`, replace it."""
+    from siglip_ingest.verify import Figures, compare_figures
+
+    with _open_database(settings) as database, database.connection() as connection:
+        rows = [row for row, _ in list_models(connection) if (row.name, row.revision) == (name, figures.revision)]
+        if not rows:
+            raise NotFoundError(f"The database has no model {name!r} at revision {figures.revision}.")
+        model_id = rows[0].model_id
+        if update:
+            store_model_figures(connection, model_id, figures.for_start().to_dict(), replace=True)
+            return replace(report, notes=(*report.notes, f"Replaced the database's figures of model {model_id}."))
+        stored = model_figures(connection, model_id)
+    if stored is None:
+        return replace(report, notes=(*report.notes, "The database has no figures yet: its next worker stores them."))
+    comparisons = compare_figures(figures, Figures.from_dict(stored), source="database")
+    return replace(report, comparisons=[*report.comparisons, *comparisons])
+
+
+@contextmanager
+def _open_database(settings: Settings) -> Iterator[Database]:
+    if settings.database_url is not None:
+        with Database(settings.database_url) as database:
+            database.check_schema()
+            yield database
+        return
+    from siglip_ingest.embedded import EmbeddedServices
+
+    with EmbeddedServices(settings) as services, Database(services.database_url) as database:
+        yield database
+
+
+def _print_report(report: Report, *, as_json: bool, show_all: bool) -> None:
+    from siglip_ingest.verify import Verdict
+
+    if as_json:
+        counts = {verdict.name.lower(): report.count(verdict) for verdict in Verdict}
+        print_json({**asdict(report), "is_match": report.is_match, "counts": counts})
+        return
+    published = f", compared as {report.published_as}" if report.published_as not in {None, report.model} else ""
+    click.echo(f"{report.model}{published}, revision {report.revision}, {report.dtype} on {report.device}")
+    shown = [row for row in report.comparisons if show_all or row.is_published or row.verdict is Verdict.MISMATCH]
+    if shown:
+        print_table(("verdict", "what", "expected", "found", "difference", "from"), [_cells(row) for row in shown])
+    for reason in dict.fromkeys(row.reason for row in report.comparisons if row.reason):
+        click.echo(f"Not compared: {reason}")
+    for note in report.notes:
+        click.echo(note)
+    if not report.comparisons:
+        click.echo("Nothing was compared: no numbers are published of this checkpoint, and it has no earlier figures.")
+        return
+    click.echo(
+        f"{report.count(Verdict.MATCH)} match, {report.count(Verdict.MISMATCH)} differ, "
+        f"{report.count(Verdict.NOT_COMPARED)} were not compared."
+    )
+
+
+def _cells(row: Comparison) -> tuple[Any, ...]:
+    difference = "" if row.difference is None else f"{row.difference:.2g}"
+    origin = "published" if row.is_published else row.source
+    expected, found = (_shorten(value, _MOST_LETTERS_OF_A_VALUE) for value in (row.expected, row.found))
+    return (row.verdict.value, _shorten(row.what, _MOST_LETTERS), expected, found, difference, origin)
+
+
+def _shorten(value: object, most: int) -> str:
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
