@@ -55,9 +55,16 @@ class OneDnnLinear(nn.Module):
         return linear(x, self.weight, self.bias, self.operation, [], self.algorithm)  # type: ignore[no-any-return]
 
 
-def make_linear(weight: Tensor, bias: Tensor, activation: str | None = None) -> nn.Module:
-    """Make the fastest layer that the device has for a weight (outputs, inputs) and a bias (outputs)."""
-    if weight.device.type == "cpu" and has_onednn(weight.dtype):
+def make_linear(weight: Tensor, bias: Tensor, activation: str | None = None, *, is_plain: bool = False) -> nn.Module:
+    """Make the fastest layer that the device has for a weight (outputs, inputs) and a bias (outputs).
+
+    Args:
+        weight: W.
+        bias: b.
+        activation: A key of `layers.ACTIVATIONS`, None for none.
+        is_plain: Use torch's documented operators alone, which torch.compile understands.
+    """
+    if not is_plain and weight.device.type == "cpu" and has_onednn(weight.dtype):
         return OneDnnLinear(weight, bias, activation)
     return Linear(weight, bias, activation)
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model.checkpoint import CONSTANT_NAMES, read_config
@@ -35,7 +35,13 @@ class InferenceModel:
     """
 
     def __init__(
-        self, folder: Path, *, image_settings: PixelSettings, device: torch.device, dtype: torch.dtype
+        self,
+        folder: Path,
+        *,
+        image_settings: PixelSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile_mode: str | None = None,
     ) -> None:
         """Read the config, the files' headers and the two constants; the towers wait for their first use.
 
@@ -45,6 +51,8 @@ class InferenceModel:
             device: Where to compute.
             dtype: What to compute in. CPUs have no arithmetic for float16, so there it means float32. Embeddings are
                 float32 in any case.
+            compile_mode: Run the towers through torch.compile in this mode ("default", "max-autotune", or
+                "reduce-overhead", which replays CUDA graphs). Each batch size is compiled at its first use.
 
         Raises:
             CheckpointError: If a file is missing, broken, or of another architecture.
@@ -59,6 +67,7 @@ class InferenceModel:
             float(self._reader.read(name, dtype=torch.float32)) for name in CONSTANT_NAMES
         )
         self._image_settings = image_settings
+        self._compile_mode = compile_mode
         self._text_tower: TextTower | None = None
         self._vision_tower: VisionTower | None = None
         self._lock = threading.Lock()
@@ -69,6 +78,7 @@ class InferenceModel:
         with self._lock, torch.inference_mode():
             if self._text_tower is None:
                 self._text_tower = TextTower(self._source("text_model"), self.config.text_config)
+                self._compile(self._text_tower)
             return self._text_tower
 
     @property
@@ -78,20 +88,12 @@ class InferenceModel:
             if self._vision_tower is None:
                 source = self._source("vision_model")
                 self._vision_tower = VisionTower(source, self.config.vision_config, self._image_settings)
+                self._compile(self._vision_tower)
             return self._vision_tower
 
     def load(self) -> None:
         """Read both towers now."""
         _ = self.text_tower, self.vision_tower
-
-    def compile(self, mode: str = "default") -> None:
-        """Compile both towers with torch.compile; each batch size is compiled at its first use, which takes a while.
-
-        Args:
-            mode: torch.compile's; "reduce-overhead" replays CUDA graphs.
-        """
-        for tower in (self.text_tower, self.vision_tower):
-            tower.compile(mode=mode, dynamic=False)
 
     @torch.inference_mode()
     def encode_texts(self, input_ids: Tensor) -> Tensor:
@@ -159,7 +161,11 @@ class InferenceModel:
         return vectors
 
     def _source(self, tower: str) -> Source:
-        return Source(self._reader, tower, self.device, self.dtype)
+        return Source(self._reader, tower, self.device, self.dtype, is_plain=self._compile_mode is not None)
+
+    def _compile(self, tower: nn.Module) -> None:
+        if self._compile_mode is not None:
+            tower.compile(mode=self._compile_mode, dynamic=False)
 
     def _sequences_per_pass(self, length: int) -> int:
         """How many sequences of a length go through a tower at once."""

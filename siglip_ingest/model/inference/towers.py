@@ -55,12 +55,21 @@ class PixelSettings(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A part of a checkpoint: the tensors whose names start with `prefix`, and where they go."""
+    """A part of a checkpoint: the tensors whose names start with `prefix`, and what becomes of them.
+
+    Attributes:
+        reader: The checkpoint.
+        prefix: Its part.
+        device: Where the tensors go.
+        dtype: What they are converted to.
+        is_plain: See `make_linear`.
+    """
 
     reader: WeightReader
     prefix: str
     device: torch.device
     dtype: torch.dtype
+    is_plain: bool = False
 
     def read(self, name: str, *, dtype: torch.dtype | None = None) -> Tensor:
         """Read one tensor, in `dtype` if that isn't the part's."""
@@ -270,7 +279,7 @@ def constant(tensor: Tensor) -> nn.Parameter:
 def read_linear(source: Source, *names: str, activation: str | None = None) -> nn.Module:
     """Join the linear layers of these names into one, their outputs side by side."""
     weight, bias = (join_rows([source.read(f"{name}.{part}") for name in names]) for part in ("weight", "bias"))
-    return make_linear(weight, bias, activation)
+    return make_linear(weight, bias, activation, is_plain=source.is_plain)
 
 
 def _fold_normalization(source: Source, config: VisionConfig, settings: PixelSettings) -> nn.Module:
@@ -282,4 +291,5 @@ def _fold_normalization(source: Source, config: VisionConfig, settings: PixelSet
     pixels = config.patch_size**2
     scale = (settings.rescale_factor / std).repeat(pixels)  # (F,)
     center = ((PIXEL_CENTER * settings.rescale_factor - mean) / std).repeat(pixels)
-    return make_linear((weight * scale).to(source.dtype), (bias + weight @ center).to(source.dtype))
+    weight, bias = weight * scale, bias + weight @ center
+    return make_linear(weight.to(source.dtype), bias.to(source.dtype), is_plain=source.is_plain)
