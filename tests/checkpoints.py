@@ -83,13 +83,13 @@ def write_tiny_checkpoint(
     return folder
 
 
-def write_processor(folder: Path, *, image_size: int) -> None:
+def write_processor(folder: Path, *, image_size: int, is_multilingual: bool = False) -> None:
     """Write the tokenizer's and the image processor's files of a SigLIP 1 checkpoint."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(SENTENCES),
+        sentence_iterator=iter([*SENTENCES, *(FOREIGN_SENTENCES if is_multilingual else [])]),
         model_writer=model,
-        vocab_size=PIECES,
+        vocab_size=90 if is_multilingual else PIECES,
         model_type="unigram",
         pad_id=0,
         eos_id=1,

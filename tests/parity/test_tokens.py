@@ -3,120 +3,116 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import transformers
-from numpy.typing import NDArray
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sentencepiece import sentencepiece_model_pb2
+from transformers.tokenization_utils_base import generate_merges
 
-from siglip_ingest.preprocess.text import load_tokenizer
-from tests.checkpoints import write_gemma_style_tokenizer, write_processor
+from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.preprocess.text import Tokenizer, load_tokenizer
+from tests.checkpoints import write_gemma_style_piece_file, write_gemma_style_tokenizer, write_processor
+from tests.hard_texts import FRAGMENTS, HARD_TEXTS, random_texts
 from tests.parity.pairs import PUBLISHED, optional_data
 
-HARD_TEXTS = [
-    "the real mountain view",
-    "Zürich",
-    "  Hello,   WORLD\t\n!! ",
-    "I don't know: a_b-c/d, 0.5 + 3 = 3.5",
-    "",
-    " ",
-    "▁",
-    " ▁",
-    "▁▁ a▁b",
-    "!!!",
-    "'''",
-    "a </s> b",
-    "</s>",
-    "a</s>b</s>",
-    "   </s>   x",
-    "foo<unk>bar",
-    "<unk> </s>",
-    "<pad> <s> <bos> <eos> <extra_id_0> <start_of_turn>user",
-    "北京的日落",
-    "日本語",
-    "غروب الشمس",
-    "🦄 unicorn 🦄🦄 👩‍👩‍👧",
-    "İstanbul ΣΑΣ ß ﬁ",
-    "ａｂｃ ＡＢＣ ½ ² ① ﷺ",
-    "e\u0301 a\u00a0b\u3000c\u200bd\ufeff",
-    "\x00a\x01",
-    "{label}",
-    "x" * 500,
-    "word " * 200,
-    "a photo of " + "very " * 70 + "big cat</s>",
-]
-FRAGMENTS = [
-    "a", "B", "c ", "▁", " ", "  ", "</s>", "<unk>", "!", "é", "日", "🦄", "\n", "the ", "Sunset ", "over", "<", ">",
-    "/", "s", "ß", "Σ", "<pad>", "<eos>", "\u00a0", "\u200d", "1", ".",
-]  # fmt: skip
-
-Encode = Callable[[Sequence[str]], NDArray[np.int64]]
-
-
-def random_texts(count: int) -> list[str]:
-    draw = random.Random(0)
-    return ["".join(draw.choices(FRAGMENTS, k=draw.randint(1, 90))) for _ in range(count)]
-
-
-def assert_same_ids(folder: Path, reference: transformers.PreTrainedTokenizerBase, max_length: int) -> None:
-    texts = HARD_TEXTS + random_texts(500)
-    ours = load_tokenizer(folder, max_length=max_length)(texts)
-    encoded = reference(texts, padding="max_length", truncation=True, max_length=max_length, return_tensors="np")
-    assert ours.dtype == np.int64
-    assert ours.shape == (len(texts), max_length)
-    for text, our_ids, reference_ids in zip(texts, ours, encoded["input_ids"], strict=True):
-        assert our_ids.tolist() == reference_ids.tolist(), f"ids of {text!r} differ"
-
+TEXTS = [*HARD_TEXTS.values(), *random_texts(500)]
+ANY_TEXT = st.text(max_size=40) | st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map("".join)
 
 # The reference warns about texts that end with </s>, which is what some of these do.
-@pytest.mark.filterwarnings("ignore:This sequence already has </s>")
-@pytest.mark.parametrize("max_length", [16, 64])
-def test_sentencepiece_ids_equal_the_references(tmp_path: Path, max_length: int) -> None:
-    write_processor(tmp_path, image_size=32)
-    assert_same_ids(tmp_path, transformers.SiglipTokenizer.from_pretrained(tmp_path), max_length)
+pytestmark = pytest.mark.filterwarnings("ignore:This sequence already has </s>")
 
 
-@pytest.mark.filterwarnings("ignore:This sequence already has </s>")
-def test_ids_under_the_published_settings_equal_the_references(tmp_path: Path) -> None:
-    write_processor(tmp_path, image_size=32)
-    shutil.copytree(PUBLISHED["siglip-base-patch16-256"], tmp_path, dirs_exist_ok=True)
-    assert_same_ids(tmp_path, transformers.SiglipTokenizer.from_pretrained(tmp_path), 64)
+@dataclass(frozen=True)
+class TokenizerPair:
+    """A folder's tokenizer as the reference loads it, and ours."""
+
+    folder: Path
+    reference: transformers.PreTrainedTokenizerBase
+    ours: Tokenizer
+
+    def load(self, max_length: int) -> Tokenizer:
+        """Give ours with another length."""
+        return self.ours if max_length == self.ours.max_length else load_tokenizer(self.folder, max_length=max_length)
+
+    def check(self, texts: Sequence[str], max_length: int = 64) -> None:
+        tokenizer = self.load(max_length)
+        ours = tokenizer.tokenize(texts).input_ids
+        encoded = self.reference(
+            list(texts), padding="max_length", truncation=True, max_length=max_length, return_tensors="np"
+        )
+        assert ours.dtype == np.int64
+        assert ours.shape == (len(texts), max_length)
+        whole = self.reference(list(texts))["input_ids"]
+        for text, our_ids, reference_ids in zip(texts, ours, encoded["input_ids"], strict=True):
+            assert our_ids.tolist() == reference_ids.tolist(), f"ids of {text!r} differ"
+        for text, our_ids, reference_ids in zip(texts, tokenizer.encode(texts), whole, strict=True):
+            assert our_ids == reference_ids, f"ids of the whole {text!r} differ"
 
 
-@pytest.mark.filterwarnings("ignore:This sequence already has </s>")
-@pytest.mark.parametrize("max_length", [16, 64])
-def test_ids_of_t5s_vocabulary_equal_the_references(tmp_path: Path, max_length: int) -> None:
-    shutil.copy(optional_data("tokenizers/t5/spiece.model"), tmp_path)
-    reference = transformers.SiglipTokenizer(str(tmp_path / "spiece.model"))
-    assert_same_ids(tmp_path, reference, max_length)
+@pytest.fixture(scope="module", params=["small", "published settings", "multilingual", "t5"])
+def siglip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TokenizerPair:
+    """SigLIP 1's kind of tokenizer."""
+    folder = tmp_path_factory.mktemp("siglip")
+    write_processor(folder, image_size=32)
+    if request.param == "published settings":
+        shutil.copytree(PUBLISHED["siglip-base-patch16-256"], folder, dirs_exist_ok=True)
+    elif request.param == "multilingual":  # characters of its own, as the i18n vocabularies have
+        write_processor(folder, image_size=32, is_multilingual=True)
+    elif request.param == "t5":
+        folder = tmp_path_factory.mktemp("t5")
+        shutil.copy(optional_data("tokenizers/t5/spiece.model"), folder)
+    reference = transformers.SiglipTokenizer.from_pretrained(folder)
+    return TokenizerPair(folder, reference, load_tokenizer(folder, max_length=64))
 
 
-@pytest.fixture(params=["small", "published"])
-def siglip2_tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder with SigLIP 2's kind of tokenizer: a small one made here, or the published one where it is at hand."""
-    if request.param == "small":
-        write_gemma_style_tokenizer(tmp_path)
+@pytest.fixture(scope="module", params=["small", "small with special_tokens_map", "published"])
+def siglip2(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TokenizerPair:
+    """SigLIP 2's kind of tokenizer, from tokenizer.json: a small one made here, or the published one if at hand."""
+    folder = tmp_path_factory.mktemp("siglip2")
+    if request.param == "published":
+        shutil.copy(optional_data("tokenizers/siglip2/tokenizer.json"), folder)
     else:
-        shutil.copy(optional_data("tokenizers/siglip2/tokenizer.json"), tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("has_map", [False, True], ids=["bare", "with special_tokens_map"])
-@pytest.mark.parametrize("max_length", [16, 64])
-def test_siglip2_ids_equal_the_references(siglip2_tokenizer: Path, max_length: int, has_map: bool) -> None:
-    if has_map:
-        shutil.copy(PUBLISHED["siglip2-base-patch16-224"] / "special_tokens_map.json", siglip2_tokenizer)
-    reference = transformers.Siglip2Tokenizer.from_pretrained(siglip2_tokenizer)
+        write_gemma_style_tokenizer(folder)
+    if request.param != "small":
+        shutil.copy(PUBLISHED["siglip2-base-patch16-224"] / "special_tokens_map.json", folder)
+    reference = transformers.Siglip2Tokenizer.from_pretrained(folder)
     reference.padding_side = "right"  # as the published tokenizer.json has it
-    assert_same_ids(siglip2_tokenizer, reference, max_length)
+    return TokenizerPair(folder, reference, load_tokenizer(folder, max_length=64))
 
 
-def test_siglip2_ids_end_with_eos_and_are_padded_with_0(siglip2_tokenizer: Path) -> None:
-    ids = load_tokenizer(siglip2_tokenizer, max_length=64)(["Sunset over WATER", "sunset over water", "x " * 200])
+@pytest.mark.parametrize("max_length", [16, 64])
+def test_siglip_ids_equal_the_references(siglip: TokenizerPair, max_length: int) -> None:
+    siglip.check(TEXTS, max_length)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=4))
+def test_siglip_ids_of_any_text_equal_the_references(siglip: TokenizerPair, texts: list[str]) -> None:
+    siglip.check(texts)
+
+
+@pytest.mark.parametrize("max_length", [16, 64])
+def test_siglip2_ids_equal_the_references(siglip2: TokenizerPair, max_length: int) -> None:
+    siglip2.check(TEXTS, max_length)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=4))
+def test_siglip2_ids_of_any_text_equal_the_references(siglip2: TokenizerPair, texts: list[str]) -> None:
+    siglip2.check(texts)
+
+
+def test_siglip2_ids_end_with_eos_and_are_padded_with_0(siglip2: TokenizerPair) -> None:
+    ids = siglip2.ours.tokenize(["Sunset over WATER", "sunset over water", "x " * 200]).input_ids
     (end,) = (ids[0] == 1).nonzero()[0]
     assert ids[0].tolist() == ids[1].tolist()
     assert not ids[0, end + 1 :].any()
@@ -124,9 +120,72 @@ def test_siglip2_ids_end_with_eos_and_are_padded_with_0(siglip2_tokenizer: Path)
     assert ids[2, -1] == 1
 
 
+def test_ids_from_a_small_tokenizer_model_equal_the_references(tmp_path: Path) -> None:
+    write_gemma_style_piece_file(tmp_path)
+    file = sentencepiece_model_pb2.ModelProto.FromString((tmp_path / "tokenizer.model").read_bytes())
+    vocabulary = {piece.piece: number for number, piece in enumerate(file.pieces)}
+    scores = {piece.piece: piece.score for piece in file.pieces}
+    fixed = [tokenizers.AddedToken(piece.piece, normalized=False) for piece in file.pieces if piece.type in {2, 3, 4}]
+    reference = transformers.Siglip2Tokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
+    reference.add_tokens(fixed)
+    theirs = reference(TEXTS, add_special_tokens=False)["input_ids"]
+    ours = load_tokenizer(tmp_path, max_length=64).encode(TEXTS)
+    for text, our_ids, their_ids in zip(TEXTS, ours, theirs, strict=True):
+        assert our_ids == [*their_ids, 1], f"ids of {text!r} differ"
+
+
+def test_ids_from_tokenizer_model_equal_those_from_tokenizer_json(tmp_path: Path) -> None:
+    shutil.copy(optional_data("tokenizers/siglip2/gemma_rebuilt_functional.model"), tmp_path / "tokenizer.model")
+    ours = load_tokenizer(tmp_path, max_length=64)
+    published = load_tokenizer(optional_data("tokenizers/siglip2/tokenizer.json").parent, max_length=64)
+    assert ours.settings == published.settings
+    for text, our_ids, their_ids in zip(TEXTS, ours.encode(TEXTS), published.encode(TEXTS), strict=True):
+        assert our_ids == their_ids, f"ids of {text!r} differ"
+
+
+def read_published_ids() -> dict[str, Any]:
+    content = json.loads(optional_data("golden/hf_transformers/goldens.json").read_text(encoding="utf-8"))
+    published: dict[str, Any] = content["siglip_v1_tokenizer"]
+    return published
+
+
+def test_what_the_published_ids_show_of_any_vocabulary_holds() -> None:
+    published = read_published_ids()
+    ours = load_tokenizer(optional_data("tokenizers/t5/spiece.model").parent, max_length=published["max_length"])
+    assert (ours.eos_id, ours.pad_id) == (published["eos_id"], published["pad_id"])
+    plain, with_typed_eos = (case["text"] for case in published["unpadded_with_eos"][:2])
+    assert ours.encode([plain]) == ours.encode([with_typed_eos])
+    for text in published["canonicalized_empty"]:
+        assert (ours.tokenize([text]).input_ids == published["eos_id"]).all()
+
+
+def test_ids_equal_the_published_ones() -> None:
+    published = read_published_ids()
+    ours = load_tokenizer(optional_data("tokenizers/siglip/spiece.model").parent, max_length=published["max_length"])
+    for case in published["padded64"]:
+        assert ours.tokenize([case["text"]]).input_ids[0].tolist() == case["ids"]
+    for case in published["unpadded_with_eos"]:
+        assert ours.encode([case["text"]]) == [case["ids"]]
+
+
 def test_a_character_without_a_piece_is_encoded_as_its_bytes(tmp_path: Path) -> None:
     write_gemma_style_tokenizer(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     names = {number: piece for piece, number in content["model"]["vocab"].items()}
-    ids = load_tokenizer(tmp_path, max_length=8)(["ж"])[0]
-    assert [names[number] for number in ids.tolist()[:3]] == ["<0xD0>", "<0xB6>", "<eos>"]
+    ids = load_tokenizer(tmp_path, max_length=8).encode(["ж"])[0]
+    assert [names[number] for number in ids] == ["<0xD0>", "<0xB6>", "<eos>"]
+
+
+def check_half_a_character(pair: TokenizerPair) -> None:
+    with pytest.raises((TypeError, RuntimeError)):
+        pair.reference(["a\ud800b"])
+    with pytest.raises(InvalidInputError, match="half a character"):
+        pair.ours.encode(["a\ud800b"])
+
+
+def test_half_a_character_is_refused_by_siglips_reference_too(siglip: TokenizerPair) -> None:
+    check_half_a_character(siglip)
+
+
+def test_half_a_character_is_refused_by_siglip2s_reference_too(siglip2: TokenizerPair) -> None:
+    check_half_a_character(siglip2)
