@@ -8,15 +8,73 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from siglip_ingest.preprocess.image import ImageSettings, normalize, resize_image, resize_images
+from siglip_ingest.preprocess.image import (
+    ImageSettings,
+    make_naflex_inputs,
+    normalize,
+    normalize_patches,
+    resize_image,
+    resize_images,
+)
+from siglip_ingest.preprocess.naflex import cut_patches
 from tests.pictures import picture
 
 
 def test_settings_survive_the_database() -> None:
     settings = ImageSettings(size=(384, 384), resample=2, image_mean=(0.4, 0.5, 0.6))
     assert ImageSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_naflex_settings_survive_the_database() -> None:
+    settings = ImageSettings(resample=2, patch_size=14, max_num_patches=1024)
+    assert settings.is_naflex
+    assert "size" not in settings.to_dict()
+    assert ImageSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+@pytest.mark.parametrize("kind", ["Siglip2ImageProcessor", "Siglip2ImageProcessorFast"])
+def test_a_naflex_file_may_say_nothing_but_its_kind(kind: str) -> None:
+    settings = ImageSettings.from_dict({"image_processor_type": kind, "size": None, "do_resize": None})
+    assert settings == ImageSettings(resample=2, patch_size=16, max_num_patches=256)
+
+
+def test_a_fixed_file_is_not_naflex_for_saying_a_patch_size() -> None:
+    assert not ImageSettings.from_dict({"image_processor_type": "SiglipImageProcessor", "patch_size": 16}).is_naflex
+
+
+def test_naflex_pictures_are_resized_each_to_its_own_size_and_cannot_be_stacked() -> None:
+    settings = ImageSettings(patch_size=8, max_num_patches=16)
+    assert resize_image(picture(300, 100), settings).shape == (16, 48, 3)
+    assert resize_image(picture(100, 300), settings).shape == (48, 16, 3)
+    with pytest.raises(InvalidInputError, match="differ in size"):
+        resize_images([picture(300, 100)], settings)
+
+
+def test_naflex_inputs_need_naflex_settings() -> None:
+    with pytest.raises(InvalidInputError, match="not NaFlex's"):
+        make_naflex_inputs([picture(30, 20)], ImageSettings())
+
+
+def test_patches_are_normalized_as_pictures_are() -> None:
+    settings = ImageSettings(size=(16, 24), image_mean=(0.1, 0.2, 0.3), image_std=(0.4, 0.5, 0.6))
+    pixels = resize_image(picture(30, 20), settings)
+    patches = normalize_patches(cut_patches(pixels, patch_size=8), settings)
+    whole = normalize(pixels[None], settings)[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(patches, cut_patches(np.ascontiguousarray(whole), patch_size=8))
+    with pytest.raises(InvalidInputError, match="float32"):
+        normalize_patches(patches, settings)  # type: ignore[arg-type]
+
+
+def test_one_transparent_color_becomes_white() -> None:
+    image = Image.new("RGB", (4, 4), (10, 20, 30))
+    image.putpixel((0, 0), (10, 20, 31))
+    image.info["transparency"] = (10, 20, 30)
+    pixels = resize_image(image, ImageSettings(size=(4, 4)))
+    assert pixels[0, 0].tolist() == [10, 20, 31]
+    assert (pixels.reshape(16, 3)[1:] == 255).all()
 
 
 def test_steps_that_are_switched_off_do_nothing() -> None:
@@ -27,8 +85,8 @@ def test_steps_that_are_switched_off_do_nothing() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"size": {"shortest_edge": 224}}, {"do_resize": False}, {"do_center_crop": True}],
-    ids=["shortest_edge", "no_resize", "crop"],
+    [{"size": {"shortest_edge": 224}}, {"size": 2.5}, {"do_resize": False}, {"do_center_crop": True}],
+    ids=["shortest_edge", "no size", "no_resize", "crop"],
 )
 def test_a_processor_that_works_in_another_way_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError):

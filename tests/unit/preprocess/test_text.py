@@ -8,6 +8,7 @@ import pytest
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.preprocess.text import canonicalize_text, load_tokenizer
+from tests.checkpoints import write_gemma_style_piece_file, write_gemma_style_tokenizer, write_processor
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path, max_length=16)
 
 
-@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json", "tokenizer.model"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"garbage" * 100], ids=["empty", "braces", "garbage"])
 def test_a_broken_tokenizer_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -61,3 +62,28 @@ def test_a_tokenizer_without_siglips_tokens_is_refused(tmp_path: Path) -> None:
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(CheckpointError, match="not SigLIP 2's"):
         load_tokenizer(tmp_path, max_length=16)
+
+
+def test_a_tokenizer_model_without_siglips_tokens_is_refused(tmp_path: Path) -> None:
+    write_gemma_style_piece_file(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|endoftext|>"}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"lacks <\|endoftext\|> or <pad>"):
+        load_tokenizer(tmp_path, max_length=16)
+
+
+def test_tokenizer_json_goes_before_tokenizer_model_and_spiece_model_before_both(tmp_path: Path) -> None:
+    write_gemma_style_piece_file(tmp_path)
+    from_pieces = load_tokenizer(tmp_path, max_length=16)
+    size = write_gemma_style_tokenizer(tmp_path)
+    assert load_tokenizer(tmp_path, max_length=16).settings == from_pieces.settings | {"vocab_size": size}
+    write_processor(tmp_path, image_size=32)
+    assert load_tokenizer(tmp_path, max_length=16).settings["kind"] == "sentencepiece"
+
+
+def test_capitals_make_no_difference_to_siglip2_and_control_tokens_only_as_they_are_written(tmp_path: Path) -> None:
+    write_gemma_style_piece_file(tmp_path)
+    tokenizer = load_tokenizer(tmp_path, max_length=16)
+    capitals, small, token, no_token = tokenizer.encode(["Sunset over WATER", "sunset over water", "<b>", "<B>"])
+    assert capitals == small
+    assert len(token) == 2
+    assert len(no_token) > 2
