@@ -8,6 +8,7 @@
     ├── ImageError               this one image can't be embedded; carries a `code` for the ledger
     ├── CheckpointError          a checkpoint's files are missing, broken or of another architecture
     │   ├── DownloadError        they could not be fetched                       worth a retry
+    │   │   └── HubUnavailableError  nobody answers at the hub, or it must not be asked
     │   └── VerificationError    it gives other numbers than published, or than it gave before
     ├── DatabaseError            PostgreSQL refused or failed
     │   ├── DatabaseUnavailableError  nobody answers at the URL                  worth a retry
@@ -69,6 +70,10 @@ class DownloadError(CheckpointError):
     """A checkpoint could not be fetched from the hub."""
 
     is_retryable = True
+
+
+class HubUnavailableError(DownloadError):
+    """The hub can't be asked: there is no network, or HF_HUB_OFFLINE forbids it."""
 
 
 class VerificationError(CheckpointError):

@@ -95,7 +95,7 @@ def test_a_changed_model_embeds_everything_again_and_then_switches(terminal: Ter
         without_model = Terminal(other.folder, {name: value for name, value in home.items() if name != "SIGLIP_MODEL"})
         changed = without_model.run("models", "use", str(copy))
         assert changed.returncode == 0, changed.stderr
-        old, new = json.loads(without_model.run("models", "list", "--json").stdout)
+        old, new = json.loads(without_model.run("models", "list", "--json").stdout)["database"]
         assert (old["active"], new["active"]) == (False, True)
         assert old["embedded"] == new["embedded"]
         assert len(json.loads(without_model.run("search", "a tent", "--json").stdout)) == 10
@@ -127,7 +127,7 @@ def test_classify_needs_no_database(terminal: Terminal, tmp_path: Path) -> None:
 
 
 def test_models_list_shows_the_active_model_and_its_vectors(terminal: Terminal) -> None:
-    (model,) = json.loads(terminal.run("models", "list", "--json").stdout)
+    (model,) = json.loads(terminal.run("models", "list", "--json").stdout)["database"]
     assert model["name"] == "demo"
     assert model["active"] is True
     assert model["embedded"] >= 1

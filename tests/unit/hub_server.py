@@ -1,17 +1,27 @@
-"""A stand-in for the model hub on the loopback interface: the requests that huggingface_hub makes for a snapshot."""
+"""A stand-in for the model hub on the loopback interface: the requests that huggingface_hub makes for a snapshot.
+
+As the real one does, it keeps large files (weights, tokenizers) apart from git: a request for one is redirected, to
+another host, which honours ranges, and the ETag is the file's SHA-256 instead of git's hash.
+"""
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OLDER_COMMIT = "fedcba9876543210fedcba9876543210fedcba98"
+LARGE_FILES = ("*.safetensors", "*.model", "tokenizer.json")
 
 
 @dataclass
@@ -19,19 +29,44 @@ class Hub:
     """What the stand-in serves.
 
     Attributes:
-        repositories: Folder of each model's files.
+        repositories: Folder of each model's newest files.
+        commits: Commit of each model's newest files, where it isn't `COMMIT`.
+        revisions: Commit and folder of other branches, tags and commits, by `name@revision`.
         gated: Models whose files need permission; without the token `good` they are refused.
-        cut_off: Names of files of which only the first half is sent.
+        cut_off: Names of files of which only the first half is ever sent.
+        bytes_per_answer: Connections break after so many bytes of a file.
+        corrupt: How many answers for a file, by its name, have a wrong byte, though the right length.
+        ignores_ranges: Whether a range is answered with the whole file.
+        has_metadata: Whether sizes and hashes are listed; some mirrors don't.
         is_broken: Whether every answer is status 500.
         requested: Paths asked for so far.
+        ranges: The ranges asked for so far.
+        sent_bytes: Bytes sent of each file, by its name.
     """
 
     repositories: dict[str, Path] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+    revisions: dict[str, tuple[str, Path]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     cut_off: set[str] = field(default_factory=set)
+    bytes_per_answer: int | None = None
+    corrupt: dict[str, int] = field(default_factory=dict)
+    ignores_ranges: bool = False
+    has_metadata: bool = True
     is_broken: bool = False
     requested: list[str] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    sent_bytes: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
+
+    def find(self, name: str, revision: str) -> tuple[str, Path] | None:
+        """The commit and the folder of a revision."""
+        newest = self.commits.get(name, COMMIT), self.repositories[name]
+        if revision in {"main", newest[0]}:
+            return newest
+        others = {key: value for key, value in self.revisions.items() if key.startswith(f"{name}@")}
+        by_commit = {commit: (commit, folder) for commit, folder in others.values()}
+        return others.get(f"{name}@{revision}") or by_commit.get(revision)
 
 
 @contextmanager
@@ -39,7 +74,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield hub
@@ -62,41 +97,78 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        path = self.path.partition("?")[0].strip("/")
+        path = unquote(self.path.partition("?")[0].strip("/"))
         self.hub.requested.append(path)
         if self.hub.is_broken:
             return self._send(500, b"{}")
-        parts = path.removeprefix("api/models/").split("/")
+        # api/models/NAME[/revision/REVISION | /tree/REVISION], NAME/resolve/REVISION/FILE, large/NAME/COMMIT/FILE
+        parts = path.removeprefix("api/models/").removeprefix("large/").split("/")
         name = "/".join(parts[:2])
-        folder = self.hub.repositories.get(name)
-        if folder is None:
+        if name not in self.hub.repositories:
             return self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
-        if path.startswith("api/models/"):
-            return self._send_description(folder, path)
+        if self.headers.get("Authorization") == "Bearer expired":
+            message = "Invalid credentials in Authorization header"
+            return self._send(401, json.dumps({"error": message}).encode(), {"X-Error-Message": message})
+        is_api, is_large = path.startswith("api/models/"), path.startswith("large/")
+        file = "" if is_api else parts[-1]
+        revision = parts[2] if is_large else "/".join(parts[3:] if is_api else parts[3:-1]) or "main"
+        found = self.hub.find(name, revision)
+        if found is None:
+            return self._send(404, b'{"error": "Invalid rev id"}', {"X-Error-Code": "RevisionNotFound"})
+        commit, folder = found
+        if is_api:
+            return self._send_description(name, commit, folder, is_tree=parts[2:3] == ["tree"])
+        if is_large:
+            return self._send_content(folder / file, {})
         if name in self.hub.gated and self.headers.get("Authorization") != "Bearer good":
             code = 403 if self.headers.get("Authorization") else 401
             return self._send(code, b'{"error": "gated"}', {"X-Error-Code": "GatedRepo"})
-        return self._send_file(folder / "/".join(parts[4:]))
+        return self._send_file(name, commit, folder / file)
 
-    def _send_description(self, folder: Path, path: str) -> None:
+    def _send_description(self, name: str, commit: str, folder: Path, *, is_tree: bool) -> None:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        names = [str(file.relative_to(folder)) for file in files]
-        if "/tree/" in path:
-            entries = [
-                {"type": "file", "path": name, "size": file.stat().st_size, "oid": _sha1(file)}
-                for name, file in zip(names, files, strict=True)
-            ]
+        if is_tree:
+            entries = [_describe(file, folder) | {"type": "file"} for file in files]
             return self._send(200, json.dumps(entries).encode())
-        siblings = [{"rfilename": name} for name in names]
-        return self._send(200, json.dumps({"id": folder.name, "sha": COMMIT, "siblings": siblings}).encode())
+        siblings = [
+            _describe(file, folder) if self.hub.has_metadata else {"rfilename": str(file.relative_to(folder))}
+            for file in files
+        ]
+        return self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
 
-    def _send_file(self, file: Path) -> None:
+    def _send_file(self, name: str, commit: str, file: Path) -> None:
         if not file.is_file():
-            return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-        content = file.read_bytes()
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_sha1(file)}"'}
-        sent = content[: len(content) // 2] if file.name in self.hub.cut_off else content
-        return self._send(200, sent, headers, length=len(content))
+            return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{_git_hash(file)}"'}
+        if not _is_large(file):
+            return self._send_content(file, headers)
+        headers |= {
+            "X-Linked-ETag": f'"{_sha256(file)}"',
+            "X-Linked-Size": str(file.stat().st_size),
+            "Location": f"{self.hub.endpoint.replace('127.0.0.1', 'localhost')}/large/{name}/{commit}/{file.name}",
+        }
+        return self._send(302, b"", headers)
+
+    def _send_content(self, file: Path, headers: dict[str, str]) -> None:
+        content = bytearray(file.read_bytes())
+        whole = len(content)
+        wanted = self.headers.get("Range")
+        start = 0
+        if wanted:
+            self.hub.ranges.append(wanted)
+            start = 0 if self.hub.ignores_ranges else int((re.findall(r"\d+", wanted) or [0])[0])
+        if self.command == "GET" and self.hub.corrupt.get(file.name, 0):
+            self.hub.corrupt[file.name] -= 1
+            content[-1] ^= 1
+        end = whole // 2 if file.name in self.hub.cut_off else whole
+        if self.hub.bytes_per_answer is not None:
+            end = min(end, start + self.hub.bytes_per_answer)
+        if start:
+            headers = headers | {"Content-Range": f"bytes {start}-{whole - 1}/{whole}"}
+        sent = bytes(content[start:end])
+        if self.command == "GET":
+            self.hub.sent_bytes[file.name] = self.hub.sent_bytes.get(file.name, 0) + len(sent)
+        return self._send(206 if start else 200, sent, headers, length=whole - start)
 
     def _send(
         self, status: int, content: bytes, headers: dict[str, str] | None = None, *, length: int | None = None
@@ -110,5 +182,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
-def _sha1(file: Path) -> str:
-    return hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
+def _describe(file: Path, folder: Path) -> dict[str, Any]:
+    """A file as both listings have it: the tree's keys and a sibling's."""
+    name, size = str(file.relative_to(folder)), file.stat().st_size
+    described: dict[str, Any] = {"path": name, "rfilename": name, "size": size}
+    described |= {"oid": _git_hash(file), "blobId": _git_hash(file)}
+    if _is_large(file):
+        described["lfs"] = {"size": size, "sha256": _sha256(file), "oid": _sha256(file), "pointerSize": 134}
+    return described
+
+
+def _is_large(file: Path) -> bool:
+    return any(fnmatch.fnmatch(file.name, pattern) for pattern in LARGE_FILES)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _git_hash(file: Path) -> str:
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()

@@ -17,9 +17,10 @@ from siglip_ingest.hub import DEMO_FOLDER, model_name, resolve_checkpoint
 from tests.unit.hub_server import COMMIT, Hub, serve
 
 FETCH = """
-import json, sys
+import json, sys, time
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.hub import resolve_checkpoint
+time.sleep = lambda seconds: None  # the client waits a second before each retry
 try:
     print(json.dumps({"folder": str(resolve_checkpoint(sys.argv[1]))}))
 except SiglipError as error:
@@ -43,7 +44,7 @@ def fetch(name: str, hub: Hub, home: Path, **environment: str) -> dict[str, str]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     done = subprocess.run(
         [sys.executable, "-c", FETCH, name],
-        env=inherited | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"} | environment,
+        env=inherited | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1,localhost"} | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -89,14 +90,14 @@ def test_a_gated_model_is_fetched_with_a_token(hub: Hub, tmp_path: Path) -> None
 
 def test_no_network_and_no_cache_says_what_to_do(tmp_path: Path) -> None:
     result = fetch("someone/tiny", Hub(endpoint="http://127.0.0.1:9"), tmp_path)
-    assert result["error"] == "DownloadError"
+    assert result["error"] == "HubUnavailableError"
     assert "http://127.0.0.1:9 can't be used" in result["message"]
     assert "folder" in result["message"]
 
 
 def test_offline_without_a_cache_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     result = fetch("someone/tiny", hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert result["error"] == "DownloadError"
+    assert result["error"] == "HubUnavailableError"
     assert "HF_HUB_OFFLINE" in result["message"]
     assert not hub.requested
 
@@ -104,7 +105,7 @@ def test_offline_without_a_cache_says_what_to_do(hub: Hub, tmp_path: Path) -> No
 def test_a_hub_that_answers_500_is_reported_with_its_status(hub: Hub, tmp_path: Path) -> None:
     hub.is_broken = True
     result = fetch("someone/tiny", hub, tmp_path)
-    assert result["error"] == "DownloadError"
+    assert result["error"] == "HubUnavailableError"
     assert "500" in result["message"]
 
 

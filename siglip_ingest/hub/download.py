@@ -1,0 +1,233 @@
+"""Fetching a revision from the hub: each file whole, checked, and kept where it stopped if it is interrupted."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from siglip_ingest.errors import CheckpointError, DownloadError, HubUnavailableError, InvalidInputError
+from siglip_ingest.hub.cache import (
+    CachedSnapshot,
+    find_cached,
+    find_pinned,
+    find_repository_folder,
+    has_weights,
+    write_pin,
+)
+from siglip_ingest.hub.failures import explain, explain_unreachable, format_bytes
+from siglip_ingest.hub.files import HubFile, Progress, fetch_file, is_intact, select_files
+from siglip_ingest.hub.names import HubName, parse_name
+
+FETCHED_FILES = ("*.json", "*.safetensors", "spiece.model", "tokenizer.model")  # never a pickle
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A revision that is in the cache, each file as it was published.
+
+    Attributes:
+        folder: Its files.
+        commit: Its revision: 40 hexadecimal digits.
+        files: How many files it has, and `size_bytes` how large they are together.
+        size_bytes: See `files`.
+        fetched_bytes: How much of that came over the network now.
+        repaired: Names of files that were in the cache, but weren't what was published.
+    """
+
+    folder: Path
+    commit: str
+    files: int
+    size_bytes: int
+    fetched_bytes: int
+    repaired: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    commit: str
+    files: tuple[HubFile, ...]
+
+
+def find_or_fetch(name: HubName) -> Path:
+    """Give the folder of the revision that a name is pinned to; fetch and pin the newest where there is none yet.
+
+    Raises:
+        CheckpointError: If it is of another architecture.
+        DownloadError: If it can't be fetched, and the cache doesn't have it either.
+    """
+    pinned = find_pinned(name)
+    if pinned is not None and pinned.is_whole:
+        return pinned.folder
+    try:
+        # What was pinned and lost some of its files since is completed, not replaced by what is newest now.
+        return fetch(name, commit=None if pinned is None else pinned.commit).folder
+    except HubUnavailableError:
+        folder = _find_offline(name)
+        if folder is None:
+            raise
+        return folder
+
+
+def pull(name: HubName, *, revision: str | None = None, progress: Progress | None = None) -> Fetched:
+    """Fetch the newest revision, or the one that is asked for, check each of its files, and pin the name to it.
+
+    Where HF_HUB_OFFLINE is set, what lies in the cache is checked instead.
+
+    Args:
+        name: What is pinned. One with a revision of its own always means that revision.
+        revision: A branch, a tag or a commit for a name without one.
+        progress: Told of every byte.
+
+    Raises:
+        InvalidInputError: If `name` has a revision and `revision` is another one.
+        CheckpointError: If it is of another architecture.
+        DownloadError: If it can't be fetched whole.
+    """
+    if revision is not None and name.revision not in {None, revision}:
+        raise InvalidInputError(f"{name} already names a revision, and {revision!r} is another one: give one of them.")
+    wanted = parse_name(f"{name.repository}@{revision}") if revision is not None else name
+    cached = find_cached(wanted) if _is_offline() else None
+    fetched = fetch(wanted, progress=progress) if cached is None else check_cached(wanted, cached, progress)
+    try:
+        for pinned in {wanted, name}:
+            write_pin(pinned, fetched.commit)
+    except OSError as error:
+        raise explain(name, error) from error
+    return fetched
+
+
+def fetch(name: HubName, *, commit: str | None = None, progress: Progress | None = None) -> Fetched:
+    """Fetch a revision, or what is missing or damaged of it, and pin its name to it.
+
+    Args:
+        name: Whose files; its revision decides which, or else the hub does: the newest.
+        commit: Fetch this commit, whatever the name's revision is by now.
+        progress: Told of every byte.
+
+    Raises:
+        CheckpointError: If it is of another architecture.
+        DownloadError: If it can't be fetched whole.
+    """
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise CheckpointError(
+            f"Fetching {name} needs huggingface_hub, which isn't installed: pip install 'siglip-ingest[model]'."
+        ) from error
+    listing = _ask_hub(HubName(name.repository, commit or name.revision))
+    try:
+        return _fetch_files(name, listing, progress or Progress())
+    except Exception as error:  # the hub's client, its HTTP library and the disk each raise errors of their own
+        raise explain(name, error) from error
+
+
+def check_cached(name: HubName, snapshot: CachedSnapshot, progress: Progress | None = None) -> Fetched:
+    """Compare a cached revision's files with the hashes that the cache names them by; needs no network.
+
+    Raises:
+        DownloadError: If one differs, or files are missing.
+    """
+    if not snapshot.is_whole:
+        raise DownloadError(f"The cache has only a part of {name}: run `siglip-ingest models pull {name}` again.")
+    links = sorted(path for path in snapshot.folder.iterdir() if path.is_file())
+    files = [(link, HubFile.from_blob(link)) for link in links]
+    progress = progress or Progress()
+    progress.start(sum(link.stat().st_size for link in links))
+    for link, file in files:
+        progress.describe(f"Checking {link.name}")
+        if not is_intact(link, file, progress.advance):
+            raise DownloadError(
+                f"{link} is damaged: its content is not what was published. Run `siglip-ingest models pull {name}` "
+                "with the network to fetch it again."
+            )
+    return Fetched(snapshot.folder, snapshot.commit, len(links), sum(path.stat().st_size for path in links), 0, ())
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _ask_hub(name: HubName) -> _Listing:
+    """Ask the hub once which commit a name means and which files that has; the client would retry for half a minute.
+
+    Raises:
+        HubUnavailableError: If it can't be asked.
+        DownloadError: If it refuses.
+    """
+    from huggingface_hub import HfApi, constants
+
+    try:
+        model = HfApi().model_info(
+            name.repository, revision=name.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
+        )
+    except Exception as error:  # the HTTP library, which differs by version, has errors of its own
+        raise explain_unreachable(name, error) from error
+    if not model.sha:
+        raise DownloadError(f"The hub at {constants.ENDPOINT} doesn't say which commit {name} is: it can't be pinned.")
+    return _Listing(model.sha, select_files(model.siblings or [], FETCHED_FILES))
+
+
+def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetched:
+    from siglip_ingest.model.checkpoint import find_weight_files, read_config
+
+    storage = find_repository_folder(name.repository)
+    folder = storage / "snapshots" / listing.commit
+    size_bytes = sum(file.size_bytes or 0 for file in listing.files)
+    missing_bytes = sum(file.count_missing_bytes(storage, listing.commit) for file in listing.files)
+    _check_space(name, storage, missing_bytes)
+    if missing_bytes:
+        logger.info("Fetching %s at %s: %s.", name, listing.commit, format_bytes(missing_bytes))
+    progress.start(size_bytes)
+    repaired: list[str] = []
+    fetched_bytes = 0
+    if "config.json" not in {file.name for file in listing.files}:
+        raise DownloadError(f"The hub's {name} has no config.json: it is not a SigLIP checkpoint.")
+    for file in sorted(listing.files, key=lambda file: (file.name != "config.json", file.size_bytes or 0)):
+        outcome = fetch_file(name, file, listing.commit, progress)
+        fetched_bytes += outcome.fetched_bytes
+        repaired += [file.name] if outcome.was_damaged else []
+        if file.name == "config.json":
+            read_config(folder)
+    try:
+        find_weight_files(folder)
+    except CheckpointError as error:
+        raise DownloadError(
+            f"The hub's {name} has no usable weights: it lacks model.safetensors, or shards of it ({error}) "
+            "Pickled weights (.bin, .pt) can run code when they are opened and are never fetched."
+        ) from error
+    write_pin(name, listing.commit)
+    return Fetched(folder, listing.commit, len(listing.files), size_bytes, fetched_bytes, tuple(repaired))
+
+
+def _find_offline(name: HubName) -> Path | None:
+    """A snapshot that another program put into the cache, as far as can be told without the hub."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            name.repository,
+            revision=name.revision,
+            allow_patterns=list(FETCHED_FILES),
+            ignore_patterns=["*/*"],
+            local_files_only=True,
+        )
+    except Exception:  # noqa: BLE001  whatever it is: the hub's own failure is what people need to hear of
+        return None
+    return Path(found) if has_weights(Path(found)) else None
+
+
+def _check_space(name: HubName, storage: Path, missing_bytes: int) -> None:
+    """Raise before anything is fetched if it can't fit."""
+    existing = next(folder for folder in (storage, *storage.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if missing_bytes > free:
+        raise DownloadError(
+            f"{name} needs {format_bytes(missing_bytes)} more, but the disk of {existing} has {format_bytes(free)} "
+            "free. Free some of it, or set HF_HOME to a folder on another disk."
+        )
