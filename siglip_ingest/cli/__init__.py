@@ -10,6 +10,7 @@ import warnings
 import click
 
 from siglip_ingest.cli import demo, images, labels, models, services, train
+from siglip_ingest.cli.evaluate import evaluate
 from siglip_ingest.cli.verify import verify
 from siglip_ingest.errors import DatabaseUnavailableError, SiglipError
 
@@ -37,6 +38,7 @@ for _command in (
     labels.classify,
     models.models,
     verify,
+    evaluate,
     train.train,
     demo.demo,
 ):

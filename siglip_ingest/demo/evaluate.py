@@ -18,6 +18,7 @@ from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.demo.captions import LABEL_TEMPLATE, Caption, find_matches, write_caption
 from siglip_ingest.demo.description import GROUNDS, SKIES, Description, describe_scene
 from siglip_ingest.demo.world import EVALUATION_SEED, render_scene
+from siglip_ingest.evaluation import find_ranks, share_within
 from siglip_ingest.model import SiglipModel, load_model
 from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, resize_image
 from siglip_ingest.preprocess.text import Tokenizer, load_tokenizer
@@ -134,15 +135,16 @@ def choose_examples(count: int, *, first_seed: int = EVALUATION_SEED) -> list[Ex
 def measure(encoder: Encoder, examples: Sequence[Example], pixels: NDArray[np.uint8]) -> Figures:
     """Measure a checkpoint on examples whose pictures are in `pixels`, (N, size, size, 3) uint8."""
     image_embeds = encoder.embed_pixels(pixels)
-    similarities = image_embeds @ encoder.embed_texts([e.caption.text for e in examples]).T
-    own = np.diag(similarities)
-    better = (similarities > own[None, :]).sum(axis=0)
+    caption_embeds = encoder.embed_texts([e.caption.text for e in examples])
+    similarities = image_embeds @ caption_embeds.T
+    own = np.arange(len(examples))
+    ranks = find_ranks(caption_embeds, image_embeds, own, own)
     is_true = find_matches([e.description for e in examples], [e.caption for e in examples])
     is_claimed = encoder.score(similarities) > 0.5
     return Figures(
         pictures=len(examples),
-        recall_at_1=float((better < 1).mean()),
-        recall_at_10=float((better < 10).mean()),
+        recall_at_1=share_within(ranks, 1),
+        recall_at_10=share_within(ranks, 10),
         sky_accuracy=_label_accuracy(encoder, image_embeds, SKIES, [e.description.sky for e in examples]),
         ground_accuracy=_label_accuracy(encoder, image_embeds, GROUNDS, [e.description.ground for e in examples]),
         precision=float(is_true[is_claimed].mean()) if is_claimed.any() else 0.0,
