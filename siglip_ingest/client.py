@@ -195,7 +195,9 @@ class SiglipClient:
             row = get_model(connection, model_id)
             has_gaps = bool(list_missing_labels(connection, model_id))
         if has_gaps and importlib.util.find_spec("torch") is not None:  # else a worker of that model fills them
-            labeling.embed_labels_for_model(self.database, load_embedder(row.name, self.settings), model_id)
+            labeling.embed_labels_for_model(
+                self.database, load_embedder(row.name, self.settings, known=row.info), model_id
+            )
         models.switch_model(self.database, model_id)
 
     def search_images(

@@ -141,6 +141,10 @@ class TorchEmbedder:
         """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded or silently cut."""
         return self._tokenizer.tokenize(texts).input_ids
 
+    def describe_truncation(self, texts: Sequence[str]) -> str | None:
+        """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""
+        return self._tokenizer.tokenize(texts).warning
+
     def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embed decoded images, of any size and mode; returns (N, D) float32 unit vectors in the same order."""
         size = self.batch_size

@@ -35,7 +35,7 @@ def make_query_embedder(
     has_torch = importlib.util.find_spec("torch") is not None
     has_worker = services is not None and row.info is not None and services.has_ready_worker(row.name)
     if has_torch and not has_worker:
-        return load_embedder(row.name, settings)
+        return load_embedder(row.name, settings, known=row.info)
     from siglip_ingest.remote import RemoteEmbedder
 
     broker_url = settings.broker_url

@@ -1,15 +1,17 @@
 """An embedder that asks a worker through Celery, for programs without torch; and the layout of what the two say.
 
 Texts travel as they are; pictures are resized here, with the model's own settings, and travel as raw bytes of
-pixels. The answer to both names the model, so that vectors of two models are never mixed:
+pixels, each {"dtype": "uint8", "shape": [H, W, 3], "data": <base64>}. The answer to both names the model, so that
+vectors of two models are never mixed, and has a warning where texts are too long for the model:
 
-    {"name": ..., "revision": ..., "embeddings": {"dtype": "float32", "shape": [N, D], "data": <base64>}}
+    {"name": ..., "revision": ..., "embeddings": {"dtype": "float32", "shape": [N, D], "data": ...}, "warning": ...}
     {"error": <a sentence>}
 """
 
 from __future__ import annotations
 
 import base64
+import logging
 import math
 import threading
 import time
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siglip_ingest.db.models import ModelRow
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.0
 FIRST_POLL_S = 0.001
@@ -107,11 +111,12 @@ class RemoteEmbedder:
         Raises:
             WorkerUnavailableError: If no worker answers in time.
         """
-        from siglip_ingest.preprocess.image import ImageSettings, resize_images
+        from siglip_ingest.preprocess.image import ImageSettings, resize_image
 
         model, info = self._described_model()
-        pixels = resize_images(images, ImageSettings.from_dict(info.image_settings))
-        return self._ask("siglip.embed_query_images", encode_array(pixels), model, info)
+        settings = ImageSettings.from_dict(info.image_settings)
+        pixels = [encode_array(resize_image(image, settings)) for image in images]
+        return self._ask("siglip.embed_query_images", pixels, model, info)
 
     def _described_model(self) -> tuple[ModelRow, ModelInfo]:
         with self._database.connection() as connection:
@@ -199,4 +204,6 @@ def _read_answer(answer: Mapping[str, Any], info: ModelInfo) -> NDArray[np.float
             f"one is {info.name!r} at {info.revision!r}. Give each database its own Redis database, and restart the "
             "workers."
         )
+    if warning := answer.get("warning"):
+        logger.warning("%s", warning)
     return decode_array(answer["embeddings"])

@@ -50,12 +50,18 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     return _one(row).model_id
 
 
+def find_model(connection: Connection, name: str) -> ModelRow | None:
+    """The row of a checkpoint's name: the active one, else the one described last, else one that waits for a worker."""
+    row = connection.execute(load_statement("find_model"), {"name": name, "revision": ""}).fetchone()
+    return None if row is None else _one(row)
+
+
 def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> None:
     """Write down what a loaded checkpoint is, and make the place for its vectors. Doing it again changes nothing.
 
     Raises:
         NotFoundError: If there is no such row.
-        ConfigurationError: If the row describes another checkpoint.
+        ConfigurationError: If the row describes another checkpoint, or one with other image settings.
     """
     connection.execute(load_statement("lock_models"))
     row = get_model(connection, model_id)
@@ -66,6 +72,7 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
             f"{described.dimension} elements, not {info.name!r} at {info.revision!r} with {info.dimension}. Register "
             "the new checkpoint as a model of its own."
         )
+    check_image_settings(info, described)
     if row.info is None:
         connection.execute(
             load_statement("describe_model"),
@@ -82,6 +89,30 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
     connection.execute(
         load_statement("create_embedding_partition"), {"model_id": model_id, "dimension": info.dimension}
     )
+
+
+def check_image_settings(found: ModelInfo, stored: ModelInfo) -> None:
+    """Check that pictures are prepared as those were whose vectors the database has.
+
+    Raises:
+        ConfigurationError: If they aren't. Settings that only one of the two knows don't count.
+    """
+    names = sorted(found.image_settings.keys() & stored.image_settings.keys())
+    for name in names:
+        old, new = stored.image_settings[name], found.image_settings[name]
+        if old == new:
+            continue
+        if name == "max_num_patches":
+            raise ConfigurationError(
+                f"The database's vectors of {stored.name!r} are made with max_num_patches {old}, but here it is {new}: "
+                f"they can't be mixed. Set SIGLIP_MAX_NUM_PATCHES={old} or unset it; for {new}, use another database, "
+                "or a copy of the checkpoint in a folder of another name (`siglip-ingest models use`)."
+            )
+        raise ConfigurationError(
+            f"The database's vectors of {stored.name!r} are made with {name} {old}, but preprocessor_config.json says "
+            f"{new} now: they can't be mixed. Put the old file back; or name the new checkpoint differently (another "
+            "folder) and move to it with `siglip-ingest models use`."
+        )
 
 
 def model_figures(connection: Connection, model_id: int) -> dict[str, Any] | None:

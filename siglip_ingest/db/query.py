@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from siglip_ingest.db.models import ModelRow, active_model
+from siglip_ingest.db.models import ModelRow, active_model, check_image_settings
 from siglip_ingest.db.pool import Connection, Database
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from siglip_ingest.types import Embedder, ModelInfo
@@ -53,10 +53,10 @@ def embed_query(
 
 
 def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
-    """Check that an embedder is of the active model, its revision included.
+    """Check that an embedder is of the active model, its revision and its image settings included.
 
     Raises:
-        ConfigurationError: If it isn't.
+        ConfigurationError: If it isn't, or prepares pictures otherwise than the active model's were.
     """
     if (found.name, found.revision) != (active.name, active.revision):
         raise ConfigurationError(
@@ -64,6 +64,7 @@ def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
             f"{active.name!r} at {active.revision!r}: their vectors can't be compared. Use the same checkpoint, or "
             "change the active model with `siglip-ingest models use`."
         )
+    check_image_settings(found, active)
 
 
 def check_storable(text: str, what: str) -> None:

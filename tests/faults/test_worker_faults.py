@@ -18,17 +18,18 @@ from siglip_ingest.db import Database
 from siglip_ingest.ingest import Ingestion, enqueue_images
 from siglip_ingest.remote import RemoteEmbedder
 from tests.programs import wait_until
-from tests.workers.conftest import database, model_id, start_worker
+from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (
     WorkerProcess,
     count_embeddings,
     fetch_all,
     items_by_state,
+    register_checkpoint,
     write_picture,
     write_pictures,
 )
 
-__all__ = ["database", "model_id", "start_worker"]  # fixtures
+__all__ = ["database", "model_id", "naflex_checkpoint", "start_worker"]  # fixtures
 
 pytestmark = pytest.mark.faults
 
@@ -65,17 +66,29 @@ def check_everything_is_done_once(database: Database, ingestion: Ingestion) -> N
     assert per_image == [(1,)] * COUNT
 
 
+@pytest.mark.parametrize("kind", ["fixed", "naflex"])
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
-    database: Database, ingestion: Ingestion, start_worker: StartWorker
+    tmp_path: Path,
+    database: Database,
+    start_worker: StartWorker,
+    tiny_checkpoint: Path,
+    naflex_checkpoint: Path,
+    kind: str,
 ) -> None:
-    worker = start_worker(**SLOW)
+    folder = naflex_checkpoint if kind == "naflex" else tiny_checkpoint
+    pictures = write_pictures(tmp_path / "photos", COUNT // 2, size=(1600, 1200))
+    for seed, size in enumerate([(1200, 1600), (2000, 900)] * (COUNT // 4), start=COUNT):
+        pictures.append(write_picture(tmp_path / "photos" / f"{seed:04}.png", seed, size=size))
+    ingestion = enqueue_images(database, pictures, model_id=register_checkpoint(database, folder))
+    settings = SLOW | {"model": folder}
+    worker = start_worker(**settings)
     wait_until_in_the_middle(database)
     os.kill(worker.pid, signal.SIGKILL)
     assert worker.wait() == -signal.SIGKILL
     left = items_by_state(database)
     assert left["claimed"] > 0
     assert left["done"] == count_embeddings(database) < COUNT
-    start_worker(**SLOW)
+    start_worker(**settings)
     check_everything_is_done_once(database, ingestion)
 
 

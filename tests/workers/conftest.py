@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.db import Database
+from tests.checkpoints import write_tiny_checkpoint
 from tests.programs import wait_until
 from tests.workers.helpers import WorkerProcess, fetch_all, register_checkpoint
 
@@ -22,6 +23,12 @@ def database(database_url: str) -> Iterator[Database]:
 def model_id(database: Database, tiny_checkpoint: Path) -> int:
     """The tiny checkpoint's row, active and waiting for a worker to describe it."""
     return register_checkpoint(database, tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def naflex_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny NaFlex SigLIP with random weights, for at most 16 patches of 8 x 8 pixels."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("naflex_checkpoint"), is_naflex=True)
 
 
 @pytest.fixture

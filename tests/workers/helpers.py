@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -86,8 +87,8 @@ def write_pictures(folder: Path, count: int, *, size: tuple[int, int] = (60, 40)
     return [write_picture(folder / f"{seed:04}.png", seed, size=size) for seed in range(count)]
 
 
-def load_tiny_embedder(folder: Path) -> TorchEmbedder:
-    return TorchEmbedder.from_checkpoint(folder, name=hub.model_name(str(folder)), device="cpu")
+def load_tiny_embedder(folder: Path, **options: Any) -> TorchEmbedder:
+    return TorchEmbedder.from_checkpoint(folder, name=hub.model_name(str(folder)), device="cpu", **options)
 
 
 def fetch_all(database: Database, statement: str, *parameters: object) -> list[tuple[object, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -39,7 +39,7 @@ class FragileEmbedder:
         self.is_broken = False
         self._embedder = embedder
 
-    def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         if self.is_broken or self.fails_for & {int(picture.sum()) for picture in pixels}:
             raise RuntimeError("illegal memory access")
         self.embedded += len(pixels)

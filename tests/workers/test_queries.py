@@ -35,6 +35,21 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     assert remote.embed_images([]).shape == (0, 32)
 
 
+def test_the_asker_and_the_worker_are_told_of_a_text_that_is_too_long(
+    database: Database, broker_url: str, start_worker: StartWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = start_worker()
+    remote = RemoteEmbedder(broker_url, database)
+    remote.embed_texts(["a cat"])
+    assert not caplog.records
+    remote.embed_texts(["a cat " * 10 + "and a dog"])
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("siglip_ingest.remote", "WARNING")
+    assert "tokens, but the model reads 16" in record.message
+    assert record.message.endswith("and a dog'")
+    assert worker.log.count("but the model reads 16") == 1
+
+
 def test_a_remote_embedder_may_be_used_by_many_threads(
     database: Database, broker_url: str, tiny_checkpoint: Path, start_worker: StartWorker
 ) -> None:
@@ -82,7 +97,7 @@ def test_a_worker_says_what_it_could_not_embed(
     database: Database, broker_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
     worker = start_worker()
-    pixels = encode_array(np.zeros((1, 5, 5, 3), np.uint8))
+    pixels = [encode_array(np.zeros((5, 5, 3), np.uint8))]
     queue = queries_queue(model_id)
     answer = TaskClient(broker_url).call("siglip.embed_query_images", pixels, queue=queue, timeout_s=20)
     assert "5, 5" in answer["error"]

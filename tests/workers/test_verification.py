@@ -70,10 +70,10 @@ def test_a_worker_whose_figures_differ_ends_with_a_sentence(
     snapshot: Path, start: Start, start_worker: StartWorker
 ) -> None:
     start(snapshot)
-    change_json(snapshot / "preprocessor_config.json", resample=2)
+    change_json(snapshot / "tokenizer_config.json", do_lower_case=False)
     worker = start_worker(model=snapshot, wait=False)
     assert worker.wait() == 1
-    assert "image settings: resample: found 2, expected 3; pixels of test_card: found 32x32 sha256:" in worker.log
+    assert "text settings: is_lower_case: found False, expected True; tokens of 'A Photo, two cats!'" in worker.log
     assert f"siglip-ingest verify {snapshot} --update --database" in worker.log
     assert "Traceback" not in worker.log
 

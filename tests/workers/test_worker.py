@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from siglip_ingest.db import Database
+from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.ingest import ImageSource, enqueue_images
 from siglip_ingest.labeling import create_label_set
+from siglip_workers.runtime import enter_model
 from tests.pictures import encode, picture
 from tests.workers.helpers import (
     WorkerProcess,
@@ -94,7 +97,7 @@ def test_the_log_is_short_and_in_sentences(
     assert worker.wait() == 0
     lines = [line.split(maxsplit=2) for line in worker.log.splitlines() if not line.startswith("worker:") and line]
     assert [line[1] for line in lines] == ["INFO", "INFO", "WARNING", "INFO", "INFO"], worker.log
-    assert "Loaded the model" in lines[0][2]
+    assert re.search(r"Loaded the model .*, both towers, onto cpu in \d+\.\d s\.", lines[0][2])
     assert "Ready" in lines[1][2]
     assert "text.jpg" in lines[2][2]
     assert "Embedded 3 images in" in lines[3][2]
@@ -142,6 +145,19 @@ def test_a_worker_refuses_another_revision_of_the_active_model(
     worker = start_worker(model=folder, wait=False)
     assert worker.wait() == 1
     assert "can't be compared" in worker.log
+
+
+def test_a_worker_refuses_to_prepare_pictures_otherwise_than_those_of_the_database(
+    tmp_path: Path, database: Database
+) -> None:
+    from tests.checkpoints import write_tiny_checkpoint
+
+    folder = write_tiny_checkpoint(tmp_path / "checkpoint")
+    enter_model(database, load_tiny_embedder(folder).info)
+    path = folder / "preprocessor_config.json"
+    path.write_text(path.read_text().replace('"resample": 3', '"resample": 2'))
+    with pytest.raises(ConfigurationError, match=r"made with resample 3, but preprocessor_config.json says 2 now"):
+        enter_model(database, load_tiny_embedder(folder).info)
 
 
 def test_celerys_own_command_starts_a_worker_too(

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
+from PIL import Image
 
 from siglip_ingest.errors import SiglipError
-from siglip_ingest.preprocess.image import ImageSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
     from siglip_ingest.embedder import TorchEmbedder
     from siglip_ingest.types import ModelInfo
@@ -34,7 +33,6 @@ class Device:
 
     def __init__(self, embedder: TorchEmbedder) -> None:
         self._embedder = embedder
-        self._size = ImageSettings.from_dict(embedder.info.image_settings).size
         self._images = threading.Lock()
         self._queries = 0
         self._image_s = 0.0
@@ -53,7 +51,7 @@ class Device:
         return max(1, min(most, int(wanted)))
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resize a decoded image to the model's size, (H, W, 3) uint8, in the calling thread."""
+        """Resize a decoded image as the model takes it, (H, W, 3) uint8, in the calling thread."""
         return self._embedder.prepare_image(image)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -61,13 +59,21 @@ class Device:
         with self._query():
             return self._embedder.embed_texts(texts)
 
-    def embed_query_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed query pictures, (N, H, W, 3) uint8 of the model's size; returns (N, D) float32 unit vectors."""
+    def describe_truncation(self, texts: Sequence[str]) -> str | None:
+        """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""
+        return self._embedder.describe_truncation(texts)
+
+    def embed_query_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed N prepared query pictures, each (H, W, 3) uint8; returns (N, D) float32 unit vectors."""
         with self._query():
             return self._embedder.embed_pixels(pixels)
 
-    def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed a batch of images, (N, H, W, 3) uint8, once no query waits; returns (N, D) float32 unit vectors."""
+    def embed_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed a batch of N prepared images, each (H, W, 3) uint8, once no query waits.
+
+        Returns:
+            (N, D) float32 unit vectors.
+        """
         with self._images:
             with self._changed:
                 self._changed.wait_for(lambda: self._queries == 0, timeout=MAX_DEFERENCE_S)
@@ -82,9 +88,9 @@ class Device:
         Raises:
             DeviceError: If that fails.
         """
-        height, width = self._size
+        grey = Image.new("RGB", (64, 64), (128, 128, 128))
         try:
-            self._embedder.embed_pixels(np.full((1, height, width, 3), 128, dtype=np.uint8))
+            self._embedder.embed_pixels([self._embedder.prepare_image(grey)])
         except Exception as error:
             raise DeviceError(f"The device fails: {type(error).__name__}: {error}") from error
 

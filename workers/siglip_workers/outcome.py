@@ -26,7 +26,7 @@ class PreparedImage:
         width: Of the picture itself, in pixels.
         height: Of the picture itself, in pixels.
         format: As Pillow names it, for instance `JPEG`.
-        pixels: (H, W, 3) uint8 of the model's size, RGB.
+        pixels: (H, W, 3) uint8 of the size that the model takes, RGB; under NaFlex it differs by picture.
     """
 
     item: items.ItemRow

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from uuid import UUID
 
-import numpy as np
-
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import ImageError, NotFoundError
 from siglip_ingest.preprocess.image import decode_image_with_format
@@ -169,7 +167,7 @@ class Pipeline:
         if not batch:
             return
         try:
-            embeddings = self._device.embed_pixels(np.stack([image.pixels for image in batch]))
+            embeddings = self._device.embed_pixels([image.pixels for image in batch])
         except Exception as error:  # noqa: BLE001  # a device can throw anything; the ledger keeps the reason
             if len(batch) > 1:
                 logger.warning(

@@ -17,13 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 def answer_texts(device: Device, texts: Sequence[str]) -> dict[str, Any]:
-    """Embed query texts and write the answer."""
-    return _answer(device, lambda: device.embed_texts(texts))
+    """Embed query texts and write the answer, with a word on those that are too long for the model."""
+    answer = _answer(device, lambda: device.embed_texts(texts))
+    if "error" not in answer and (warning := device.describe_truncation(texts)):
+        answer["warning"] = warning
+    return answer
 
 
-def answer_query_images(device: Device, pixels: Mapping[str, Any]) -> dict[str, Any]:
-    """Embed query pictures, (N, H, W, 3) uint8 of the model's size, and write the answer."""
-    return _answer(device, lambda: device.embed_query_pixels(decode_array(pixels)))
+def answer_query_images(device: Device, pixels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Embed query pictures, each (H, W, 3) uint8 of a size that the model takes, and write the answer."""
+    return _answer(device, lambda: device.embed_query_pixels([decode_array(picture) for picture in pixels]))
 
 
 def _answer(device: Device, embed: Callable[[], NDArray[np.float32]]) -> dict[str, Any]:

@@ -146,7 +146,8 @@ def make_runtime(settings: Settings) -> Runtime:
         DatabaseError: If the database can't be reached or its schema is behind.
         CheckpointError: If the model can't be loaded.
         VerificationError: If it gives other numbers than are published, or than it gave at an earlier start.
-        ConfigurationError: If the database's vectors are of another revision of the model.
+        ConfigurationError: If the database's vectors are of another revision of the model, or made with other image
+            settings.
     """
     database = Database(settings.database_url or "")
     try:
@@ -160,9 +161,13 @@ def make_runtime(settings: Settings) -> Runtime:
             if active
             else hub.model_name(DEFAULT_MODEL)
         )
+        with database.connection() as connection:
+            known = models.find_model(connection, name)
         started = time.perf_counter()
-        embedder = load_embedder(name, settings)
-        logger.info("Loaded the model %s onto %s in %.1f s.", name, embedder.device, time.perf_counter() - started)
+        embedder = load_embedder(name, settings, known=known.info if known else None)
+        embedder.load()
+        elapsed_s = time.perf_counter() - started
+        logger.info("Loaded the model %s, both towers, onto %s in %.1f s.", name, embedder.device, elapsed_s)
         figures = verify.check_at_start(embedder)
         model_id = enter_model(database, embedder.info)
         require_earlier_figures(database, name, model_id, figures)
@@ -181,7 +186,8 @@ def enter_model(database: Database, info: ModelInfo) -> int:
         Its `model_id`.
 
     Raises:
-        ConfigurationError: If the active model has this name and another revision.
+        ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
+            revision are made with other image settings, such as another `max_num_patches`.
     """
     with database.connection() as connection:
         active = models.active_model(connection)

@@ -23,6 +23,6 @@ def embed_texts(texts: Sequence[str]) -> dict[str, Any]:
 
 
 @app.task(name="siglip.embed_query_images")  # type: ignore[untyped-decorator]
-def embed_query_images(pixels: dict[str, Any]) -> dict[str, Any]:
-    """Embed query pictures that are of the model's size already; see `siglip_ingest.remote` for the layouts."""
+def embed_query_images(pixels: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Embed query pictures that are of a size that the model takes; see `siglip_ingest.remote` for the layouts."""
     return answer_query_images(current_runtime().device, pixels)
