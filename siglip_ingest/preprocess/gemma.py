@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,13 @@ class LowerCaseTokenizer(Tokenizer):
     as they are written; in capitals they are plain text.
     """
 
-    def __init__(self, path: Path, *, max_length: int) -> None:
+    def __init__(self, path: Path, *, max_length: int, config: Mapping[str, Any] | None = None) -> None:
         """Load a tokenizer.json, or a tokenizer.model, which gives the same ids and takes a second longer.
+
+        Args:
+            path: Of either file.
+            max_length: `max_position_embeddings` of the text tower.
+            config: Content of tokenizer_config.json; None reads the file beside it.
 
         Raises:
             CheckpointError: If the file can't be read or lacks the two special tokens.
@@ -34,7 +39,7 @@ class LowerCaseTokenizer(Tokenizer):
         from tokenizers import normalizers
 
         tokenizer = _build_from_pieces(path) if path.suffix == ".model" else _load(path)
-        config = read_tokenizer_config(path.parent)
+        config = read_tokenizer_config(path.parent) if config is None else config
         eos, pad = token_text(config.get("eos_token"), "<eos>"), token_text(config.get("pad_token"), "<pad>")
         eos_id, pad_id = tokenizer.token_to_id(eos), tokenizer.token_to_id(pad)
         if eos_id is None or pad_id is None:
@@ -57,6 +62,16 @@ class LowerCaseTokenizer(Tokenizer):
             "pad_id": self.pad_id,
             "eos_id": self.eos_id,
         }
+
+    @property
+    def library(self) -> Any:
+        """The tokenizer of the library tokenizers, which lower-cases."""
+        return self._tokenizer
+
+    def split_text(self, text: str) -> list[str]:
+        """Cut a text into pieces as they are written, whole and without a final token."""
+        pieces: list[str] = self._tokenizer.encode(text, add_special_tokens=False).tokens
+        return pieces
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

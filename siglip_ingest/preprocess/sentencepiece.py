@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,16 +36,26 @@ class SentencePieceTokenizer(Tokenizer):
     `</s>` gets no second one.
     """
 
-    def __init__(self, folder: Path, *, max_length: int) -> None:
+    def __init__(self, folder: Path, *, max_length: int, config: Mapping[str, Any] | None = None) -> None:
+        """Load a sentencepiece file.
+
+        Args:
+            folder: Holds `spiece.model`; or the path of such a file, whatever its name is.
+            max_length: `max_position_embeddings` of the text tower.
+            config: Content of tokenizer_config.json; None reads the file beside it.
+
+        Raises:
+            CheckpointError: If it can't be read.
+        """
         from sentencepiece import SentencePieceProcessor
 
-        path = folder / SENTENCEPIECE_FILE
+        path = folder if folder.is_file() else folder / SENTENCEPIECE_FILE
         self._processor = SentencePieceProcessor()
         try:
             self._processor.Load(str(path))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{path} is not a whole sentencepiece model ({error}). Fetch it again.") from error
-        config = read_tokenizer_config(folder)
+        config = read_tokenizer_config(path.parent) if config is None else config
         self.max_length = max_length
         self._is_lower_case = bool(config.get("do_lower_case", True))
         self._unk = token_text(config.get("unk_token"), "<unk>")
@@ -66,6 +76,15 @@ class SentencePieceTokenizer(Tokenizer):
             "pad_id": self.pad_id,
             "eos_id": self.eos_id,
         }
+
+    @property
+    def library(self) -> Any:
+        """The processor of the library sentencepiece."""
+        return self._processor
+
+    def split_text(self, text: str) -> list[str]:
+        """Cut a text into pieces as they are written, whole and without a final token."""
+        return self._cut(text, str)
 
     def add_final_token(self, ids: list[int]) -> list[int]:
         """Give the ids with `</s>` behind them, which isn't put behind another one."""

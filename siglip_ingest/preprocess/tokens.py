@@ -88,6 +88,15 @@ class Tokenizer(ABC):
     def settings(self) -> dict[str, Any]:
         """What the database keeps of it: kind, size, length, lower-casing, pad and eos ids."""
 
+    @property
+    @abstractmethod
+    def library(self) -> Any:
+        """The object of the library that cuts, which knows the vocabulary: sentencepiece's or tokenizers'."""
+
+    @abstractmethod
+    def split_text(self, text: str) -> list[str]:
+        """Cut a text into pieces as they are written, whole and without a final token."""
+
     @abstractmethod
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Turn texts into ids, whole and without a final token."""
@@ -124,14 +133,14 @@ class Tokenizer(ABC):
                 truncations.append(Truncation(index, len(whole), self.max_length, end))
         return TokenizedTexts(input_ids, tuple(truncations))
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Turn texts into ids of their own lengths: whole, with the final token, without padding.
+    def encode(self, texts: Sequence[str], *, has_final_token: bool = True) -> list[list[int]]:
+        """Turn texts into ids of their own lengths: whole, with or without the final token, without padding.
 
         Raises:
             InvalidInputError: As for a call.
         """
         check_texts(texts)
-        return [self.add_final_token(ids) for ids in self._encode(texts)]
+        return [self.add_final_token(ids) if has_final_token else ids for ids in self._encode(texts)]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of whole texts, the final one included; more than `max_length` would be cut."""

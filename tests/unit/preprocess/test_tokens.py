@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +77,17 @@ def test_the_warning_on_a_very_long_text_stays_short(tokenizer: Tokenizer) -> No
     assert warning is not None
     assert len(warning) < 300
     assert "…" in warning
+
+
+def test_the_warning_is_seen_where_nobody_set_up_logging(tmp_path: Path) -> None:
+    write_processor(tmp_path, image_size=32)
+    code = (
+        "import sys, pathlib; from siglip_ingest.preprocess.text import load_tokenizer; "
+        "load_tokenizer(pathlib.Path(sys.argv[1]), max_length=16)(['cat ' * 50])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("The text has 51 tokens, but the model reads 16.")
+    assert done.stderr.count("\n") == 1
 
 
 def test_nothing_is_said_about_texts_that_fit(tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:
