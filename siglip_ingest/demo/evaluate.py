@@ -185,8 +185,9 @@ def _label_accuracy(
 ) -> float:
     """Return the share of landscapes whose most similar label is the true one; shapes (no truth) don't count."""
     prompts = encoder.embed_texts([LABEL_TEMPLATE.format(label=label) for label in labels])
-    best = (image_embeds @ prompts.T).argmax(axis=1)
-    return float(np.mean([labels[index] == truth for index, truth in zip(best, truths, strict=True) if truth]))
+    has_truth = np.array([bool(truth) for truth in truths])
+    indices = np.array([labels.index(truth) for truth in truths if truth])
+    return share_within(find_ranks(image_embeds[has_truth], prompts, indices, np.arange(len(labels))), 1)
 
 
 @click.command()

@@ -113,7 +113,7 @@ def measure_labels(
         task="zero-shot classification",
         figures={
             "top-1 accuracy": share_within(ranks, 1),
-            "top-5 accuracy": share_within(ranks, 5),
+            **({"top-5 accuracy": share_within(ranks, 5)} if len(classes) > 5 else {}),
             "mean accuracy of the classes": float(np.mean([accuracy for accuracy, _ in by_class.values()])),
         },
         counts={
