@@ -88,6 +88,7 @@ def make_upright_rgb(image: Image.Image) -> Image.Image:
         The picture without EXIF data, so that nobody turns it again; the same object where there is nothing to do. Its
         `info` keeps the `transparency` of a file in which one colour stands for it.
     """
+    image.load()  # Pillow turns TIFFs itself while it loads them, and changes the EXIF data to match
     orientation = _read_orientation(image)
     if image.mode == "RGB" and orientation == 1 and not isinstance(image, ImageFile.ImageFile):
         return image

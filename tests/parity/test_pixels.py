@@ -13,7 +13,15 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from siglip_ingest.preprocess.image import ImageSettings, decode_image, normalize, resize_image, resize_images
+from siglip_ingest.preprocess.image import (
+    ImageSettings,
+    decode_image,
+    make_upright,
+    make_upright_rgb,
+    normalize,
+    resize_image,
+    resize_images,
+)
 from tests.parity.pairs import PUBLISHED, optional_data
 from tests.pictures import FILES, MODES, picture, premultiplied
 
@@ -70,6 +78,17 @@ def test_decoded_files_equal_the_references(name: str) -> None:
     assert ours.mode == "RGB"
     assert ours.size == reference.size
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference))
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # the reference's own
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_a_program_has_opened_equal_the_references(name: str) -> None:
+    content = FILES[name]()
+    with Image.open(io.BytesIO(content)) as ours, Image.open(io.BytesIO(content)) as opened:
+        reference = load_image(opened)
+        np.testing.assert_array_equal(np.asarray(make_upright_rgb(ours)), np.asarray(reference))
+    with Image.open(io.BytesIO(content)) as ours:
+        assert make_upright(ours).size == reference.size
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # the reference's own
