@@ -117,6 +117,10 @@ class SiglipModel(nn.Module):
         the constants: log(10) and -10, as the paper starts them (section 3.2), where transformers leaves zeros.
         """
         init_weights(self)
+        self.init_constants()
+
+    def init_constants(self) -> None:
+        """Set the two constants to where training from nothing starts them."""
         nn.init.constant_(self.logit_scale, math.log(10.0))
         nn.init.constant_(self.logit_bias, -10.0)
 

@@ -1,0 +1,1 @@
+"""The family's models, and what they take and give."""

@@ -1,0 +1,1 @@
+"""Pictures and texts to what the models take."""

@@ -1,0 +1,47 @@
+"""Which image processor and which tokenizer a checkpoint's files ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from siglip_ingest.errors import CheckpointError
+from siglip_ingest.preprocess.gemma import PIECE_FILE, TOKENIZER_FILE
+from siglip_ingest.preprocess.sentencepiece import SENTENCEPIECE_FILE
+from siglip_ingest.siglip.processing.image_processors import (
+    Siglip2ImageProcessor,
+    SiglipImageProcessor,
+    read_image_settings,
+)
+from siglip_ingest.siglip.processing.tokenizer_base import PreTrainedTokenizer
+from siglip_ingest.siglip.processing.tokenizers import Siglip2Tokenizer, SiglipTokenizer
+
+
+def load_image_processor(folder: Path, **settings: Any) -> SiglipImageProcessor:
+    """Load the image processor that a checkpoint's image settings ask for; `settings` go before them.
+
+    Raises:
+        CheckpointError: If there are none, or they can't be used.
+    """
+    values = read_image_settings(folder)
+    settings.pop("use_fast", None)
+    kind = str(values.get("image_processor_type") or values.get("processor_class") or "")
+    is_naflex = kind.startswith("Siglip2") or "max_num_patches" in values
+    return (Siglip2ImageProcessor if is_naflex else SiglipImageProcessor).from_dict(values | settings)
+
+
+def load_tokenizer(folder: Path, **changes: Any) -> PreTrainedTokenizer:
+    """Load the tokenizer whose file a checkpoint has: SigLIP's (sentencepiece) or SigLIP 2's (Gemma's).
+
+    The model_type doesn't tell: SigLIP 2's fixed-resolution checkpoints have SigLIP's.
+
+    Raises:
+        CheckpointError: If there is none, or it can't be used.
+    """
+    if (folder / SENTENCEPIECE_FILE).is_file():
+        return SiglipTokenizer.from_folder(folder, **changes)
+    if (folder / TOKENIZER_FILE).is_file() or (folder / PIECE_FILE).is_file():
+        return Siglip2Tokenizer.from_folder(folder, **changes)
+    raise CheckpointError(
+        f"{folder} has no tokenizer: none of {SENTENCEPIECE_FILE}, {TOKENIZER_FILE} and {PIECE_FILE} is there."
+    )
