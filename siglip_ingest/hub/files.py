@@ -97,7 +97,7 @@ def fetch_file(name: HubName, file: HubFile, commit: str, progress: Progress) ->
     """Have a file in the cache's snapshot of a commit, as it was published.
 
     Raises:
-        DownloadError: If what arrives is not what was published, twice.
+        DownloadError: If what arrives is not what was published, even when it is fetched again.
         Exception: What the hub's client, its HTTP library or the disk raise; `failures.explain` knows them.
     """
     from huggingface_hub import hf_hub_download
@@ -115,13 +115,14 @@ def fetch_file(name: HubName, file: HubFile, commit: str, progress: Progress) ->
     outcome = _fetch_blob(name, file, commit, progress)
     # The blob is there: what the client does now is to link it, in its own way for this kind of disk.
     arrived = Path(hf_hub_download(name.repository, file.name, revision=commit))
-    if not file.digest:
-        progress.advance(arrived.stat().st_size)
-        outcome = Outcome(arrived.stat().st_size)
+    if file.digest is None:  # then the client has fetched it, and named it by what the hub said of it at last
         file = HubFile.from_blob(arrived)
-    if arrived.resolve().name != file.digest and not is_intact(arrived, file):
-        arrived.unlink()
-        raise _not_as_published(name, file)
+        outcome = Outcome(arrived.stat().st_size)
+        progress.advance(outcome.fetched_bytes)
+        if not is_intact(arrived, file):
+            arrived.resolve().unlink()
+            arrived.unlink(missing_ok=True)
+            raise _not_as_published(name, file)
     return Outcome(outcome.fetched_bytes, was_damaged or outcome.was_damaged)
 
 
@@ -219,7 +220,7 @@ class _Counted:
 
 def _not_as_published(name: HubName, file: HubFile) -> DownloadError:
     return DownloadError(
-        f"{file.name} of {name} arrived twice with other content than was published (expected "
-        f"{file.size_bytes} bytes with the hash {file.digest}). Something between here and the hub alters it; nothing "
+        f"{file.name} of {name} arrived with other content than was published (expected the "
+        f"hash {file.digest}). Something between here and the hub alters it; nothing "
         "of it was kept. Try again, over another network or with another HF_ENDPOINT."
     )

@@ -42,6 +42,7 @@ class Hub:
         requested: Paths asked for so far.
         ranges: The ranges asked for so far.
         sent_bytes: Bytes sent of each file, by its name.
+        tokens_elsewhere: Tokens that the other host was shown.
     """
 
     repositories: dict[str, Path] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Hub:
     requested: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     sent_bytes: dict[str, int] = field(default_factory=dict)
+    tokens_elsewhere: list[str] = field(default_factory=list)
     endpoint: str = ""
 
     def find(self, name: str, revision: str) -> tuple[str, Path] | None:
@@ -97,12 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        path = unquote(self.path.partition("?")[0].strip("/"))
+        path = self.path.partition("?")[0].strip("/")
         self.hub.requested.append(path)
         if self.hub.is_broken:
             return self._send(500, b"{}")
         # api/models/NAME[/revision/REVISION | /tree/REVISION], NAME/resolve/REVISION/FILE, large/NAME/COMMIT/FILE
-        parts = path.removeprefix("api/models/").removeprefix("large/").split("/")
+        parts = [unquote(part) for part in path.removeprefix("api/models/").removeprefix("large/").split("/")]
         name = "/".join(parts[:2])
         if name not in self.hub.repositories:
             return self._send(404, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
@@ -110,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
             message = "Invalid credentials in Authorization header"
             return self._send(401, json.dumps({"error": message}).encode(), {"X-Error-Message": message})
         is_api, is_large = path.startswith("api/models/"), path.startswith("large/")
-        file = "" if is_api else parts[-1]
-        revision = parts[2] if is_large else "/".join(parts[3:] if is_api else parts[3:-1]) or "main"
+        revision = parts[2] if is_large else parts[3] if len(parts) > 3 else "main"
+        file = "/".join(parts[3:] if is_large else parts[4:])
         found = self.hub.find(name, revision)
         if found is None:
             return self._send(404, b'{"error": "Invalid rev id"}', {"X-Error-Code": "RevisionNotFound"})
@@ -119,11 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         if is_api:
             return self._send_description(name, commit, folder, is_tree=parts[2:3] == ["tree"])
         if is_large:
+            self.hub.tokens_elsewhere += [self.headers["Authorization"]] if self.headers.get("Authorization") else []
             return self._send_content(folder / file, {})
         if name in self.hub.gated and self.headers.get("Authorization") != "Bearer good":
             code = 403 if self.headers.get("Authorization") else 401
             return self._send(code, b'{"error": "gated"}', {"X-Error-Code": "GatedRepo"})
-        return self._send_file(name, commit, folder / file)
+        return self._send_file(f"{name}/{commit}/{file}", commit, folder / file)
 
     def _send_description(self, name: str, commit: str, folder: Path, *, is_tree: bool) -> None:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
@@ -136,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         return self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
 
-    def _send_file(self, name: str, commit: str, file: Path) -> None:
+    def _send_file(self, path: str, commit: str, file: Path) -> None:
         if not file.is_file():
             return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         headers = {"X-Repo-Commit": commit, "ETag": f'"{_git_hash(file)}"'}
@@ -145,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {
             "X-Linked-ETag": f'"{_sha256(file)}"',
             "X-Linked-Size": str(file.stat().st_size),
-            "Location": f"{self.hub.endpoint.replace('127.0.0.1', 'localhost')}/large/{name}/{commit}/{file.name}",
+            "Location": f"{self.hub.endpoint.replace('127.0.0.1', 'localhost')}/large/{path}",
         }
         return self._send(302, b"", headers)
 
