@@ -105,12 +105,17 @@ def make_upright(image: Image.Image) -> Image.Image:
 
 
 def lay_on_white(image: Image.Image) -> Image.Image:
-    """Make an RGB picture white where it has the one colour that its file declares transparent.
+    """Lay a picture on white where it is transparent, as transformers' `SiglipImageProcessor` lays what it is given.
 
-    transformers' loader keeps that colour in sight of `SiglipImageProcessor`, which lays the picture on white. Pictures
-    with an alpha channel have lost it by then, and show what was below.
+    What its loader made has no alpha channel any more and shows what was below; but the one colour that a file may
+    declare transparent is still known then, and becomes white.
+
+    Returns:
+        An RGB picture, or the same object where nothing is transparent.
     """
-    if not isinstance(image.info.get("transparency"), tuple):
+    transparency = image.info.get("transparency")
+    is_transparent = isinstance(transparency, tuple) if image.mode == "RGB" else transparency is not None
+    if not is_transparent and "A" not in image.getbands():
         return image
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

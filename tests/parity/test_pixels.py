@@ -16,6 +16,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from siglip_ingest.preprocess.image import (
     ImageSettings,
     decode_image,
+    lay_on_white,
     make_upright,
     make_upright_rgb,
     normalize,
@@ -110,6 +111,17 @@ def test_pictures_of_every_mode_become_the_references_rgb(mode: str) -> None:
     assert image.mode == mode
     ours = resize_image(image, ImageSettings(size=(40, 60)))
     np.testing.assert_array_equal(ours, np.asarray(load_image(image)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB"])
+def test_a_transparent_picture_that_no_loader_saw_is_laid_on_white_as_the_reference_lays_it(mode: str) -> None:
+    image = MODES[mode]()
+    if mode in {"P", "L", "RGB"}:
+        image.info["transparency"] = {"P": 3, "L": 90, "RGB": image.getpixel((0, 0))}[mode]
+    laid = lay_on_white(image)
+    reference = SiglipImageProcessorPil(do_resize=False, do_rescale=False, do_normalize=False)(image)["pixel_values"]
+    assert laid.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(laid), np.moveaxis(reference[0], 0, -1))
 
 
 def test_premultiplied_gray_on_which_the_reference_fails_is_decoded() -> None:
