@@ -13,6 +13,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from siglip_ingest import siglip
 from siglip_ingest.preprocess.image import (
     ImageSettings,
     decode_image,
@@ -122,6 +123,13 @@ def test_a_transparent_picture_that_no_loader_saw_is_laid_on_white_as_the_refere
     reference = SiglipImageProcessorPil(do_resize=False, do_rescale=False, do_normalize=False)(image)["pixel_values"]
     assert laid.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(laid), np.moveaxis(reference[0], 0, -1))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_familys_door_makes_the_references_pixel_values_of_every_mode(mode: str) -> None:
+    ours = siglip.SiglipImageProcessor()(MODES[mode](), return_tensors="np")["pixel_values"]
+    reference = SiglipImageProcessorPil()(MODES[mode](), return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=PIXEL_TOLERANCE)
 
 
 def test_premultiplied_gray_on_which_the_reference_fails_is_decoded() -> None:

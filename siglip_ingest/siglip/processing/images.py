@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from siglip_ingest.errors import ImageError, InvalidInputError
-from siglip_ingest.preprocess.image import make_upright_rgb
+from siglip_ingest.preprocess.image import lay_on_white, make_upright_rgb
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import fetch, is_web_address, open_image
 
@@ -45,7 +45,7 @@ def load_image(
 
 
 def make_rgb(image: Any) -> Image.Image:
-    """Make a picture RGB as it lies there, without looking at EXIF data.
+    """Make a picture RGB as it lies there, without looking at EXIF data, and on white where it is transparent.
 
     Args:
         image: A PIL image; or an array or tensor of uint8, (height, width, 3) or (3, height, width).
@@ -59,7 +59,7 @@ def make_rgb(image: Any) -> Image.Image:
     try:
         plain = image.copy()
         plain.info = {name: value for name, value in image.info.items() if name == "transparency"}
-        return make_upright_rgb(plain)
+        return make_upright_rgb(plain if plain.mode == "RGB" else lay_on_white(plain))
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
         raise ImageError(f"The PIL image can't be read: {error}.", code="unreadable") from error
 
