@@ -128,9 +128,9 @@ class Tokenizer(ABC):
         for index, ids in enumerate(self._encode(texts)):
             kept = self.add_final_token(ids[: self.max_length - 1])
             input_ids[index, : len(kept)] = kept
-            if len(ids) >= self.max_length:
-                whole, end = self.add_final_token(ids), self._find_end(texts[index], self.max_length - 1)
-                truncations.append(Truncation(index, len(whole), self.max_length, end))
+            if (token_count := len(self.add_final_token(ids))) > self.max_length:
+                end = self._find_end(texts[index], self.max_length - 1)
+                truncations.append(Truncation(index, token_count, self.max_length, end))
         return TokenizedTexts(input_ids, tuple(truncations))
 
     def encode(self, texts: Sequence[str], *, has_final_token: bool = True) -> list[list[int]]:

@@ -45,6 +45,13 @@ def test_what_fits_to_the_last_token_is_not_cut(tokenizer: Tokenizer) -> None:
     assert tokenizer.tokenize([whole]).input_ids[0].tolist() == tokenizer.encode([whole])[0]
 
 
+def test_a_text_whose_own_final_token_is_the_last_that_fits_is_not_cut(tmp_path: Path) -> None:
+    write_processor(tmp_path, image_size=32)
+    tokenizer = load_tokenizer(tmp_path, max_length=16)
+    assert tokenizer.count_tokens(["cat " * 15 + "</s>"]) == [16]
+    assert not tokenizer.tokenize(["cat " * 15 + "</s>"]).truncations
+
+
 def test_the_end_that_is_dropped_is_the_end_of_what_was_kept(tokenizer: Tokenizer) -> None:
     (truncation,) = tokenizer.tokenize([LONG]).truncations
     kept = LONG.removesuffix(truncation.dropped.removeprefix("…")).rstrip()
