@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MODEL_TYPES = ("siglip", "siglip2")  # pictures of one size, and NaFlex
 BYTES_PER_PARAMETER = {"float32": 4, "bfloat16": 2, "float16": 2}
 MAX_NUM_PATCHES = 256  # what a NaFlex checkpoint makes of a picture unless told otherwise
 

@@ -17,7 +17,7 @@ from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
-from siglip_ingest.errors import ConfigurationError, SiglipError
+from siglip_ingest.errors import SiglipError
 from siglip_ingest.hub import (
     DEMO_NAME,
     Fetched,
@@ -144,9 +144,7 @@ class _Bar(Progress):
 def _pull(name: HubName, revision: str | None, *, is_quiet: bool) -> Fetched:
     """Fetch with a progress bar, unless that isn't wanted; the hub's client keeps its own ones to itself."""
     if not has_hub_client():
-        raise ConfigurationError(
-            f"Fetching {name} needs huggingface_hub, which isn't installed: pip install 'siglip-ingest[model]'."
-        )
+        return pull_checkpoint(name)  # says what to install
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented names
         are_progress_bars_disabled,
         disable_progress_bars,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from siglip_ingest.errors import CheckpointError, DownloadError, HubUnavailableError, InvalidInputError
+from siglip_ingest.family import MODEL_TYPES
 from siglip_ingest.hub.cache import (
     CachedSnapshot,
     find_cached,
@@ -59,6 +62,7 @@ def find_or_fetch(name: HubName) -> Path:
         CheckpointError: If it is of another architecture.
         DownloadError: If it can't be fetched, and the cache doesn't have it either.
     """
+    _check_client(name)
     pinned = find_pinned(name)
     if pinned is not None and pinned.is_whole:
         return pinned.folder
@@ -89,6 +93,7 @@ def pull(name: HubName, *, revision: str | None = None, progress: Progress | Non
     """
     if revision is not None and name.revision not in {None, revision}:
         raise InvalidInputError(f"{name} already names a revision, and {revision!r} is another one: give one of them.")
+    _check_client(name)
     wanted = parse_name(f"{name.repository}@{revision}") if revision is not None else name
     cached = find_cached(wanted) if _is_offline() else None
     fetched = fetch(wanted, progress=progress) if cached is None else check_cached(wanted, cached, progress)
@@ -112,12 +117,6 @@ def fetch(name: HubName, *, commit: str | None = None, progress: Progress | None
         CheckpointError: If it is of another architecture.
         DownloadError: If it can't be fetched whole.
     """
-    try:
-        import huggingface_hub  # noqa: F401
-    except ImportError as error:
-        raise CheckpointError(
-            f"Fetching {name} needs huggingface_hub, which isn't installed: pip install 'siglip-ingest[model]'."
-        ) from error
     listing = _ask_hub(HubName(name.repository, commit or name.revision))
     try:
         return _fetch_files(name, listing, progress or Progress())
@@ -147,6 +146,14 @@ def check_cached(name: HubName, snapshot: CachedSnapshot, progress: Progress | N
     return Fetched(snapshot.folder, snapshot.commit, len(links), sum(path.stat().st_size for path in links), 0, ())
 
 
+def _check_client(name: HubName) -> None:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise CheckpointError(
+            f"{name} is on the hub, and this needs huggingface_hub, which isn't installed: "
+            "pip install 'siglip-ingest[model]'."
+        )
+
+
 def _is_offline() -> bool:
     from huggingface_hub import constants
 
@@ -174,8 +181,6 @@ def _ask_hub(name: HubName) -> _Listing:
 
 
 def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetched:
-    from siglip_ingest.model.checkpoint import find_weight_files, read_config
-
     storage = find_repository_folder(name.repository)
     folder = storage / "snapshots" / listing.commit
     size_bytes = sum(file.size_bytes or 0 for file in listing.files)
@@ -193,16 +198,27 @@ def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetche
         fetched_bytes += outcome.fetched_bytes
         repaired += [file.name] if outcome.was_damaged else []
         if file.name == "config.json":
-            read_config(folder)
-    try:
-        find_weight_files(folder)
-    except CheckpointError as error:
+            _check_architecture(folder / "config.json")
+    if not has_weights(folder):
         raise DownloadError(
-            f"The hub's {name} has no usable weights: it lacks model.safetensors, or shards of it ({error}) "
-            "Pickled weights (.bin, .pt) can run code when they are opened and are never fetched."
-        ) from error
+            f"The hub's {name} has no usable weights: neither model.safetensors, nor all the shards that a "
+            "model.safetensors.index.json names. Pickled weights (.bin, .pt) can run code when they are opened and are "
+            "never fetched."
+        )
     write_pin(name, listing.commit)
     return Fetched(folder, listing.commit, len(listing.files), size_bytes, fetched_bytes, tuple(repaired))
+
+
+def _check_architecture(path: Path) -> None:
+    """Raise if a config.json is of another architecture: before the weights are fetched, and without torch."""
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type", MODEL_TYPES[0])
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a JSON object ({error}): it is not a SigLIP checkpoint.") from error
+    if model_type not in MODEL_TYPES:
+        raise CheckpointError(
+            f"{path}: the checkpoint's model_type is {model_type!r}, expected {' or '.join(map(repr, MODEL_TYPES))}."
+        )
 
 
 def _find_offline(name: HubName) -> Path | None:

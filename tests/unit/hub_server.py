@@ -12,7 +12,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +36,7 @@ class Hub:
         cut_off: Names of files of which only the first half is ever sent.
         bytes_per_answer: Connections break after so many bytes of a file.
         corrupt: How many answers for a file, by its name, have a wrong byte, though the right length.
+        held: Names of files of which the second half is sent only once `released` is set.
         ignores_ranges: Whether a range is answered with the whole file.
         has_metadata: Whether sizes and hashes are listed; some mirrors don't.
         is_broken: Whether every answer is status 500.
@@ -52,6 +53,8 @@ class Hub:
     cut_off: set[str] = field(default_factory=set)
     bytes_per_answer: int | None = None
     corrupt: dict[str, int] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    released: threading.Event = field(default_factory=threading.Event)
     ignores_ranges: bool = False
     has_metadata: bool = True
     is_broken: bool = False
@@ -173,6 +176,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.sent_bytes[file.name] = self.hub.sent_bytes.get(file.name, 0) + len(sent)
         return self._send(206 if start else 200, sent, headers, length=whole - start)
 
+    def _write(self, content: bytes, *, is_held: bool) -> None:
+        half = len(content) // 2 if is_held else 0
+        self.wfile.write(content[:half])
+        if is_held:
+            self.wfile.flush()
+            self.hub.released.wait(60)
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have gone away meanwhile
+            self.wfile.write(content[half:])
+
     def _send(
         self, status: int, content: bytes, headers: dict[str, str] | None = None, *, length: int | None = None
     ) -> None:
@@ -182,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            self._write(content, is_held=self.path.rpartition("/")[2] in self.hub.held)
 
 
 def _describe(file: Path, folder: Path) -> dict[str, Any]:

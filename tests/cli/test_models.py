@@ -1,0 +1,185 @@
+"""`models list` and `models pull`, as they are typed. What the hub may answer is in tests/unit/hub/."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from siglip_ingest.family import FAMILY
+from tests.cli.conftest import Terminal, clean_environment
+from tests.programs import wait_until
+from tests.unit.hub_server import COMMIT, OLDER_COMMIT, Hub, serve
+
+NAME = "google/siglip-base-patch16-224"  # a tiny one stands in for it
+
+
+@pytest.fixture
+def hub(tiny_checkpoint: Path, tmp_path: Path) -> Iterator[Hub]:
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "hub" / "tiny")
+    with serve(Hub(repositories={NAME: folder, "someone/tiny": folder})) as running:
+        yield running
+
+
+@pytest.fixture
+def shell(hub: Hub, tmp_path: Path) -> Terminal:
+    """A terminal with an empty cache, no services, and our hub."""
+    inherited = {name: value for name, value in clean_environment(tmp_path / "home").items() if "HF_" not in name}
+    environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1,localhost"}
+    return Terminal(tmp_path, inherited | environment)
+
+
+def rows_by_name(shell: Terminal) -> dict[str, dict[str, object]]:
+    done = shell.run("models", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return {row["name"]: row for row in json.loads(done.stdout)["checkpoints"]}
+
+
+def test_list_shows_the_whole_family_in_100_columns_and_starts_nothing(shell: Terminal, hub: Hub) -> None:
+    done = shell.run("models", "list")
+    assert done.returncode == 0, done.stderr
+    header, *lines = done.stdout.splitlines()
+    assert header.split() == ["checkpoint", "dim", "pixels", "params", "float32", "bfloat16", "GFLOP", "here"]
+    assert [line.split()[0] for line in lines[: len(FAMILY)]] == [checkpoint.name for checkpoint in FAMILY]
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    by_name = {line.split()[0]: line.split() for line in lines[: len(FAMILY) + 1]}
+    assert by_name["google/siglip2-base-patch16-224"][1:] == [
+        "768",
+        "224",
+        "375",
+        "M",
+        "1.50",
+        "GB",
+        "750",
+        "MB",
+        "35.4",
+    ]
+    assert by_name["google/siglip2-so400m-patch16-naflex"][2] == "NaFlex"
+    assert by_name["demo"][-1] == "yes"
+    assert "siglip-ingest up" in done.stderr
+    assert not (shell.folder / "home").exists()
+    assert not hub.requested
+
+
+def test_list_prints_every_figure_as_json(shell: Terminal) -> None:
+    row = rows_by_name(shell)["google/siglip-base-patch16-256"]
+    assert row["parameters"] == 203_202_050
+    assert row["float32_bytes"] == 4 * 203_202_050
+    assert row["bfloat16_bytes"] == 2 * 203_202_050
+    assert (row["dimension"], row["image_size"], row["num_patches"], row["max_text_length"]) == (768, 256, 256, 64)
+    assert row["on_disk"] is None
+
+
+def test_list_goes_on_where_the_database_does_not_answer(shell: Terminal) -> None:
+    done = shell.run("models", "list", "--json", SIGLIP_DATABASE_URL="postgresql://127.0.0.1:9/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["database"] is None
+    assert "can't be listed" in done.stderr
+
+
+def test_pull_says_what_the_name_is_pinned_to_and_list_that_it_is_here(shell: Terminal) -> None:
+    done = shell.run("models", "pull", NAME)
+    assert done.returncode == 0, done.stderr
+    said, folder = done.stdout.splitlines()
+    assert said == f"{NAME} is pinned to {COMMIT}: 6 files, 466 kB, 466 kB fetched, each checked."
+    assert Path(folder).name == COMMIT
+    assert not done.stderr  # no bar where nobody watches
+    assert "all here already" in shell.run("models", "pull", NAME).stdout
+    row = rows_by_name(shell)[NAME]
+    assert (row["on_disk"], row["revision"], row["is_pinned"]) == ("whole", COMMIT, True)
+    (line,) = (line for line in shell.run("models", "list").stdout.splitlines() if line.startswith(f"{NAME} "))
+    assert line.endswith("yes")
+
+
+def test_list_knows_other_checkpoints_that_were_pulled(shell: Terminal) -> None:
+    assert shell.run("models", "pull", "someone/tiny").returncode == 0
+    row = rows_by_name(shell)["someone/tiny"]
+    assert (row["dimension"], row["image_size"], row["on_disk"]) == (32, 32, "whole")
+
+
+def test_pull_of_a_revision_prints_json_and_pins_the_plain_name(shell: Terminal, hub: Hub) -> None:
+    hub.revisions[f"{NAME}@v1"] = (OLDER_COMMIT, hub.repositories[NAME])
+    done = shell.run("models", "pull", NAME, "--revision", "v1", "--json")
+    assert done.returncode == 0, done.stderr
+    pulled = json.loads(done.stdout)
+    assert (pulled["name"], pulled["revision"]) == (NAME, OLDER_COMMIT)
+    assert pulled["fetched_bytes"] == pulled["size_bytes"] > 0
+    assert rows_by_name(shell)[NAME]["revision"] == OLDER_COMMIT
+    beside = json.loads(shell.run("models", "pull", f"{NAME}@main", "--json").stdout)
+    assert beside["revision"] == COMMIT
+    assert rows_by_name(shell)[NAME]["revision"] == OLDER_COMMIT
+
+
+def test_pull_tells_of_a_damaged_file_that_it_replaced(shell: Terminal) -> None:
+    folder = Path(json.loads(shell.run("models", "pull", NAME, "--json").stdout)["folder"])
+    (folder / "config.json").resolve().write_text("{}")
+    done = shell.run("models", "pull", NAME)
+    assert done.returncode == 0
+    assert "config.json was damaged in the cache; it has been fetched again." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "word"),
+    [
+        pytest.param(["google/siglip-base-patch16-242"], 1, "Did you mean google/siglip-base-patch16-224", id="name"),
+        pytest.param([NAME, "--revision", "v9"], 1, "no revision 'v9'", id="revision"),
+        pytest.param([NAME, "--revision", "../x"], 1, "names no checkpoint", id="no_revision_at_all"),
+        pytest.param([f"{NAME}@v1", "--revision", "v2"], 1, "another one", id="two_revisions"),
+        pytest.param([], 2, "NAME", id="nothing"),
+    ],
+)
+def test_a_pull_of_nothing_gets_a_sentence(shell: Terminal, arguments: list[str], status: int, word: str) -> None:
+    done = shell.run("models", "pull", *arguments)
+    assert done.returncode == status
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_pull_needs_nothing_of_what_is_on_this_disk(shell: Terminal, tiny_checkpoint: Path, hub: Hub) -> None:
+    for name in ("demo", str(tiny_checkpoint)):
+        done = shell.run("models", "pull", name)
+        assert done.returncode == 0
+        assert "nothing to fetch" in done.stderr
+    assert json.loads(shell.run("models", "pull", "demo", "--json").stdout)["fetched_bytes"] == 0
+    assert not hub.requested
+
+
+def test_an_interrupted_pull_says_that_it_can_go_on_and_does(shell: Terminal, hub: Hub) -> None:
+    hub.held.add("model.safetensors")
+    command = [Path(sys.executable).with_name("siglip-ingest"), "models", "pull", NAME]
+    with subprocess.Popen(command, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: any(path.startswith("large/") for path in hub.requested), timeout_s=60.0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"the same command goes on from there" in said
+    assert b"Traceback" not in said
+    assert rows_by_name(shell)[NAME]["on_disk"] == "part"
+    hub.held.clear()
+    hub.released.set()
+    assert shell.run("models", "pull", NAME).returncode == 0
+    assert rows_by_name(shell)[NAME]["on_disk"] == "whole"
+
+
+def test_pull_draws_a_bar_on_a_terminal(shell: Terminal) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [Path(sys.executable).with_name("siglip-ingest"), "models", "pull", NAME]
+    done = subprocess.run(command, env=shell.environment, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True)
+    os.close(theirs)
+    drawn = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert "config.json:" in drawn
+    assert "/466k" in drawn
+    assert done.stdout.decode().startswith(NAME)
