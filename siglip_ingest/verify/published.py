@@ -78,7 +78,7 @@ def find_published(
         if named_as not in table:
             raise InvalidInputError(f"No numbers are published of {named_as!r}. There are: {', '.join(sorted(table))}.")
         return table[named_as]
-    names = [name]
+    names = [name.partition("@")[0]]  # a revision may follow
     if folder is not None and folder.parent.name == "snapshots":
         names.append(folder.parent.parent.name.removeprefix("models--").replace("--", "/"))
     digest = revision.removeprefix("sha256:")

@@ -41,6 +41,7 @@ NAFLEX_HASH = "sha256:ac5f28bbdf92c0c1696ccbd3ce716426049cd67ad8045b66d0d938b0f9
     ("name", "revision", "folder", "named_as", "expected"),
     [
         pytest.param(NAFLEX, "0" * 40, None, None, NAFLEX, id="a name on the hub"),
+        pytest.param(f"{NAFLEX}@main", "0" * 40, None, None, NAFLEX, id="a name with a revision"),
         pytest.param("/x", "0" * 40, Path(NAFLEX_SNAPSHOT), None, NAFLEX, id="a folder of the hub's cache"),
         pytest.param("/x", NAFLEX_HASH, Path("/x"), None, NAFLEX, id="the hash of the weights"),
         pytest.param("/x", "sha256:0", Path("/x"), NAFLEX, NAFLEX, id="as a person says"),
