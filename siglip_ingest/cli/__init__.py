@@ -11,6 +11,7 @@ import click
 
 from siglip_ingest.cli import demo, images, labels, models, services, train
 from siglip_ingest.cli.evaluate import evaluate
+from siglip_ingest.cli.output import show_warnings
 from siglip_ingest.cli.verify import verify
 from siglip_ingest.errors import DatabaseUnavailableError, SiglipError
 
@@ -47,6 +48,7 @@ for _command in (
 
 def main() -> None:
     """Run a command. Exit status: 0 done, 1 an error that a sentence explains, 2 wrong usage, 130 interrupted."""
+    show_warnings()
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the error that follows says it in a sentence
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it has to say of broken EXIF data helps nobody here
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.types import ImageMatch, LabelScore
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+class _WarningHandler(logging.Handler):
+    """Writes what the library warns of to standard error, one sentence a line, as errors are written."""
+
+    def emit(self, record: logging.LogRecord) -> None:  # logging's
+        click.echo(f"{record.levelname.capitalize()}: {record.getMessage()}", err=True)
+
+
+def show_warnings() -> None:
+    """Show people what the library warns of: that a text is too long for the model, for instance."""
+    logging.getLogger("siglip_ingest").addHandler(_WarningHandler(logging.WARNING))
 
 
 def print_json(value: Any) -> None:
