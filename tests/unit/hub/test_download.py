@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,13 @@ def test_offline_nothing_can_be_pulled_that_is_not_there(computer: Computer) -> 
     computer.go_offline()
     with pytest.raises(HubUnavailableError, match="HF_HUB_OFFLINE"):
         pull(TINY)
+
+
+def test_two_who_want_the_same_checkpoint_fetch_it_once(computer: Computer) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(resolve_checkpoint, [NAME, NAME])
+    assert first == second
+    assert computer.hub.sent_bytes[WEIGHTS] == (computer.published / WEIGHTS).stat().st_size
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_download(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -191,6 +192,11 @@ def test_a_model_without_safetensors_is_refused(computer: Computer) -> None:
 def test_a_repository_without_a_config_is_refused(computer: Computer) -> None:
     (computer.published / "config.json").unlink()
     assert "no config.json" in fail(NAME, DownloadError)
+
+
+def test_without_the_hubs_client_a_hub_name_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'siglip-ingest[model]'" in fail(NAME, CheckpointError)
 
 
 def test_a_folder_is_itself_under_its_absolute_name(
