@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.checkpoints import tiny_config
+from tests.parity.door import KINDS, write_checkpoint
 from tests.parity.pairs import Pair, make_pair
 
 
@@ -31,3 +33,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "base-patch16-224":  # its config.json says nothing but defaults
         return make_pair({"text_config": {}, "vision_config": {}}, folder, images=2, texts=2)
     return make_pair(_small_config(), folder, images=3, texts=4, attention=request.param.removeprefix("small-"))
+
+
+@pytest.fixture(scope="session")
+def door_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small checkpoint of each of `tests.parity.door.KINDS`, saved by transformers."""
+    return {kind: write_checkpoint(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}

@@ -147,10 +147,8 @@ class _Both(_Saved, sizes.SiglipConfig):
         Raises:
             CheckpointError: If it describes another architecture or a value can't be used.
         """
-        names, count = values.get("id2label"), values.get("num_labels")
-        if count is not None and (names is None or len(names) != count):
-            names = None  # another number of classes has other names
-        return super().from_dict(dict(values) | {"id2label": _name_classes(names, values.get("label2id"), count)})
+        names = _name_classes(values.get("id2label"), values.get("label2id"), values.get("num_labels"))
+        return super().from_dict(dict(values) | {"id2label": names})
 
     @classmethod
     def changeable(cls) -> frozenset[str]:
@@ -184,6 +182,7 @@ class Siglip2Config(_Both, sizes.Siglip2Config):
     vision_config_class = Siglip2VisionConfig
 
 
+_CLASSES = {"id2label", "label2id", "num_labels"}
 AnyConfig = SiglipConfig | Siglip2Config | SiglipTextConfig | SiglipVisionConfig | Siglip2VisionConfig
 CONFIG_CLASSES: dict[str, type[AnyConfig]] = {
     config_class.model_type: config_class
@@ -210,7 +209,10 @@ def read_config(folder: Path, part: str | None = None, **changes: Any) -> AnyCon
     if config_class is None or config_class.part != part:
         wanted = ", ".join(repr(name) for name, each in CONFIG_CLASSES.items() if each.part == part)
         raise CheckpointError(f"{folder / CONFIG_FILE} describes {values['model_type']!r}, expected one of {wanted}.")
-    return config_class.from_dict(values | check_options(changes, config_class.changeable()))
+    changes = check_options(changes, config_class.changeable())
+    if changes.keys() & _CLASSES and len(values.get("id2label") or ()) != changes.get("num_labels"):
+        values = {name: value for name, value in values.items() if name not in _CLASSES}  # other classes, other names
+    return config_class.from_dict(values | changes)
 
 
 def read_model_type(folder: Path) -> str:

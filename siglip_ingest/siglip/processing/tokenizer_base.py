@@ -198,10 +198,7 @@ class PreTrainedTokenizer(ABC):
     def decode(self, ids: Any, *, skip_special_tokens: bool = False) -> str:
         """Turn ids (a number, a list, an array or a tensor) into a text."""
         numbers = ids.tolist() if hasattr(ids, "tolist") else ids
-        numbers = [numbers] if isinstance(numbers, int) else list(numbers)
-        return self.convert_tokens_to_string(
-            self.convert_ids_to_tokens(numbers, skip_special_tokens=skip_special_tokens)
-        )
+        return self._join([numbers] if isinstance(numbers, int) else list(numbers), skip_special_tokens)
 
     def batch_decode(self, rows: Any, *, skip_special_tokens: bool = False) -> list[str]:
         """Turn rows of ids into texts."""
@@ -269,6 +266,9 @@ class PreTrainedTokenizer(ABC):
         path = folder / TOKENIZER_CONFIG_FILE
         write_json(path, config | self.special_tokens_map | self.describe() | others)
         return (str(path), *self.save_vocabulary(folder))
+
+    def _join(self, ids: list[int], is_skipping: bool) -> str:
+        return self.convert_tokens_to_string(self.convert_ids_to_tokens(ids, skip_special_tokens=is_skipping))
 
     @abstractmethod
     def _to_id(self, token: str) -> int: ...

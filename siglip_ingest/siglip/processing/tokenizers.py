@@ -215,6 +215,10 @@ class Siglip2Tokenizer(PreTrainedTokenizer):
         )
         written.save(str(path))
 
+    def _join(self, ids: list[int], is_skipping: bool) -> str:
+        # The file marks more tokens as special than have a part, such as <start_of_turn>.
+        return str(self._library.decode(ids, skip_special_tokens=is_skipping))
+
     def _to_id(self, token: str) -> int:
         number = self._library.token_to_id(token)
         return int(self._library.token_to_id(self.special_tokens_map["unk_token"]) if number is None else number)
