@@ -85,89 +85,76 @@ def fine_tune(
             say(f"The run in {target} is finished already.")
             return result
         _describe_data(data, steps, say)
-        trainer = _make_trainer(recipe, data, pictures, steps, device, place, log_interval)
-        run = _Run(recipe, data, folder, trainer, pictures, place, listeners)
-        return run.go(save_interval)
+        news = _News(data, folder, pictures, place, listeners, steps)
+        trainer = _make_trainer(recipe, data, pictures, steps, device, place, log_interval, news.take)
+        if folder.state.exists():
+            trainer.load_state(folder.state)
+            say(f"Going on from step {trainer.step}.")
+        if place.is_first:
+            folder.cut_log(trainer.step)
+        if trainer.step == steps:
+            _save(recipe, trainer, folder, place)  # it was stopped after its last step
+        while trainer.step < steps:
+            trainer.run((trainer.step // save_interval + 1) * save_interval)
+            _save(recipe, trainer, folder, place)
+    result = {
+        "checkpoint": str(target),
+        "steps": steps,
+        "loss": folder.find_last_loss(),
+        "pictures": len(data.examples),
+        "unusable": news.unusable,
+    }
+    if place.is_first:
+        folder.finish(result)
+    place.wait_for_all()
+    return result
 
 
-class _Run:
-    """A run with all its parts in place."""
+class _News:
+    """Passes on what happens: lines to the log, and which pictures turn out to be broken, in any process."""
 
     def __init__(
         self,
-        recipe: Recipe,
         data: TrainingData,
         folder: RunFolder,
-        trainer: Trainer[Any, Any],
         pictures: Pictures,
         place: Place,
         listeners: Listeners,
+        steps: int,
     ) -> None:
-        self._recipe = recipe
-        self._data = data
+        self.unusable = list(data.left_out)
         self._folder = folder
-        self._trainer = trainer
         self._pictures = pictures
         self._place = place
         self._listeners = listeners
-        self._unusable: list[str] = list(data.left_out)
+        self._steps = steps
         self._told = 0
-        trainer.log = self._take_line
 
-    def go(self, save_interval: int) -> dict[str, Any]:
-        """Train to the end, from the folder's state where there is one."""
-        trainer, folder, place = self._trainer, self._folder, self._place
-        if folder.state.exists():
-            trainer.load_state(folder.state)
-            if place.is_first:
-                self._listeners.say(f"Going on from step {trainer.step}.")
-        if place.is_first:
-            folder.cut_log(trainer.step)
-        steps = trainer.settings.steps
-        if trainer.step == steps:
-            self._save()  # it was stopped after its last step
-        while trainer.step < steps:
-            trainer.run((trainer.step // save_interval + 1) * save_interval)
-            self._save()
-        result = {
-            "checkpoint": str(folder.path),
-            "steps": steps,
-            "loss": folder.find_last_loss(),
-            "pictures": len(self._data.examples),
-            "unusable": self._unusable,
-        }
-        if place.is_first:
-            folder.finish(result)
-        place.wait_for_all()
-        return result
-
-    def _save(self) -> None:
-        """Write state and checkpoint; all processes together."""
-        model, folder = self._trainer.model, self._folder
-        self._trainer.save_state(folder.state)
-        weights = self._trainer.get_weights()
-        if not self._place.is_first:
-            return
-        is_classifier = isinstance(model, SiglipClassifier)
-        config = model.config.to_dict()
-        if is_classifier:
-            config["architectures"] = [config["architectures"][0].replace("Model", "ForImageClassification")]
-        folder.copy_processor(
-            self._recipe.checkpoint, has_text=not is_classifier, max_num_patches=self._recipe.max_num_patches
-        )
-        write_checkpoint(weights, config, folder.path, dtype=torch.float32)
-
-    def _take_line(self, line: StepLog) -> None:
-        """Log an interval, and say which pictures turned out to be broken in it, in any process."""
+    def take(self, line: StepLog) -> None:
+        """Take an interval's line; all processes have it."""
         found = [f"{name}: {reason}" for name, reason in self._pictures.broken.copy().items()]
         new = self._place.gather(found[self._told :])
         self._told = len(found)
-        self._unusable += new
+        self.unusable += new
         if self._place.is_first:
             self._folder.append_log(line._asdict())
             for sentence in new:
                 self._listeners.say(f"Can't be used: {sentence}")
-            self._listeners.log(line, self._trainer.settings.steps)
+            self._listeners.log(line, self._steps)
+
+
+def _save(recipe: Recipe, trainer: Trainer[Any, Any], folder: RunFolder, place: Place) -> None:
+    """Write state and checkpoint; all processes together."""
+    trainer.save_state(folder.state)
+    weights = trainer.get_weights()
+    if not place.is_first:
+        return
+    is_classifier = isinstance(trainer.model, SiglipClassifier)
+    config = trainer.model.config.to_dict()
+    if is_classifier:
+        config["architectures"] = [config["architectures"][0].replace("Model", "ForImageClassification")]
+    folder.copy_processor(recipe.checkpoint, has_text=not is_classifier, max_num_patches=recipe.max_num_patches)
+    write_checkpoint(weights, config, folder.path, dtype=torch.float32)
 
 
 def _begin(
@@ -208,6 +195,7 @@ def _make_trainer(
     device: torch.device,
     place: Place,
     log_interval: int,
+    log: Callable[[StepLog], None],
 ) -> Trainer[Any, Any]:
     settings = recipe.make_settings(steps, log_interval)
     if recipe.task == "classify":
@@ -215,13 +203,13 @@ def _make_trainer(
         freeze(classifier, recipe.frozen, exceptions=recipe.unfreeze)
         if classifier.vision_model.head is not None:
             classifier.vision_model.head.requires_grad_(False)
-        return Trainer(classifier, compute_class_loss, ClassBatches(pictures), settings, place=place)
+        return Trainer(classifier, compute_class_loss, ClassBatches(pictures), settings, log=log, place=place)
     model = load_model(recipe.checkpoint, device=device)
     freeze(model, recipe.frozen, exceptions=recipe.unfreeze)
     tokenizer = load_tokenizer(recipe.checkpoint, max_length=model.config.text_config.max_position_embeddings)
     compute_loss: Callable[[SiglipModel, Any], torch.Tensor]
     compute_loss = compute_sigmoid_loss if place.size == 1 else compute_ring_loss
-    return Trainer(model, compute_loss, PairBatches(pictures, tokenizer), settings, place=place)
+    return Trainer(model, compute_loss, PairBatches(pictures, tokenizer), settings, log=log, place=place)
 
 
 def load_classifier(folder: Path, classes: tuple[str, ...], *, device: torch.device, seed: int) -> SiglipClassifier:

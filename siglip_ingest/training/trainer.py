@@ -109,7 +109,7 @@ class Trainer(Generic[ModelT, BatchT]):
         self.settings = settings
         self.step = 0
         self._make_batch = make_batch
-        self.log = log
+        self._log = log
         self._place = place or Place()
         self._device = next(model.parameters()).device
         self._lesson = self._place.wrap(_Lesson(model, compute_loss))
@@ -127,7 +127,7 @@ class Trainer(Generic[ModelT, BatchT]):
             seen += count
             if self.step % self.settings.log_interval == 0 or self.step == end:
                 mean, pace = sum(losses[logged:]) / (len(losses) - logged), seen / (time.monotonic() - started)
-                self.log(StepLog(self.step, mean, self._optimizer.param_groups[0]["lr"], pace))
+                self._log(StepLog(self.step, mean, self._optimizer.param_groups[0]["lr"], pace))
                 seen, logged, started = 0, len(losses), time.monotonic()
         self.model.eval()
         return losses

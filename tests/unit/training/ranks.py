@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def _start(rank: int, size: int, folder: Path, work: Callable[..., None]) -> Non
     work(Place(rank, size), folder, results)
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
+    os._exit(0)  # as the command does, see siglip_ingest/cli/train.py
 
 
 def make_embeddings() -> list[Tensor]:
