@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,18 @@ from siglip_ingest.demo.world import write_pictures
 from siglip_ingest.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
+MODELS = (ROOT / "docs" / "models.md").read_text()
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def code_blocks(language: str, document: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)
+
+
+def shell_lines(document: str) -> list[str]:
+    lines = [line.partition(" # ")[0].strip() for block in code_blocks("sh", document) for line in block.splitlines()]
+    return [line for line in lines if line]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,12 @@ def readers_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     photos = sorted((folder / "photos").iterdir())
     for name in ("one.jpg", "query.jpg"):
         shutil.copy(photos[0], folder / name)
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as captions:
+        for number, photo in enumerate(photos):
+            home = folder / "photos-by-class" / ("sunset" if number % 2 else "night_sky")
+            home.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo, home)
+            captions.write(json.dumps({"image": f"photos/{photo.name}", "caption": f"picture number {number}"}) + "\n")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")},
         "SIGLIP_HOME": str(folder / "home"),
@@ -45,33 +59,26 @@ def readers_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
         run_cli(folder, environment, "down")
 
 
-def run_cli(folder: Path, environment: dict[str, str], *arguments: str) -> str:
-    command = [Path(sys.executable).with_name("siglip-ingest"), *arguments]
+def run(folder: Path, environment: dict[str, str], command: list[str | Path]) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def run_cli(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    return run(folder, environment, [BIN / "siglip-ingest", *arguments])
+
+
 def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Path, dict[str, str]]) -> None:
     folder, environment = readers_machine
-    (code,) = code_blocks("python")
+    code, _ = code_blocks("python")
     checked = (
         code
         + "\nassert (counts.done, counts.failed) == (13, 0), counts\nassert similar_images(match.image_id, limit=3)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", checked],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "file://" in done.stdout
+    assert "file://" in run(folder, environment, [sys.executable, "-W", "error", "-c", checked])
 
     status = json.loads(run_cli(folder, environment, "status", "--json"))
     with psycopg.connect(status["services"]["database_url"]) as connection:
@@ -81,6 +88,26 @@ def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Pat
             for statement in (part for part in block.split(";\n") if part.strip()):
                 runnable = statement.replace("similar_images(42", f"similar_images({row[0]}")
                 assert connection.execute(runnable.encode()).description
+
+
+@pytest.mark.parametrize(
+    "code", [code_blocks("python")[1], *code_blocks("python", MODELS)], ids=["README.md", "docs/models.md"]
+)
+def test_the_python_of_the_model_family_runs(readers_machine: tuple[Path, dict[str, str]], code: str) -> None:
+    folder, environment = readers_machine
+    run(folder, environment, [sys.executable, "-W", "error", "-c", code])
+
+
+# Those that name a published checkpoint would fetch it.
+LOCAL_LINES = [line for line in [*shell_lines(MODELS), "siglip-ingest models list"] if "google/" not in line]
+
+
+@pytest.mark.parametrize("line", [line for line in dict.fromkeys(LOCAL_LINES) if "NAME" not in line])
+def test_what_the_model_document_types_works(readers_machine: tuple[Path, dict[str, str]], line: str) -> None:
+    folder, environment = readers_machine
+    command, *arguments = shlex.split(line.replace("verify demo", "verify demo --no-fetch"))
+    environment = environment | {"PATH": f"{BIN}:{environment['PATH']}"}  # torchrun finds the program by its name
+    assert run(folder, environment, [BIN / command, *arguments])
 
 
 def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -100,7 +127,7 @@ def test_every_command_and_option_says_what_it_does(name: str, command: click.Co
 
 def test_every_setting_the_readme_names_exists() -> None:
     known = {f"SIGLIP_{name.upper()}" for name in Settings.__dataclass_fields__}
-    assert set(re.findall(r"SIGLIP_[A-Z_]+", README)) - {"SIGLIP_"} <= known
+    assert set(re.findall(r"SIGLIP_[A-Z_]+", README + MODELS)) - {"SIGLIP_"} <= known
 
 
 def test_every_setting_is_described_where_it_is_defined() -> None:
