@@ -17,7 +17,7 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.sources import find_pictures
 
 CAPTION_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")
-IMAGE_FIELDS = ("image", "file_name", "filename", "image_name", "image_path", "path")
+IMAGE_FIELDS = ("image", "file_name", "filename", "image_name", "image_path", "path", "filepath")
 CAPTION_FIELDS = ("caption", "captions", "text", "texts", "comment", "title")
 
 _DELIMITERS = ",\t;|"

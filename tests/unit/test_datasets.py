@@ -32,6 +32,7 @@ FILES = {
         '\ufeffFilename;Title\none.jpg;"a cat on a sofa"\ntwo.jpg;a dog\none.jpg;two cats\n',
     ),
     "TSV": ("captions.tsv", "path\ttext\none.jpg\ta cat on a sofa\none.jpg\ttwo cats\ntwo.jpg\ta dog\n"),
+    "open_clip's CSV": ("a.csv", "filepath\ttitle\none.jpg\ta cat on a sofa\none.jpg\ttwo cats\ntwo.jpg\ta dog\n"),
     "Flickr30k's results.csv": (
         "results.csv",
         "image_name| comment_number| comment\none.jpg| 0| a cat on a sofa\none.jpg| 1| two cats \ntwo.jpg| 0| a dog\n",
