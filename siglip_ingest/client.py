@@ -126,8 +126,9 @@ class SiglipClient:
         Raises:
             ConfigurationError: At first use, if the settings name another model than the active one.
         """
-        requested = None if self._is_model_checked else self.settings.model
-        row = models.check_model(self.database, requested) or models.choose_model(self.database, self.settings.model)
+        settings = self.settings
+        requested = (None, None) if self._is_model_checked else (settings.model, settings.max_num_patches)
+        row = models.check_model(self.database, *requested) or models.choose_model(self.database, settings.model)
         self._is_model_checked = True
         return row
 
@@ -156,7 +157,7 @@ class SiglipClient:
         ingestion = ingest.enqueue_images(
             self.database,
             sources,
-            model_id=models.choose_model(self.database, self.settings.model).model_id,
+            model_id=models.choose_model(self.database, self.settings.model, self.settings.max_num_patches).model_id,
             collection=collection,
             metadata=metadata,
             check_worker=self._worker_check,
@@ -294,7 +295,9 @@ class SiglipClient:
     def _check_model(self) -> None:
         """Raise at first use if the settings name another model than the database's active one."""
         if not self._is_model_checked:
-            self._is_model_checked = models.check_model(self.database, self.settings.model) is not None
+            settings = self.settings
+            row = models.check_model(self.database, settings.model, settings.max_num_patches)
+            self._is_model_checked = row is not None
 
     def _describe_model(self) -> None:
         """Fill in the active model's row where no worker has loaded it yet, but this process can."""

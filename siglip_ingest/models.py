@@ -9,17 +9,24 @@ from siglip_ingest.hub import model_name
 from siglip_ingest.settings import DEFAULT_MODEL
 
 
-def check_model(database: Database, requested: str | None) -> ModelRow | None:
+def check_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow | None:
     """Return the active model; None where there is none, or an unloaded one that isn't `requested`.
+
+    Args:
+        database: Says which model is active.
+        requested: Name of the checkpoint that is asked for; None for whichever is active.
+        max_num_patches: What is asked for of a NaFlex checkpoint; None for what the database's vectors are made with.
 
     Raises:
         CheckpointError: If `requested` can't be the name of a checkpoint.
-        ConfigurationError: If the database holds vectors of another model than `requested`.
+        ConfigurationError: If the database holds vectors of another model than `requested`, or made with another
+            `max_num_patches`.
     """
     name = model_name(requested) if requested else None
     with database.connection() as connection:
         active = models.active_model(connection)
     if active is None or name in {None, active.name}:
+        _check_patches(active, max_num_patches)
         return active
     if active.info is not None:
         raise ConfigurationError(
@@ -29,13 +36,13 @@ def check_model(database: Database, requested: str | None) -> ModelRow | None:
     return None
 
 
-def choose_model(database: Database, requested: str | None) -> ModelRow:
+def choose_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow:
     """Return the active model, or make `requested` (by default `DEFAULT_MODEL`) the active one where there is none yet.
 
     A model that was named but never loaded (a misspelt name, say) gives way to `requested`, and what is queued for it
     moves along. Raises as `check_model` does.
     """
-    chosen = check_model(database, requested)
+    chosen = check_model(database, requested, max_num_patches)
     if chosen is not None:
         return chosen
     with database.connection() as connection:
@@ -45,6 +52,22 @@ def choose_model(database: Database, requested: str | None) -> ModelRow:
         if unloaded is not None:
             items.move_queued(connection, from_model_id=unloaded.model_id, to_model_id=model_id)
         return models.get_model(connection, model_id)
+
+
+def _check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
+    if row is None or row.info is None or max_num_patches is None:
+        return
+    stored = row.info.image_settings.get("max_num_patches")
+    if stored is None:
+        raise ConfigurationError(
+            f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but this database's active model, {row.name!r}, is not "
+            "NaFlex: its pictures all have one size. Unset it."
+        )
+    if stored != max_num_patches:
+        raise ConfigurationError(
+            f"SIGLIP_MAX_NUM_PATCHES asks for {max_num_patches}, but this database's vectors of {row.name!r} are made "
+            f"with {stored}. Unset it to go on with {stored}, or use another database."
+        )
 
 
 def queue_for_model(database: Database, name: str) -> ModelRow:
