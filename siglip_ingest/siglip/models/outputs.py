@@ -6,6 +6,7 @@ embedding, H heads.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from dataclasses import dataclass
@@ -161,3 +162,10 @@ class Features(Tensor):
     def attentions(self) -> tuple[Tensor, ...] | None:
         """Each layer's weights, where they were asked for."""
         return self._tower_output.attentions
+
+    # Copies, on the disk or in another process too, are plain tensors, without the tower's states.
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copy.deepcopy(self.pooler_output, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.pooler_output.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]

@@ -84,7 +84,9 @@ class PreTrainedModel(nn.Module):
         with torch.device("meta"):
             model = cls(config or read_config(folder, cls.config_part, **changes))
         set_attention(model, attn_implementation)
-        stored = next(iter(reader.tensors.values())).dtype
+        stored = next(
+            tensor.dtype for tensor_name, tensor in reader.tensors.items() if tensor_name not in CONSTANT_NAMES
+        )
         model._load(
             reader,
             parts,
