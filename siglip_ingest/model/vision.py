@@ -71,8 +71,8 @@ class PoolingAttention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
-        self.in_proj_weight = nn.Parameter(Tensor(3 * width, width))
-        self.in_proj_bias = nn.Parameter(Tensor(3 * width))
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
 
     def init_weights(self) -> None:
@@ -102,7 +102,7 @@ class PoolingHead(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.probe = nn.Parameter(Tensor(1, 1, config.hidden_size))
+        self.probe = nn.Parameter(torch.empty(1, 1, config.hidden_size))
         self.attention = PoolingAttention(config)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = Mlp(config)

@@ -54,13 +54,11 @@ class WeightReader:
             CheckpointError: If a file is missing or broken, or the index contradicts the shards.
         """
         self.folder = folder
-        self.tensors: dict[str, StoredTensor] = {}
-        self._files: dict[Path, Any] = {}
-        for path in find_weight_files(folder):
-            self._files[path] = _open(path)
-            self.tensors |= _read_header(self._files[path], path)
-        if not (folder / WEIGHTS_FILE).is_file():
-            self._check_index()
+        self._files = {path: _open(path) for path in find_weight_files(folder)}
+        headers = {path.name: _read_header(file, path) for path, file in self._files.items()}
+        self.tensors = (
+            headers[WEIGHTS_FILE] if WEIGHTS_FILE in headers else _join_shards(headers, folder / WEIGHTS_INDEX_FILE)
+        )
 
     def check(self, expected: Mapping[str, Tensor], *, unused: Collection[str] = ()) -> None:
         """Compare names, shapes and dtypes with a model's, before anything is read.
@@ -96,8 +94,8 @@ class WeightReader:
                 f"{self._describe_kind()}"
             )
 
-    def read(self, name: str, *, dtype: torch.dtype, device: str | torch.device = "cpu") -> Tensor:
-        """Read one tensor.
+    def read(self, name: str, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu") -> Tensor:
+        """Read one tensor, in the file's dtype unless `dtype` says another.
 
         On the CPU and in the dtype of the file it is a view of the mapped file: a page of it is read when it is first
         looked at, and copied if it is written to; the file never changes.
@@ -113,15 +111,6 @@ class WeightReader:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: {name} can't be read ({error}).") from error
         return tensor.to(device=device, dtype=dtype)
-
-    def _check_index(self) -> None:
-        """Hold the index against the shards' own headers."""
-        path = self.folder / WEIGHTS_INDEX_FILE
-        for name, shard in _read_index(path).items():
-            found = self.tensors.get(name)
-            if found is None or found.path.name != shard:
-                place = "no shard has it" if found is None else f"it lies in {found.path.name}"
-                raise CheckpointError(f"{path} says that {name} lies in {shard}, but {place}.")
 
     def _describe_files(self) -> str:
         paths = sorted(self._files)
@@ -202,6 +191,26 @@ def _read_header(file: Any, path: Path) -> dict[str, StoredTensor]:
             part = file.get_slice(name)
             stored[name] = StoredTensor(path, tuple(part.get_shape()), part.get_dtype())
     return stored
+
+
+def _join_shards(headers: Mapping[str, Mapping[str, StoredTensor]], index_path: Path) -> dict[str, StoredTensor]:
+    """Take each tensor from the shard that the index names.
+
+    Raises:
+        CheckpointError: If it isn't there, or a shard has a tensor that the index doesn't name.
+    """
+    index = {name: shard for name, shard in _read_index(index_path).items() if not name.endswith(IGNORED_SUFFIX)}
+    for name, shard in index.items():
+        if name not in headers[shard]:
+            places = [other for other, header in headers.items() if name in header]
+            place = f"it lies in {places[0]}" if places else "no shard has it"
+            raise CheckpointError(f"{index_path} says that {name} lies in {shard}, but {place}.")
+    for shard, header in headers.items():
+        if unnamed := header.keys() - index.keys():
+            raise CheckpointError(
+                f"{index_path.parent / shard} has {_name_some(sorted(unnamed))}, which {index_path.name} doesn't name."
+            )
+    return {name: headers[shard][name] for name, shard in index.items()}
 
 
 def _describe_broken(path: Path, error: Exception) -> str:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model.checkpoint import CONSTANT_NAMES, read_config
-from siglip_ingest.model.inference.towers import PixelSettings, Run, Source, TextTower, VisionTower, find_runs
+from siglip_ingest.model.inference.layers import Run, Source, find_runs
+from siglip_ingest.model.inference.towers import PixelSettings, TextTower, VisionTower
 from siglip_ingest.model.naflex import read_shapes
 from siglip_ingest.model.siglip import SiglipModel
 from siglip_ingest.model.weights import WeightReader
