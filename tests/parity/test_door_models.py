@@ -241,3 +241,23 @@ def test_a_classifier_with_another_number_of_classes_is_drawn_anew_on_request(
         load(tmp_path, num_labels=7)
     assert load(tmp_path, num_labels=7, ignore_mismatched_sizes=True).num_labels == 7
     assert load(tmp_path).num_labels == 4
+
+
+def test_a_tower_without_a_pooling_head_gives_states_alone(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
+    config = transformers.SiglipVisionConfig(**sizes, image_size=32, patch_size=8, vision_use_head=False)
+    transformers.SiglipVisionModel(config).save_pretrained(tmp_path)
+    ours, reference = load_pair("SiglipVisionModel", tmp_path)
+    pixel_values = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert_same_output("output", ours(pixel_values), reference(pixel_values))
+
+
+def test_a_text_tower_with_a_projection_of_another_width_equals_the_references(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
+    config = transformers.SiglipTextConfig(**sizes, vocab_size=100, projection_size=48)  # giant-opt's kind
+    transformers.SiglipTextModel(config).save_pretrained(tmp_path)
+    ours, reference = load_pair("SiglipTextModel", tmp_path)
+    input_ids = torch.randint(0, 100, (2, 64))
+    with torch.no_grad():
+        assert_same_output("output", ours(input_ids), reference(input_ids))

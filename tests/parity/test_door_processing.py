@@ -19,7 +19,7 @@ from siglip_ingest import siglip
 from siglip_ingest.errors import InvalidInputError
 from tests.hard_texts import HARD_TEXTS, random_texts
 from tests.parity.door import KINDS, TEXTS, pictures
-from tests.parity.pairs import PUBLISHED
+from tests.parity.pairs import PUBLISHED, optional_data
 from tests.pictures import FILES, picture
 
 # The reference warns about texts that end with </s>, which is what some of these do.
@@ -33,8 +33,21 @@ def folder(request: pytest.FixtureRequest, door_checkpoints: dict[str, Path]) ->
     return door_checkpoints[request.param]
 
 
-@pytest.fixture(scope="module")
-def tokenizers(folder: Path) -> tuple[Any, Any]:
+@pytest.fixture(scope="module", params=["siglip", "naflex", "t5's vocabulary", "the published tokenizer.json"])
+def tokenizers(
+    request: pytest.FixtureRequest, door_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Any]:
+    """Ours and the reference's, of small vocabularies, and of large ones where they are at hand."""
+    if request.param in door_checkpoints:
+        folder = door_checkpoints[request.param]
+    elif request.param == "t5's vocabulary":
+        folder = tmp_path_factory.mktemp("t5")
+        shutil.copy(optional_data("tokenizers/t5/spiece.model"), folder)
+        shutil.copy(door_checkpoints["siglip"] / "tokenizer_config.json", folder)
+    else:
+        folder = tmp_path_factory.mktemp("published")
+        shutil.copy(optional_data("tokenizers/siglip2/tokenizer.json"), folder)
+        shutil.copy(door_checkpoints["naflex"] / "tokenizer_config.json", folder)
     return tuple(library.AutoTokenizer.from_pretrained(folder) for library in (siglip, transformers))
 
 

@@ -216,8 +216,10 @@ class Siglip2Tokenizer(PreTrainedTokenizer):
         written.save(str(path))
 
     def _join(self, ids: list[int], is_skipping: bool) -> str:
-        # The file marks more tokens as special than have a part, such as <start_of_turn>.
-        return str(self._library.decode(ids, skip_special_tokens=is_skipping))
+        # The file marks tokens as special that have no part, such as <start_of_turn>, and doesn't mark <mask>.
+        skipped = set(self.all_special_ids) if is_skipping else set()
+        kept = [number for number in ids if number not in skipped]
+        return str(self._library.decode(kept, skip_special_tokens=is_skipping))
 
     def _to_id(self, token: str) -> int:
         number = self._library.token_to_id(token)
