@@ -43,10 +43,11 @@ def folder(kind: str, door_checkpoints: dict[str, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def inputs(folder: Path) -> dict[str, Tensor]:
+def inputs(kind: str, folder: Path) -> dict[str, Tensor]:
     """Three pictures and three texts."""
     processor = siglip.AutoProcessor.from_pretrained(folder)
-    batch = processor(text=TEXTS, images=pictures(), padding="max_length", return_tensors="pt")
+    settings = {"max_num_patches": 49} if kind == "naflex" else {}
+    batch = processor(text=TEXTS, images=pictures(), padding="max_length", return_tensors="pt", **settings)
     return dict(batch)
 
 
