@@ -82,8 +82,8 @@ class ModelInfo:
         dimension: Length of an embedding.
         logit_scale: As in the checkpoint, a logarithm: the factor is exp(logit_scale).
         logit_bias: As in the checkpoint.
-        image_settings: preprocessor_config.json's keys that matter: resample, image_mean, image_std, rescale_factor, and
-            size or, for NaFlex, patch_size and max_num_patches.
+        image_settings: preprocessor_config.json's keys that matter: resample, image_mean, image_std, rescale_factor,
+            and size or, for NaFlex, patch_size and max_num_patches.
         text_settings: Text length, lower-casing, pad and eos ids.
     """
 
