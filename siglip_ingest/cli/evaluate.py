@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from siglip_ingest.cli.output import json_option, local_path, print_json, print_table
+from siglip_ingest.cli.output import hide_warnings, json_option, local_path, print_json, print_table
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
 
@@ -69,8 +68,8 @@ def evaluate(
     read = _read_data(path, classes=classes, images=images, split=split)  # before a model is loaded, or even fetched
     prompts = _choose_templates(templates, templates_file)
     embedder = load_embedder(model_name(model or settings.model or DEFAULT_MODEL), settings)
-    logging.getLogger("siglip_ingest.preprocess").setLevel(logging.ERROR)  # the report counts the texts that are cut
-    with _bars() as start_bar:
+    # The report counts the texts that are cut.
+    with hide_warnings("siglip_ingest.preprocess"), _bars() as start_bar:
         if path.is_dir():
             found = measure_labels(embedder, read, settings, templates=prompts, limit=limit, start_bar=start_bar)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from siglip_ingest.cli.checkpoint_table import HEADINGS, describe_checkpoints, has_hub_client, to_cells
-from siglip_ingest.cli.output import json_option, print_json, print_table
+from siglip_ingest.cli.output import hide_warnings, json_option, print_json, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
@@ -153,9 +152,9 @@ def _pull(name: HubName, revision: str | None, *, is_quiet: bool) -> Fetched:
     bar = None if is_quiet or are_progress_bars_disabled() else _Bar()
     if not are_progress_bars_disabled():
         disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return pull_checkpoint(name, revision=revision, progress=bar)
+        with hide_warnings("huggingface_hub"):
+            return pull_checkpoint(name, revision=revision, progress=bar)
     except KeyboardInterrupt:
         click.echo("\nWhat has arrived is kept: the same command goes on from there.", err=True)
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,6 +28,18 @@ class _WarningHandler(logging.Handler):
 def show_warnings() -> None:
     """Show people what the library warns of: that a text is too long for the model, for instance."""
     logging.getLogger("siglip_ingest").addHandler(_WarningHandler(logging.WARNING))
+
+
+@contextmanager
+def hide_warnings(logger_name: str) -> Iterator[None]:
+    """Keep a logger's warnings to itself for a while: where a report says the same better."""
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def print_json(value: Any) -> None:

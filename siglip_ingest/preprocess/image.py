@@ -30,6 +30,7 @@ from siglip_ingest.preprocess.decode import (
 from siglip_ingest.preprocess.naflex import PaddedPatches, choose_size, cut_patches, pad_patches
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
+PROCESSOR_FILE = "processor_config.json"
 
 __all__ = [
     "DecodedImage",
@@ -42,6 +43,7 @@ __all__ = [
     "make_upright_rgb",
     "normalize",
     "normalize_patches",
+    "read_image_processor",
     "resize_image",
     "resize_images",
 ]
@@ -76,19 +78,14 @@ class ImageSettings:
 
     @classmethod
     def from_file(cls, path: Path) -> ImageSettings:
-        """Read a checkpoint's preprocessor_config.json.
+        """Read a checkpoint's preprocessor_config.json, or what `read_image_processor` finds in its stead.
 
         Raises:
             CheckpointError: If it is missing, isn't JSON, or asks for something other than a resize to a fixed size.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise CheckpointError(f"{path} must hold a JSON object, not a {type(values).__name__}.")
-            return cls.from_dict(values)
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from error
-        except (OSError, TypeError, ValueError) as error:
+            return cls.from_dict(read_image_processor(path))
+        except (TypeError, ValueError) as error:
             raise CheckpointError(f"{path} can't be used ({error}). Fetch the checkpoint again.") from error
 
     @classmethod
@@ -134,6 +131,29 @@ class ImageSettings:
         if self.patch_size is None or self.max_num_patches is None:
             return self.size
         return choose_size(height, width, patch_size=self.patch_size, max_num_patches=self.max_num_patches)
+
+
+def read_image_processor(path: Path) -> dict[str, Any]:
+    """Read preprocessor_config.json, or the same settings in processor_config.json, which newer tools write instead.
+
+    Raises:
+        CheckpointError: If there is neither, or it isn't a JSON object.
+    """
+    joint = path.with_name(PROCESSOR_FILE)
+    is_joint = not path.exists() and joint.exists()
+    try:
+        values = json.loads((joint if is_joint else path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be used ({error}). Fetch the checkpoint again.") from error
+    where = str(path)
+    if is_joint:
+        where = f"image_processor in {joint}"
+        values = values.get("image_processor") if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where} must hold a JSON object, not a {type(values).__name__}.")
+    return values
 
 
 def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint8]:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.preprocess.image import PREPROCESSOR_FILE
+from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, PROCESSOR_FILE, read_image_processor
 
 RECIPE_FILE = "train.json"
 LOG_FILE = "train_log.jsonl"
 STATE_FILE = "train_state.safetensors"
-PROCESSOR_FILES = (PREPROCESSOR_FILE, "processor_config.json")
+PROCESSOR_FILES = (PREPROCESSOR_FILE, PROCESSOR_FILE)
 TOKENIZER_FILES = (
     "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json",
@@ -90,7 +90,7 @@ class RunFolder:
                 shutil.copyfile(source / name, partial)
                 partial.replace(self.path / name)
         if max_num_patches is not None:
-            values = json.loads((self.path / PREPROCESSOR_FILE).read_text(encoding="utf-8"))
+            values = read_image_processor(self.path / PREPROCESSOR_FILE)
             values["max_num_patches"] = max_num_patches
             self._replace(PREPROCESSOR_FILE, json.dumps(values, indent=2) + "\n")
 

@@ -14,7 +14,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model import SiglipModel
+from siglip_ingest.model.vision import VisionEmbeddings
 
 _SCALE = 0.5  # deviation of a patch's code, and amplitude of a position's
 
@@ -22,6 +24,8 @@ _SCALE = 0.5  # deviation of a patch's code, and amplitude of a position's
 def warm_start(model: SiglipModel, pixel_values: Tensor) -> None:
     """Set the vision tower's first weights from a sample of normalised pictures (N, 3, height, width)."""
     embeddings = model.vision_model.embeddings
+    if not isinstance(embeddings, VisionEmbeddings):
+        raise InvalidInputError("Only towers for pictures of a fixed size are started warm.")
     with torch.no_grad():
         _whiten_patches(embeddings.patch_embedding, pixel_values)
         positions = embeddings.position_embedding.weight

@@ -7,11 +7,11 @@ from typing import Any
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.preprocess.gemma import PIECE_FILE, TOKENIZER_FILE
+from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, read_image_processor
 from siglip_ingest.preprocess.sentencepiece import SENTENCEPIECE_FILE
 from siglip_ingest.siglip.processing.image_processors import (
     Siglip2ImageProcessor,
     SiglipImageProcessor,
-    read_image_settings,
 )
 from siglip_ingest.siglip.processing.tokenizer_base import PreTrainedTokenizer
 from siglip_ingest.siglip.processing.tokenizers import Siglip2Tokenizer, SiglipTokenizer
@@ -23,7 +23,7 @@ def load_image_processor(folder: Path, **settings: Any) -> SiglipImageProcessor:
     Raises:
         CheckpointError: If there are none, or they can't be used.
     """
-    values = read_image_settings(folder)
+    values = read_image_processor(folder / PREPROCESSOR_FILE)
     settings.pop("use_fast", None)
     kind = str(values.get("image_processor_type") or values.get("processor_class") or "")
     is_naflex = kind.startswith("Siglip2") or "max_num_patches" in values

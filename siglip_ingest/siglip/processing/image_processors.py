@@ -13,14 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from siglip_ingest.model.checkpoint import read_json
-from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, normalize_patches, resize_image
+from siglip_ingest.preprocess.image import (
+    PREPROCESSOR_FILE,
+    ImageSettings,
+    normalize,
+    normalize_patches,
+    read_image_processor,
+    resize_image,
+)
 from siglip_ingest.preprocess.naflex import cut_patches, pad_patches
 from siglip_ingest.siglip.folders import Name, find_folder, write_json
 from siglip_ingest.siglip.processing.batches import BatchFeature
 from siglip_ingest.siglip.processing.images import load_image, make_rgb
-
-PROCESSOR_FILE = "processor_config.json"
 
 ImageInput = Any  # a picture or a list of them: PIL image, path, URL, array or tensor; see `SiglipImageProcessor`
 
@@ -67,7 +71,7 @@ class SiglipImageProcessor:
         Raises:
             CheckpointError: If there is no such checkpoint or file, or it can't be used.
         """
-        values = read_image_settings(find_folder(name, revision))
+        values = read_image_processor(find_folder(name, revision) / PREPROCESSOR_FILE)
         return cls.from_dict(values | {key: value for key, value in settings.items() if key != "use_fast"})
 
     @classmethod
@@ -177,19 +181,6 @@ class Siglip2ImageProcessor(SiglipImageProcessor):
 # transformers has several implementations of each; here there is one, whose pixels are those of its `Pil`.
 SiglipImageProcessorFast = SiglipImageProcessorPil = SiglipImageProcessor
 Siglip2ImageProcessorFast = Siglip2ImageProcessorPil = Siglip2ImageProcessor
-
-
-def read_image_settings(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint's image settings, from its own file or from processor_config.json, which newer tools write.
-
-    Raises:
-        CheckpointError: If there are none, or they can't be read.
-    """
-    if not (folder / PREPROCESSOR_FILE).is_file() and (folder / PROCESSOR_FILE).is_file():
-        values = read_json(folder / PROCESSOR_FILE).get("image_processor")
-        if isinstance(values, dict):
-            return values
-    return read_json(folder / PREPROCESSOR_FILE)
 
 
 def list_images(images: ImageInput) -> list[Any]:

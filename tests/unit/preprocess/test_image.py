@@ -108,6 +108,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ImageSettings.from_file(tmp_path / "preprocessor_config.json")
 
 
+def test_the_joint_file_of_newer_tools_serves_where_there_is_no_other(tmp_path: Path) -> None:
+    values = {
+        "image_processor": {"image_processor_type": "SiglipImageProcessor", "resample": 2},
+        "processor_class": "X",
+    }
+    (tmp_path / "processor_config.json").write_text(json.dumps(values), encoding="utf-8")
+    assert ImageSettings.from_file(tmp_path / "preprocessor_config.json").resample == 2
+    (tmp_path / "preprocessor_config.json").write_text('{"resample": 3}', encoding="utf-8")
+    assert ImageSettings.from_file(tmp_path / "preprocessor_config.json").resample == 3
+
+
+def test_a_joint_file_without_an_image_processor_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "processor_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="image_processor"):
+        ImageSettings.from_file(tmp_path / "preprocessor_config.json")
+
+
 def test_resized_pictures_keep_their_order() -> None:
     settings = ImageSettings(size=(16, 16))
     images = [picture(30, 20, seed) for seed in range(3)]
