@@ -29,6 +29,9 @@ from siglip_ingest.embedded.redis import Redis
 from siglip_ingest.settings import Settings
 from tests.programs import find_processes, wait_until
 
+# Models in tests are tiny: threads only wait for each other. Child processes inherit it; torch isn't imported yet.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A test's data are thrown away: nothing has to reach the disk.
 _UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
 _database_numbers = itertools.count(1)

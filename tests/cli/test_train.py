@@ -30,7 +30,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Ter
         write_shard(folder / "shards" / f"set-{shard}.tar", files)
     (folder / "empty").mkdir()
     (folder / "checkpoint").symlink_to(tiny_checkpoint)
-    environment = clean_environment(folder / "home") | {"OMP_NUM_THREADS": "1"}
+    environment = clean_environment(folder / "home")
     return Terminal(folder, environment)
 
 

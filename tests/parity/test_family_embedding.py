@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +33,6 @@ PIXEL_TOLERANCE = 1e-6
 LABELS = ["two cats", "Ein Boot, nachts!", "北京的日落", "a small red house beside a river " * 8]
 TEMPLATE = "This is a photo of {label}."
 ROWS = pytest.mark.parametrize("checkpoint", FAMILY, ids=[row.name.removeprefix("google/") for row in FAMILY])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Towers this small only lose by being shared among threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

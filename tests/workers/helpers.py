@@ -27,7 +27,7 @@ class WorkerProcess:
     def __init__(self, module: str, log: Path, settings: Mapping[str, object]) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
         environment |= {f"SIGLIP_{name.upper()}": str(value) for name, value in settings.items() if value is not None}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONUNBUFFERED": "1"}
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(

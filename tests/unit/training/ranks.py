@@ -51,7 +51,6 @@ def run_ranks(size: int, folder: Path, work: Callable[..., None]) -> list[dict[s
 
 
 def _start(rank: int, size: int, folder: Path, work: Callable[..., None]) -> None:
-    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     results: dict[str, Any] = {}
     work(Place(rank, size), folder, results)
