@@ -9,8 +9,8 @@ anything is timed, embeddings are compared. Ours and theirs are then timed in tu
 and medians are taken. Ours starts at pixels, theirs at normalised pixel values: its normalisation isn't counted.
 
 MFU (model FLOPs utilisation) is the model's floating-point operations, as they stand in the paper, over what the device
-could do in the time. What is pruned away counts as done, so more than 100 % is possible. The peak is measured by torch's
-own matrix product in the same run unless --peak-tflops gives what the device's data sheet says.
+could do in the time. What is pruned away counts as done, so more than 100 % is possible. The peak is that of torch's own
+matrix product, measured in the same run, unless --peak-tflops gives what the device's data sheet says.
 """
 
 from __future__ import annotations
@@ -118,9 +118,7 @@ def measure_dtype(folder: Path, dtype_name: str, device: torch.device, arguments
             run_ours, run_theirs = _make_runs(kind, batch, ours, get_images, get_texts, device, dtype)
             if batch == arguments.batches[0]:
                 print(f"largest difference of unit vectors, {kind}: {compare(run_ours(), run_theirs(), dtype):.1e}")
-                print(
-                    f"{'':8} {'batch':>5} {'ours/s':>10} {'theirs/s':>10} {'ratio':>6} {'best':>6} {'our MFU':>8} {'theirs':>7}"
-                )
+                print("         batch     ours/s   theirs/s  ratio   best  our MFU  theirs")
             times = time_in_turns([run_ours, run_theirs], device, arguments.repeats)
             our_s, their_s = (statistics.median(own_times) for own_times in times)
             row = Row(
