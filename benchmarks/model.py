@@ -9,7 +9,7 @@ anything is timed, embeddings are compared. Ours and theirs are then timed in tu
 and medians are taken. Ours starts at pixels, theirs at normalised pixel values: its normalisation isn't counted.
 
 MFU (model FLOPs utilisation) is the model's floating-point operations, as they stand in the paper, over what the device
-could do in the time. What is pruned away counts as done, so more than 100 % is possible. The peak is that of torch's own
+could do in the time. What is pruned away counts as done, so over 100 % is possible. The peak is that of torch's own
 matrix product, measured in the same run, unless --peak-tflops gives what the device's data sheet says.
 """
 
