@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest clean
+.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-startup clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ demo-model: $(READY)  ## Train the demo checkpoint again from nothing (about an 
 
 bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decoding alone
 	@$(BIN)/python benchmarks/ingest.py
+
+bench-model: $(READY)  ## Images and texts per second beside transformers on the same weights (about 10 minutes)
+	@$(BIN)/python benchmarks/model.py
+
+bench-startup: $(READY)  ## Seconds from the start of a process to its first embedding, beside transformers
+	@$(BIN)/python benchmarks/startup.py
 
 docs: $(READY)  ## Run the examples that the documents show
 	@$(BIN)/pytest tests/project/test_docs.py
