@@ -43,9 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep all that a session writes in one folder of its own, and remove it at the end.
 
     pytest's usual one, /tmp/pytest-of-<user>, is shared: a second session of root's would close it to the first one's
-    PostgreSQL, which runs as another account. torch's compiler, once imported (transformers does), makes a folder too.
+    PostgreSQL, which runs as another account. torch's compiler, once imported (transformers does), makes a folder too,
+    and torchrun leaves some behind.
     """
     folder = tempfile.mkdtemp(prefix="siglip-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     if not config.option.basetemp:
         config.option.basetemp = str(Path(folder) / "pytest")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "torch")
