@@ -6,7 +6,7 @@ Letters in shapes: B batch, H heads, M queries, N positions, c width of a head.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -33,27 +33,6 @@ class Trace:
     needs_attentions: bool = False
 
 
-@dataclass(frozen=True)
-class Visibility:
-    """Which positions may look at which, where not all at all.
-
-    Attributes:
-        mask: (B, 1, 1, N) bool, false for positions that nobody looks at (padding).
-        lengths: Lengths of the segments that N is cut into; each position sees its own segment only. For batches packed
-            without padding, (1, H, N, c).
-    """
-
-    mask: Tensor | None = None
-    lengths: Sequence[int] | None = None
-
-    @classmethod
-    def from_padding(cls, padding_mask: Tensor | None) -> Visibility | None:
-        """Turn a mask (B, N), 1 for what is there and 0 for padding, into what layers take; None where all is there."""
-        if padding_mask is None or bool(padding_mask.all()):
-            return None
-        return cls(mask=padding_mask.bool()[:, None, None, :])
-
-
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, Trace | None], Tensor]
 
 
@@ -62,19 +41,19 @@ def attend(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    visibility: Visibility | None = None,
+    mask: Tensor | None = None,
     *,
     dropout: float = 0.0,
     trace: Trace | None = None,
 ) -> Tensor:
-    """Let each query look at the positions that it may see.
+    """Let each query look at the positions that are no padding.
 
     Args:
         implementation: A key of `ATTENTIONS`.
         queries: (B, H, M, c).
         keys: (B, H, N, c).
         values: (B, H, N, c).
-        visibility: Where not every query sees every position.
+        mask: (B, 1, 1, N) bool, false for positions that nobody looks at; see `make_attention_mask`.
         dropout: Of attention weights, in training.
         trace: Gets the weights appended, where the implementation has them.
 
@@ -82,11 +61,14 @@ def attend(
         (B, H, M, c).
     """
     function = ATTENTIONS["eager" if trace is not None and trace.needs_attentions else implementation]
-    if visibility is None or visibility.lengths is None:
-        mask = None if visibility is None else visibility.mask
-        return function(queries, keys, values, mask, dropout, trace)
-    segments = zip(*(torch.split(x, list(visibility.lengths), dim=2) for x in (queries, keys, values)), strict=True)
-    return torch.cat([function(q, k, v, None, dropout, trace) for q, k, v in segments], dim=2)
+    return function(queries, keys, values, mask, dropout, trace)
+
+
+def make_attention_mask(padding_mask: Tensor | None) -> Tensor | None:
+    """Turn (B, N), 1 for what is there and 0 for padding, into (B, 1, 1, N) bool; None where nothing is padding."""
+    if padding_mask is None or bool(padding_mask.all()):
+        return None
+    return padding_mask.bool()[:, None, None, :]
 
 
 def check_attention(implementation: str) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody reads)
 from torch import Tensor, nn
 
-from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, Visibility, attend, check_attention
+from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, attend, check_attention
 from siglip_ingest.model.config import SiglipTextConfig, VisionConfig
 
 
@@ -70,16 +70,14 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
-    def forward(
-        self, x: Tensor, queries: Tensor, visibility: Visibility | None = None, trace: Trace | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, queries: Tensor, mask: Tensor | None = None, trace: Trace | None = None) -> Tensor:
         """Let `queries` (B, M, C) look at `x` (B, N, C); returns (B, M, C). Self-attention is `queries = x`."""
         attended = attend(
             self.implementation,
             split_heads(self.q_proj(queries), self.num_heads),
             split_heads(self.k_proj(x), self.num_heads),
             split_heads(self.v_proj(x), self.num_heads),
-            visibility,
+            mask,
             dropout=self.dropout if self.training else 0.0,
             trace=trace,
         )
@@ -120,7 +118,7 @@ class EncoderLayer(nn.Module):
         self,
         x: Tensor,
         *,
-        visibility: Visibility | None = None,
+        mask: Tensor | None = None,
         is_last_position_only: bool = False,
         trace: Trace | None = None,
     ) -> Tensor:
@@ -133,7 +131,7 @@ class EncoderLayer(nn.Module):
         queries = normed
         if is_last_position_only:
             x, queries = x[:, -1:], normed[:, -1:]
-        x = x + self.self_attn(normed, queries, visibility, trace)
+        x = x + self.self_attn(normed, queries, mask, trace)
         return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
 
 
@@ -148,7 +146,7 @@ class Encoder(nn.Module):
         self,
         x: Tensor,
         *,
-        visibility: Visibility | None = None,
+        mask: Tensor | None = None,
         is_last_position_only: bool = False,
         trace: Trace | None = None,
     ) -> Tensor:
@@ -156,7 +154,7 @@ class Encoder(nn.Module):
 
         Args:
             x: The embeddings.
-            visibility: Where not every position sees every other.
+            mask: (B, 1, 1, N) bool, false for positions that nobody looks at.
             is_last_position_only: Spare the last layer what only other positions need.
             trace: Gets `x`, each layer's output and its attention weights appended, where given.
         """
@@ -165,7 +163,7 @@ class Encoder(nn.Module):
             trace.hidden_states.append(x)
         for index, layer in enumerate(self.layers):
             is_shortened = is_last_position_only and index == last
-            x = layer(x, visibility=visibility, is_last_position_only=is_shortened, trace=trace)
+            x = layer(x, mask=mask, is_last_position_only=is_shortened, trace=trace)
             if trace is not None:
                 trace.hidden_states.append(x)
         return x

@@ -1,6 +1,6 @@
 """NaFlex's patch embeddings: pictures of any shape, with positions resized to each ("SigLIP 2", section 2.4.2).
 
-Letters in shapes: B batch, P patches with padding, N patches of a packed batch, C hidden size, F values of a patch.
+Letters in shapes: B batch, P patches with padding, C hidden size, F values of a patch.
 """
 
 from __future__ import annotations
@@ -48,18 +48,6 @@ class NaflexEmbeddings(nn.Module):
         positions = [resize_positions(self.position_embedding.weight, *shape) for shape in shapes]
         padded = [torch.cat([p, p[:1].expand(longest - len(p), -1)]) for p in positions]
         return self.patch_embedding(patches) + torch.stack(padded)  # type: ignore[no-any-return]
-
-    def embed_packed(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
-        """Map patches (N, F) of pictures that lie one behind the other to (N, C).
-
-        Raises:
-            InvalidInputError: If the shapes don't add up to N patches.
-        """
-        shapes = read_shapes(spatial_shapes)
-        if (count := sum(rows * columns for rows, columns in shapes)) != len(patches):
-            raise InvalidInputError(f"The shapes add up to {count} patches, but there are {len(patches)}.")
-        positions = torch.cat([resize_positions(self.position_embedding.weight, *shape) for shape in shapes])
-        return self.patch_embedding(patches) + positions  # type: ignore[no-any-return]
 
 
 def resize_positions(positions: Tensor, rows: int, columns: int) -> Tensor:

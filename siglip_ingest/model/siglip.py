@@ -71,10 +71,6 @@ class SiglipModel(nn.Module):
         """
         return self.vision_model(pixel_values, pixel_attention_mask, spatial_shapes)  # type: ignore[no-any-return]
 
-    def get_packed_image_features(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
-        """Map NaFlex pictures without padding, (N, F) and (B, 2), to embeddings (B, D), not normalised."""
-        return self.vision_model.forward_packed(patches, spatial_shapes)
-
     def get_text_features(self, input_ids: Tensor) -> Tensor:
         """Map padded ids (B, L) int64 to embeddings (B, D), not normalised."""
         return self.text_model(input_ids)  # type: ignore[no-any-return]

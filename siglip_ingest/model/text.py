@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.model.attention import Trace, Visibility
+from siglip_ingest.model.attention import Trace, make_attention_mask
 from siglip_ingest.model.config import SiglipTextConfig
 from siglip_ingest.model.layers import Encoder, init_lecun_normal, make_embedding
 
@@ -72,7 +72,7 @@ class TextModel(nn.Module):
         """
         x = self.encoder(
             self.embeddings(input_ids, position_ids),
-            visibility=Visibility.from_padding(attention_mask),
+            mask=make_attention_mask(attention_mask),
             is_last_position_only=is_last_position_only,
             trace=trace,
         )

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, Visibility, attend
+from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, attend, make_attention_mask
 from siglip_ingest.model.config import Siglip2VisionConfig, SiglipVisionConfig, VisionConfig
 from siglip_ingest.model.layers import (
     Encoder,
@@ -20,7 +20,7 @@ from siglip_ingest.model.layers import (
     merge_heads,
     split_heads,
 )
-from siglip_ingest.model.naflex import NaflexEmbeddings, read_shapes
+from siglip_ingest.model.naflex import NaflexEmbeddings
 
 
 class VisionEmbeddings(nn.Module):
@@ -82,7 +82,7 @@ class PoolingAttention(nn.Module):
         init_lecun_normal(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, queries: Tensor, x: Tensor, visibility: Visibility | None = None) -> Tensor:
+    def forward(self, queries: Tensor, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Let `queries` (B, M, C) look at `x` (B, P, C); returns (B, M, C)."""
         width = x.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
@@ -92,7 +92,7 @@ class PoolingAttention(nn.Module):
             split_heads(F.linear(queries, weight[:width], bias[:width]), self.num_heads),
             split_heads(keys, self.num_heads),
             split_heads(values, self.num_heads),
-            visibility,
+            mask,
         )
         return self.out_proj(merge_heads(attended))  # type: ignore[no-any-return]
 
@@ -111,11 +111,9 @@ class PoolingHead(nn.Module):
         """Draw a new probe; attention and MLP draw their own."""
         nn.init.xavier_uniform_(self.probe)
 
-    def forward(self, x: Tensor, visibility: Visibility | None = None) -> Tensor:
-        """Map (B, P, C) to (B, C); packed, (1, P, C) of B segments to (B, C)."""
-        if visibility is not None and visibility.lengths is not None:
-            return torch.cat([self(segment) for segment in torch.split(x, list(visibility.lengths), dim=1)])
-        pooled = self.attention(self.probe.expand(x.shape[0], -1, -1), x, visibility)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, P, C) to (B, C); `mask` (B, 1, 1, P) is false for padding."""
+        pooled = self.attention(self.probe.expand(x.shape[0], -1, -1), x, mask)
         pooled = pooled + self.mlp(self.layernorm(pooled))
         return pooled[:, 0]  # type: ignore[no-any-return]
 
@@ -155,10 +153,10 @@ class VisionModel(nn.Module):
             x = self.embeddings(pixel_values, spatial_shapes)
         else:
             x = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
-        visibility = Visibility.from_padding(pixel_attention_mask)
-        return self.post_layernorm(self.encoder(x, visibility=visibility, trace=trace))  # type: ignore[no-any-return]
+        mask = make_attention_mask(pixel_attention_mask)
+        return self.post_layernorm(self.encoder(x, mask=mask, trace=trace))  # type: ignore[no-any-return]
 
-    def pool(self, states: Tensor, visibility: Visibility | None = None) -> Tensor:
+    def pool(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map normalised states (B, P, C) to embeddings (B, D), not normalised.
 
         Raises:
@@ -166,29 +164,14 @@ class VisionModel(nn.Module):
         """
         if self.head is None:
             raise InvalidInputError("This vision tower has no pooling head (vision_use_head is false): no embeddings.")
-        return self.head(states, visibility)  # type: ignore[no-any-return]
+        return self.head(states, mask)  # type: ignore[no-any-return]
 
     def forward(
         self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None
     ) -> Tensor:
         """Map pictures, given as to `encode`, to embeddings (B, D), not normalised."""
         states = self.encode(pixel_values, pixel_attention_mask, spatial_shapes)
-        return self.pool(states, Visibility.from_padding(pixel_attention_mask))
-
-    def forward_packed(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
-        """Map NaFlex pictures that lie one behind the other to embeddings (B, D), not normalised.
-
-        Nothing is padded, so nothing is wasted; each picture sees only itself.
-
-        Args:
-            patches: (N, F) normalised, N the sum of all pictures' patches.
-            spatial_shapes: (B, 2) int64, rows and columns of patches.
-        """
-        if not isinstance(self.embeddings, NaflexEmbeddings):
-            raise InvalidInputError("Only NaFlex models take packed patches.")
-        visibility = Visibility(lengths=[rows * columns for rows, columns in read_shapes(spatial_shapes)])
-        x = self.embeddings.embed_packed(patches, spatial_shapes)[None]
-        return self.pool(self.post_layernorm(self.encoder(x, visibility=visibility)), visibility)
+        return self.pool(states, make_attention_mask(pixel_attention_mask))
 
 
 def _make_embeddings(config: VisionConfig) -> VisionEmbeddings | NaflexEmbeddings:

@@ -111,15 +111,13 @@ def test_embeddings_and_logits_equal_the_references(pair: NaflexPair) -> None:
     assert_close("logits_per_image", ours.logits_per_image, reference.logits_per_image)
 
 
-def test_a_packed_batch_gives_what_the_padded_one_and_each_picture_alone_give(pair: NaflexPair) -> None:
+def test_a_padded_batch_gives_what_each_picture_alone_gives(pair: NaflexPair) -> None:
     with torch.no_grad():
         padded = pair.ours.get_image_features(**pair.inputs)
-        packed = pair.ours.get_packed_image_features(torch.cat(pair.patches), SHAPES)
         alone = [
             pair.ours.get_image_features(picture[None], None, shape[None])
             for picture, shape in zip(pair.patches, SHAPES, strict=True)
         ]
-    assert_close("packed", packed, padded)
     assert_close("alone", torch.cat(alone), padded)
 
 
@@ -150,11 +148,6 @@ def test_gradients_equal_the_references(pair: NaflexPair) -> None:
 def test_shapes_that_cannot_be_say_why(pair: NaflexPair, shapes: list[tuple[int, ...]], reason: str) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         pair.ours.get_image_features(pair.pixel_values[:1], None, torch.tensor(shapes))
-
-
-def test_packed_patches_must_be_as_many_as_the_shapes_say(pair: NaflexPair) -> None:
-    with pytest.raises(InvalidInputError, match="add up to 16 patches, but there are 15"):
-        pair.ours.get_packed_image_features(pair.patches[0][:15], SHAPES[:1])
 
 
 def test_a_model_needs_its_own_kind_of_pictures(pair: NaflexPair) -> None:

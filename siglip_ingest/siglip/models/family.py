@@ -12,7 +12,7 @@ from torch import Tensor
 
 from siglip_ingest import model
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.model.attention import Trace, Visibility
+from siglip_ingest.model.attention import Trace, make_attention_mask
 from siglip_ingest.model.siglip import init_weights
 from siglip_ingest.model.text import TextModel
 from siglip_ingest.model.vision import VisionModel
@@ -117,7 +117,7 @@ class SiglipVisionModel(PreTrainedModel, VisionModel):
             interpolate_pos_encoding=interpolate_pos_encoding,
             trace=trace,
         )
-        pooled = None if self.head is None else self.pool(states, Visibility.from_padding(mask))
+        pooled = None if self.head is None else self.pool(states, make_attention_mask(mask))
         return make_tower_output(states, pooled, trace, output_hidden_states, return_dict)
 
 
