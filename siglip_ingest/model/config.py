@@ -166,7 +166,7 @@ class SiglipConfig:
     """Both towers' sizes. The defaults are those of `google/siglip-base-patch16-224`.
 
     Attributes:
-        initializer_factor: Kept for tools that read config.json.
+        initializer_factor: Scales the first weights of a new image classifier.
         id2label: The classes of an image classifier, None where there is none.
         problem_type: What a classifier learns: "single_label_classification", "multi_label_classification" or
             "regression"; None lets the labels decide.
