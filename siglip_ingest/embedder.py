@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from siglip_ingest.checkpoint_inputs import read_image_settings, read_tokenizer
 from siglip_ingest.devices import choose_device, choose_dtype, is_out_of_memory
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model.checkpoint import read_config
@@ -20,7 +21,6 @@ from siglip_ingest.model.inference import InferenceModel
 from siglip_ingest.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.preprocess.naflex import cut_patches
 from siglip_ingest.preprocess.text import Tokenizer
-from siglip_ingest.processing import read_image_settings, read_tokenizer
 from siglip_ingest.revisions import find_revision
 from siglip_ingest.types import ModelInfo
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from siglip_ingest.checkpoint_inputs import read_image_settings, read_tokenizer
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.model.checkpoint import read_config
-from siglip_ingest.processing import read_image_settings, read_tokenizer
 from tests.checkpoints import tiny_config, tiny_naflex_config, write_naflex_preprocessor, write_processor
 
 
