@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInp
 from siglip_ingest.model.checkpoint import read_config
 from siglip_ingest.model.inference import InferenceModel
 from siglip_ingest.preprocess.image import ImageSettings, resize_image
-from siglip_ingest.preprocess.naflex import cut_patches
+from siglip_ingest.preprocess.naflex import cut_pictures
 from siglip_ingest.preprocess.text import Tokenizer
 from siglip_ingest.revisions import find_revision
 from siglip_ingest.types import ModelInfo
@@ -40,7 +41,7 @@ class TorchEmbedder:
         image_settings: ImageSettings,
         *,
         name: str,
-        revision: str,
+        revision: str | Callable[[], str],
         batch_size: int = 32,
     ) -> None:
         """Put opened parts together; `from_checkpoint` opens them.
@@ -50,7 +51,7 @@ class TorchEmbedder:
             tokenizer: The checkpoint's.
             image_settings: The checkpoint's.
             name: Goes into `info`.
-            revision: Goes into `info`.
+            revision: Goes into `info`; or what finds it out when `info` is first asked for.
             batch_size: Most images or texts in one forward pass. For NaFlex that bounds its patches too: each image has
                 `max_num_patches` of them at most.
         """
@@ -59,15 +60,8 @@ class TorchEmbedder:
         self._tokenizer = tokenizer
         self._image_settings = image_settings
         self._device_lock = threading.Lock()
-        self._info = ModelInfo(
-            name=name,
-            revision=revision,
-            dimension=model.config.dimension,
-            logit_scale=model.logit_scale,
-            logit_bias=model.logit_bias,
-            image_settings=image_settings.to_dict(),
-            text_settings=tokenizer.settings,
-        )
+        self._name = name
+        self._revision = revision
 
     @classmethod
     def from_checkpoint(
@@ -86,7 +80,8 @@ class TorchEmbedder:
         Args:
             folder: In the published layout; `hub.resolve_checkpoint` finds it by name.
             name: What the database calls the model.
-            revision: Names the exact content; by default `find_revision` reads all weights to find it out.
+            revision: Names the exact content. By default `find_revision` finds it out when `info` is first asked for,
+                which reads all weights of a folder that isn't a snapshot of the hub; embedding doesn't need it.
             device: `auto` (CUDA where there is a device, else CPU), `cpu`, `cuda`, `cuda:1`, ...
             dtype: `auto` (bfloat16 on CUDA, float32 elsewhere), `float32`, `bfloat16` or `float16`.
             batch_size: Most images or texts in one forward pass.
@@ -109,14 +104,26 @@ class TorchEmbedder:
             read_tokenizer(folder, config),
             image_settings,
             name=name,
-            revision=revision or find_revision(folder),
+            revision=revision or partial(find_revision, folder),
             batch_size=batch_size,
         )
 
-    @property
+    @cached_property
     def info(self) -> ModelInfo:
-        """The model whose vectors these are."""
-        return self._info
+        """The model whose vectors these are.
+
+        Raises:
+            CheckpointError: If the revision is yet to be found out, and the weights aren't there any more.
+        """
+        return ModelInfo(
+            name=self._name,
+            revision=self._revision if isinstance(self._revision, str) else self._revision(),
+            dimension=self._model.config.dimension,
+            logit_scale=self._model.logit_scale,
+            logit_bias=self._model.logit_bias,
+            image_settings=self._image_settings.to_dict(),
+            text_settings=self._tokenizer.settings,
+        )
 
     @property
     def device(self) -> str:
@@ -198,9 +205,8 @@ class TorchEmbedder:
 
         def pack(rows: range) -> tuple[Tensor, Tensor]:
             batch = [pixels[order[row]] for row in rows]
-            patches = np.concatenate([cut_patches(image, patch_size=side) for image in batch])
-            shapes = np.array([image.shape[:2] for image in batch], dtype=np.int64) // side
-            return torch.from_numpy(patches), torch.from_numpy(shapes)
+            patches, shapes = cut_pictures(batch, patch_size=side)
+            return torch.from_numpy(np.concatenate(patches)), torch.tensor(shapes)
 
         vectors = self._no_vectors(len(pixels))
         vectors[order] = self._embed(len(pixels), pack, self._model.encode_patches)
@@ -254,7 +260,7 @@ class TorchEmbedder:
             start = rows.stop
         if not np.isfinite(vectors).all():
             raise CheckpointError(
-                f"The model {self._info.name} gave vectors with numbers that aren't finite, computing in {self.dtype}. "
+                f"The model {self._name} gave vectors with numbers that aren't finite, computing in {self.dtype}. "
                 "Its weights are damaged, or it needs SIGLIP_DTYPE=float32."
             )
         return vectors
@@ -262,7 +268,7 @@ class TorchEmbedder:
     def _shrink_batches(self, failed_size: int, error: RuntimeError) -> None:
         if failed_size == 1:
             raise ConfigurationError(
-                f"The device {self.device} lacks the memory to embed one image or text with {self._info.name}. Free "
+                f"The device {self.device} lacks the memory to embed one image or text with {self._name}. Free "
                 "some of it, choose a smaller model, or set SIGLIP_DEVICE=cpu."
             ) from error
         with self._device_lock:
@@ -271,4 +277,4 @@ class TorchEmbedder:
                 torch.cuda.empty_cache()
 
     def _no_vectors(self, count: int = 0) -> NDArray[np.float32]:
-        return np.empty((count, self._info.dimension), dtype=np.float32)
+        return np.empty((count, self._model.config.dimension), dtype=np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.family import suggest_names
+from siglip_ingest.family import find_checkpoint, suggest_names
 
 DEMO_NAME = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
@@ -70,5 +70,5 @@ def parse_name(name: str) -> HubName:
 
 def did_you_mean(name: str) -> str:
     """A sentence with the names of the family that are like a misspelt one; empty where there are none."""
-    names = [known for known in suggest_names(name) if known != name.partition("@")[0]]
+    names = [] if find_checkpoint(name) else suggest_names(name)
     return f" Did you mean {' or '.join(names)}?" if names else ""

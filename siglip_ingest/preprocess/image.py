@@ -27,7 +27,7 @@ from siglip_ingest.preprocess.decode import (
     make_upright,
     make_upright_rgb,
 )
-from siglip_ingest.preprocess.naflex import PaddedPatches, choose_size, cut_patches, pad_patches
+from siglip_ingest.preprocess.naflex import PaddedPatches, choose_size, cut_pictures, pad_patches
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
@@ -45,7 +45,6 @@ __all__ = [
     "normalize_patches",
     "read_image_processor",
     "resize_image",
-    "resize_images",
 ]
 
 
@@ -81,7 +80,7 @@ class ImageSettings:
         """Read a checkpoint's preprocessor_config.json, or what `read_image_processor` finds in its stead.
 
         Raises:
-            CheckpointError: If it is missing, isn't JSON, or asks for something other than a resize to a fixed size.
+            CheckpointError: If it is missing, isn't JSON, or asks for what `from_dict` refuses.
         """
         try:
             return cls.from_dict(read_image_processor(path))
@@ -93,7 +92,8 @@ class ImageSettings:
         """Take the settings out of a parsed preprocessor_config.json, or of what `to_dict` gave.
 
         Raises:
-            CheckpointError: If they ask for something other than a resize to a fixed size.
+            CheckpointError: If they ask for something other than a resize without a crop, to a fixed size or to
+                NaFlex's.
             ValueError: If a value is of the wrong kind.
         """
         values = {key: value for key, value in values.items() if value is not None}  # as the reference reads null
@@ -173,20 +173,6 @@ def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint
     return np.asarray(upright.resize((width, height), resample=Image.Resampling(settings.resample)))
 
 
-def resize_images(images: Sequence[Image.Image], settings: ImageSettings) -> NDArray[np.uint8]:
-    """Squeeze N pictures to the model's size: (N, height, width, 3) uint8, RGB, in the same order.
-
-    Raises:
-        InvalidInputError: If the settings are NaFlex's, whose pictures differ in size and can't be stacked.
-    """
-    if settings.is_naflex:
-        raise InvalidInputError("NaFlex pictures differ in size: resize_image makes them, one by one.")
-    resized = np.empty((len(images), *settings.size, 3), dtype=np.uint8)
-    for row, image in zip(resized, images, strict=True):
-        row[...] = resize_image(image, settings)
-    return resized
-
-
 def normalize(pixels: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.float32]:
     """Turn pixels (N, height, width, 3) uint8 into pixel_values (N, 3, height, width) float32, SigLIP's in [-1, 1]."""
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
@@ -209,19 +195,26 @@ def normalize_patches(patches: NDArray[np.uint8], settings: ImageSettings) -> ND
     return values
 
 
-def make_naflex_inputs(images: Sequence[Image.Image], settings: ImageSettings) -> PaddedPatches:
-    """Turn pictures into what a NaFlex model takes: normalised patches, padded to `max_num_patches`, with their mask.
+def make_naflex_inputs(
+    pictures: Sequence[NDArray[np.uint8]], settings: ImageSettings, *, num_patches: int | None = None
+) -> PaddedPatches:
+    """Turn resized pictures into what a NaFlex model takes: normalised patches, padded, with their mask.
+
+    Args:
+        pictures: B >= 1 of them as `resize_image` gives them, (height, width, 3) uint8.
+        settings: The checkpoint's.
+        num_patches: To which each is padded, and the most that one may have; by default the settings'
+            `max_num_patches`.
 
     Raises:
-        InvalidInputError: If the settings aren't NaFlex's or there is no picture.
+        InvalidInputError: If the settings aren't NaFlex's, there is no picture, or one can't be cut into whole patches
+            or has too many.
     """
     if settings.patch_size is None or settings.max_num_patches is None:
         raise InvalidInputError("These image settings have no patch_size and max_num_patches: they are not NaFlex's.")
-    side = settings.patch_size
-    resized = [resize_image(image, settings) for image in images]
-    patches = [normalize_patches(cut_patches(pixels, patch_size=side), settings) for pixels in resized]
-    shapes = [(pixels.shape[0] // side, pixels.shape[1] // side) for pixels in resized]
-    return pad_patches(patches, shapes, max_num_patches=settings.max_num_patches)
+    patches, shapes = cut_pictures(pictures, patch_size=settings.patch_size)
+    normalized = [normalize_patches(own, settings) for own in patches]
+    return pad_patches(normalized, shapes, max_num_patches=num_patches or settings.max_num_patches)
 
 
 @lru_cache(maxsize=16)

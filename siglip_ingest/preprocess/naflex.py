@@ -100,6 +100,18 @@ def cut_patches(pixels: NDArray[Pixel], *, patch_size: int) -> NDArray[Pixel]:
     return grid.reshape(rows * columns, patch_size * patch_size * 3)
 
 
+def cut_pictures(
+    pictures: Sequence[NDArray[Pixel]], *, patch_size: int
+) -> tuple[list[NDArray[Pixel]], list[tuple[int, int]]]:
+    """Cut B pictures into patches; returns each one's patches, as `cut_patches` gives them, and its rows and columns.
+
+    Raises:
+        InvalidInputError: If a picture can't be cut into whole patches.
+    """
+    patches = [cut_patches(picture, patch_size=patch_size) for picture in pictures]
+    return patches, [(picture.shape[0] // patch_size, picture.shape[1] // patch_size) for picture in pictures]
+
+
 def pad_patches(
     patches: Sequence[NDArray[Any]], spatial_shapes: Sequence[tuple[int, int]], *, max_num_patches: int
 ) -> PaddedPatches:

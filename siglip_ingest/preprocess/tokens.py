@@ -142,10 +142,6 @@ class Tokenizer(ABC):
         check_texts(texts)
         return [self.add_final_token(ids) if has_final_token else ids for ids in self._encode(texts)]
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of whole texts, the final one included; more than `max_length` would be cut."""
-        return [len(ids) for ids in self.encode(texts)]
-
     def add_final_token(self, ids: list[int]) -> list[int]:
         """Give the ids with the end-of-text token behind them."""
         return [*ids, self.eos_id]

@@ -16,7 +16,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
     get_image_size_for_max_num_patches,
 )
 
-from siglip_ingest.preprocess.image import ImageSettings, decode_image, make_naflex_inputs
+from siglip_ingest.preprocess.image import ImageSettings, decode_image, make_naflex_inputs, resize_image
 from siglip_ingest.preprocess.naflex import choose_size
 from tests.parity.pairs import optional_data
 from tests.pictures import FILES, picture
@@ -29,9 +29,8 @@ SIZES = [
 
 
 def assert_same_inputs(images: list[Image.Image], values: dict[str, object]) -> None:
-    ours = make_naflex_inputs(
-        images, ImageSettings.from_dict({"image_processor_type": "Siglip2ImageProcessor", **values})
-    )
+    settings = ImageSettings.from_dict({"image_processor_type": "Siglip2ImageProcessor", **values})
+    ours = make_naflex_inputs([resize_image(image, settings) for image in images], settings)
     reference = Siglip2ImageProcessorPil(**values)(images, return_tensors="np")
     np.testing.assert_array_equal(ours.spatial_shapes, reference["spatial_shapes"])
     np.testing.assert_array_equal(ours.pixel_attention_mask, reference["pixel_attention_mask"])
@@ -89,7 +88,7 @@ def test_patches_under_other_settings_equal_the_references(values: dict[str, obj
 def test_patches_of_a_file_equal_the_references(name: str) -> None:
     content = FILES[name]()
     settings = ImageSettings.from_dict({"image_processor_type": "Siglip2ImageProcessorFast"})
-    ours = make_naflex_inputs([decode_image(content, max_image_pixels=10**6)], settings)
+    ours = make_naflex_inputs([resize_image(decode_image(content, max_image_pixels=10**6), settings)], settings)
     with Image.open(io.BytesIO(content)) as opened:
         reference = Siglip2ImageProcessorPil()(load_image(opened), return_tensors="np")
     np.testing.assert_array_equal(ours.spatial_shapes, reference["spatial_shapes"])

@@ -22,7 +22,6 @@ from siglip_ingest.preprocess.image import (
     make_upright_rgb,
     normalize,
     resize_image,
-    resize_images,
 )
 from tests.parity.pairs import PUBLISHED, optional_data
 from tests.pictures import FILES, MODES, picture, premultiplied
@@ -32,7 +31,7 @@ PIXEL_TOLERANCE = 1e-6
 
 def assert_same_pixel_values(images: list[Image.Image], values: dict[str, object]) -> None:
     settings = ImageSettings.from_dict(values)
-    ours = normalize(resize_images(images, settings), settings)
+    ours = normalize(np.stack([resize_image(image, settings) for image in images]), settings)
     reference = SiglipImageProcessorPil(**values)(images, return_tensors="np")["pixel_values"]
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, reference, rtol=0, atol=PIXEL_TOLERANCE)
@@ -100,7 +99,7 @@ def test_pixel_values_of_a_file_equal_the_references(name: str, resample: int) -
     content = FILES[name]()
     values = {"size": {"height": 48, "width": 48}, "resample": resample}
     settings = ImageSettings.from_dict(values)
-    ours = normalize(resize_images([decode_image(content, max_image_pixels=10**6)], settings), settings)
+    ours = normalize(resize_image(decode_image(content, max_image_pixels=10**6), settings)[None], settings)
     with Image.open(io.BytesIO(content)) as opened:
         reference = SiglipImageProcessorPil(**values)(load_image(opened), return_tensors="np")["pixel_values"]
     np.testing.assert_allclose(ours, reference, rtol=0, atol=PIXEL_TOLERANCE)
@@ -147,7 +146,7 @@ def test_the_processor_of_a_saved_checkpoint_is_read_by_the_reference(tiny_check
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     settings = ImageSettings.from_file(tiny_checkpoint / "preprocessor_config.json")
-    ours = normalize(resize_images([decode_image(buffer.getvalue(), max_image_pixels=10**6)], settings), settings)
+    ours = normalize(resize_image(decode_image(buffer.getvalue(), max_image_pixels=10**6), settings)[None], settings)
     processor = transformers.AutoImageProcessor.from_pretrained(tiny_checkpoint, use_fast=False)
     np.testing.assert_allclose(
         ours, processor(image, return_tensors="np")["pixel_values"], rtol=0, atol=PIXEL_TOLERANCE

@@ -18,7 +18,7 @@ from torch import Tensor
 from siglip_ingest.embedder import TorchEmbedder
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model import load_model
-from siglip_ingest.preprocess.image import ImageSettings, make_naflex_inputs, normalize, resize_images
+from siglip_ingest.preprocess.image import ImageSettings, make_naflex_inputs, normalize, resize_image
 from siglip_ingest.types import Embedder
 from tests.checkpoints import write_tiny_checkpoint
 from tests.pictures import picture
@@ -57,11 +57,12 @@ def pictures() -> list[Any]:
 def make_expected_vectors(folder: Path) -> NDArray[np.float32]:
     """The pictures' vectors by the plain model; for NaFlex padded, as the reference does it."""
     settings = ImageSettings.from_file(folder / "preprocessor_config.json")
+    resized = [resize_image(image, settings) for image in pictures()]
     inputs: list[NDArray[Any]]
     if settings.is_naflex:
-        inputs = list(make_naflex_inputs(pictures(), settings))
+        inputs = list(make_naflex_inputs(resized, settings))
     else:
-        inputs = [normalize(resize_images(pictures(), settings), settings)]
+        inputs = [normalize(np.stack(resized), settings)]
     with torch.no_grad():
         features = load_model(folder).get_image_features(*map(torch.from_numpy, inputs))
     return torch.nn.functional.normalize(features, dim=-1).numpy()
@@ -249,6 +250,24 @@ def test_each_tower_is_read_when_it_is_first_needed(embedder: TorchEmbedder, mon
     count = len(read)
     embedder.load()
     assert len(read) == count
+
+
+def test_the_weights_are_hashed_only_when_somebody_asks_for_the_revision(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+
+    def find_revision(folder: Path) -> str:
+        hashed.append(folder)
+        return "sha256:0"
+
+    monkeypatch.setattr("siglip_ingest.embedder.find_revision", find_revision)
+    embedder = open_embedder(checkpoint)
+    embedder.embed_texts(["a cat"])
+    embedder.embed_images([picture(30, 20)])
+    assert not hashed
+    assert embedder.info.revision == embedder.info.revision == "sha256:0"
+    assert hashed == [checkpoint]
 
 
 def test_info_describes_the_checkpoint(tiny_checkpoint: Path) -> None:

@@ -16,12 +16,11 @@ from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.preprocess.image import (
     PREPROCESSOR_FILE,
     ImageSettings,
+    make_naflex_inputs,
     normalize,
-    normalize_patches,
     read_image_processor,
     resize_image,
 )
-from siglip_ingest.preprocess.naflex import cut_patches, pad_patches
 from siglip_ingest.siglip.folders import Name, find_folder, write_json
 from siglip_ingest.siglip.processing.batches import BatchFeature
 from siglip_ingest.siglip.processing.images import load_image, make_rgb
@@ -169,12 +168,7 @@ class Siglip2ImageProcessor(SiglipImageProcessor):
             ImageError: If a picture can't be read.
         """
         chosen = self._read_settings(settings)
-        if chosen.patch_size is None or chosen.max_num_patches is None:
-            raise InvalidInputError("NaFlex needs a patch_size and a max_num_patches.")
-        pixels = [self._resize(image, chosen, settings) for image in list_images(images)]
-        patches = [normalize_patches(cut_patches(one, patch_size=chosen.patch_size), chosen) for one in pixels]
-        shapes = [(one.shape[0] // chosen.patch_size, one.shape[1] // chosen.patch_size) for one in pixels]
-        padded = pad_patches(patches, shapes, max_num_patches=chosen.max_num_patches)
+        padded = make_naflex_inputs([self._resize(image, chosen, settings) for image in list_images(images)], chosen)
         return BatchFeature({name: list(values) for name, values in padded._asdict().items()}, return_tensors)
 
 

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from siglip_ingest.errors import ImageError, InvalidInputError
-from siglip_ingest.preprocess.image import ImageSettings, decode_image, normalize, normalize_patches, resize_image
-from siglip_ingest.preprocess.naflex import cut_patches, pad_patches
+from siglip_ingest.preprocess.image import ImageSettings, decode_image, make_naflex_inputs, normalize, resize_image
 from siglip_ingest.preprocess.text import Tokenizer
 from siglip_ingest.sources import open_image
 from siglip_ingest.training.data.examples import Example, read_part
@@ -119,13 +118,11 @@ class Pictures:
 
         NaFlex's patches are padded to the most that a picture of these has.
         """
-        side = self.settings.patch_size
+        side, pixels = self.settings.patch_size, [row.pixels for row in rows]
         if side is None:
-            pixels = np.stack([row.pixels for row in rows])
-            return torch.from_numpy(normalize(pixels, self.settings)), None, None
-        patches = [normalize_patches(cut_patches(row.pixels, patch_size=side), self.settings) for row in rows]
-        shapes = [(row.pixels.shape[0] // side, row.pixels.shape[1] // side) for row in rows]
-        padded = pad_patches(patches, shapes, max_num_patches=max(len(each) for each in patches))
+            return torch.from_numpy(normalize(np.stack(pixels), self.settings)), None, None
+        longest = max(own.shape[0] * own.shape[1] // side**2 for own in pixels)
+        padded = make_naflex_inputs(pixels, self.settings, num_patches=longest)
         values, mask, spatial_shapes = (torch.from_numpy(array) for array in padded)
         return values, mask, spatial_shapes
 

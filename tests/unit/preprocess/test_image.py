@@ -17,7 +17,6 @@ from siglip_ingest.preprocess.image import (
     normalize,
     normalize_patches,
     resize_image,
-    resize_images,
 )
 from siglip_ingest.preprocess.naflex import cut_patches
 from tests.pictures import picture
@@ -45,17 +44,29 @@ def test_a_fixed_file_is_not_naflex_for_saying_a_patch_size() -> None:
     assert not ImageSettings.from_dict({"image_processor_type": "SiglipImageProcessor", "patch_size": 16}).is_naflex
 
 
-def test_naflex_pictures_are_resized_each_to_its_own_size_and_cannot_be_stacked() -> None:
+def test_naflex_pictures_are_resized_each_to_its_own_size() -> None:
     settings = ImageSettings(patch_size=8, max_num_patches=16)
     assert resize_image(picture(300, 100), settings).shape == (16, 48, 3)
     assert resize_image(picture(100, 300), settings).shape == (48, 16, 3)
-    with pytest.raises(InvalidInputError, match="differ in size"):
-        resize_images([picture(300, 100)], settings)
 
 
 def test_naflex_inputs_need_naflex_settings() -> None:
     with pytest.raises(InvalidInputError, match="not NaFlex's"):
-        make_naflex_inputs([picture(30, 20)], ImageSettings())
+        make_naflex_inputs([np.zeros((16, 16, 3), np.uint8)], ImageSettings())
+
+
+def test_naflex_inputs_are_padded_to_the_settings_most_or_to_what_is_asked_for() -> None:
+    settings = ImageSettings(patch_size=8, max_num_patches=16)
+    pictures = [resize_image(picture(width, height), settings) for width, height in ((300, 100), (8, 500))]
+    whole, short = make_naflex_inputs(pictures, settings), make_naflex_inputs(pictures, settings, num_patches=16)
+    assert whole.pixel_values.shape == (2, 16, 192)
+    assert whole.spatial_shapes.tolist() == [[2, 6], [16, 1]]
+    assert whole.pixel_attention_mask.sum(axis=1).tolist() == [12, 16]
+    shorter = make_naflex_inputs(pictures[:1], settings, num_patches=12)
+    np.testing.assert_array_equal(shorter.pixel_values[0], whole.pixel_values[0, :12])
+    np.testing.assert_array_equal(short.pixel_values, whole.pixel_values)
+    with pytest.raises(InvalidInputError, match="at most 15"):
+        make_naflex_inputs(pictures, settings, num_patches=15)
 
 
 def test_patches_are_normalized_as_pictures_are() -> None:
@@ -79,7 +90,7 @@ def test_one_transparent_color_becomes_white() -> None:
 
 def test_steps_that_are_switched_off_do_nothing() -> None:
     settings = ImageSettings.from_dict({"do_rescale": False, "do_normalize": False, "size": 8})
-    pixels = resize_images([picture(8, 8)], settings)
+    pixels = resize_image(picture(8, 8), settings)[None]
     np.testing.assert_array_equal(normalize(pixels, settings), pixels.transpose(0, 3, 1, 2).astype(np.float32))
 
 
@@ -125,17 +136,8 @@ def test_a_joint_file_without_an_image_processor_is_refused(tmp_path: Path) -> N
         ImageSettings.from_file(tmp_path / "preprocessor_config.json")
 
 
-def test_resized_pictures_keep_their_order() -> None:
-    settings = ImageSettings(size=(16, 16))
-    images = [picture(30, 20, seed) for seed in range(3)]
-    together = resize_images(images, settings)
-    assert together.shape == (3, 16, 16, 3)
-    for row, image in zip(together, images, strict=True):
-        np.testing.assert_array_equal(row, resize_image(image, settings))
-
-
 def test_no_pictures_give_an_empty_array() -> None:
-    assert normalize(resize_images([], ImageSettings(size=(16, 16))), ImageSettings()).shape == (0, 3, 16, 16)
+    assert normalize(np.empty((0, 16, 16, 3), dtype=np.uint8), ImageSettings()).shape == (0, 3, 16, 16)
 
 
 def test_normalizing_something_other_than_pixels_says_what_was_got() -> None:

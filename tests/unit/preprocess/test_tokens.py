@@ -39,7 +39,7 @@ def test_a_text_that_is_too_long_keeps_its_final_token_and_is_reported(tokenizer
 
 def test_what_fits_to_the_last_token_is_not_cut(tokenizer: Tokenizer) -> None:
     whole = next(
-        text for text in (LONG[:length] for length in range(len(LONG), 0, -1)) if tokenizer.count_tokens([text]) == [16]
+        text for text in (LONG[:length] for length in range(len(LONG), 0, -1)) if len(tokenizer.encode([text])[0]) == 16
     )
     assert not tokenizer.tokenize([whole]).truncations
     assert tokenizer.tokenize([whole]).input_ids[0].tolist() == tokenizer.encode([whole])[0]
@@ -48,7 +48,7 @@ def test_what_fits_to_the_last_token_is_not_cut(tokenizer: Tokenizer) -> None:
 def test_a_text_whose_own_final_token_is_the_last_that_fits_is_not_cut(tmp_path: Path) -> None:
     write_processor(tmp_path, image_size=32)
     tokenizer = load_tokenizer(tmp_path, max_length=16)
-    assert tokenizer.count_tokens(["cat " * 15 + "</s>"]) == [16]
+    assert len(tokenizer.encode(["cat " * 15 + "</s>"])[0]) == 16
     assert not tokenizer.tokenize(["cat " * 15 + "</s>"]).truncations
 
 
@@ -75,7 +75,7 @@ def test_a_warning_on_one_text_says_how_many_tokens_fit_and_what_was_dropped(
 ) -> None:
     tokenizer([LONG])
     message = caplog.messages[0]
-    assert f"The text has {tokenizer.count_tokens([LONG])[0]} tokens, but the model reads 16" in message
+    assert f"The text has {len(tokenizer.encode([LONG])[0])} tokens, but the model reads 16" in message
     assert "red boat" in message
 
 
@@ -114,6 +114,6 @@ def test_nothing_is_said_about_texts_that_fit(tokenizer: Tokenizer, caplog: pyte
     ids=["one text", "none", "bytes", "lone surrogate"],
 )
 def test_what_is_no_list_of_texts_is_refused(tokenizer: Tokenizer, texts: list[str], words: str) -> None:
-    for call in (tokenizer, tokenizer.tokenize, tokenizer.encode, tokenizer.count_tokens):
+    for call in (tokenizer, tokenizer.tokenize, tokenizer.encode):
         with pytest.raises(InvalidInputError, match=words):
             call(texts)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.preprocess.image import ImageSettings, make_naflex_inputs
+from siglip_ingest.preprocess.image import ImageSettings, make_naflex_inputs, resize_image
 from siglip_ingest.preprocess.text import Tokenizer, load_tokenizer
 from siglip_ingest.sources import open_image
 from siglip_ingest.training import Batch, Place
@@ -130,7 +130,7 @@ def test_naflex_pictures_are_padded_to_the_longest_of_the_batch(folder: Path, to
         rows = pictures.read(0)
         values, mask, shapes = pictures.to_inputs(rows)
     images = [open_image(row.example.path, max_image_bytes=10**6, max_image_pixels=10**6) for row in rows]
-    expected = make_naflex_inputs(images, settings)
+    expected = make_naflex_inputs([resize_image(image, settings) for image in images], settings)
     longest = int(expected.pixel_attention_mask.sum(axis=1).max())
     assert mask is not None
     assert shapes is not None
