@@ -9,8 +9,8 @@ from siglip_ingest.errors import ConfigurationError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(name: str) -> torch.device:
-    """Turn a setting into a device that is there.
+def choose_device(name: str | torch.device) -> torch.device:
+    """Turn a setting or an argument into a device that is there.
 
     Raises:
         ConfigurationError: If it isn't.
@@ -23,7 +23,8 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(
-            f"There is no device {name!r} ({reason}). Set SIGLIP_DEVICE to auto or cpu."
+            f"There is no device {str(name)!r} on this machine ({reason}). Choose auto or cpu, as SIGLIP_DEVICE or "
+            "where the device is passed."
         ) from error
     return device
 

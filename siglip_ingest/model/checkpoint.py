@@ -22,6 +22,7 @@ __all__ = [
     "TOWERS",
     "find_weight_files",
     "load_model",
+    "load_part",
     "load_weights",
     "read_config",
     "read_json",
@@ -33,6 +34,7 @@ CONFIG_FILE = "config.json"
 # Scores multiply every similarity by these two, so they are never rounded to a narrower dtype.
 CONSTANT_NAMES = ("logit_scale", "logit_bias")
 TOWERS = ("text_model", "vision_model")
+FAMILY_PARTS = (*TOWERS, "classifier", *CONSTANT_NAMES)
 
 
 def read_config(folder: Path) -> SiglipConfig:
@@ -108,6 +110,47 @@ def load_weights(
         for name in expected
     }
     model.load_state_dict(tensors, strict=False, assign=True)  # `check` was strict about all but the skipped ones
+
+
+def load_part(
+    model: nn.Module,
+    reader: WeightReader,
+    *,
+    device: str | torch.device | Mapping[str, torch.device] = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prefix: str = "",
+    drawn: Collection[str] = (),
+) -> None:
+    """Fill a part of the family that was made on the meta device; tensors of the other parts stay unread.
+
+    Args:
+        model: A tower, a classifier or both towers.
+        reader: The checkpoint, of this part or of more.
+        device: Where the weights go; or where each of `TOWERS` goes, and under "" all else.
+        dtype: What they are converted to, but for the two constants.
+        prefix: In front of the model's names in the checkpoint.
+        drawn: Of the model's names, those that aren't read: their values are undefined until the caller draws them.
+
+    Raises:
+        CheckpointError: If a tensor is missing, doesn't fit, or belongs to no part of the family.
+    """
+    expected = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    own_parts = {name.partition(".")[0] for name in expected}
+    foreign = {
+        name for name in reader.tensors if (part := name.partition(".")[0]) in FAMILY_PARTS and part not in own_parts
+    }
+    reader.check({name: x for name, x in expected.items() if name not in drawn}, unused=foreign | set(drawn))
+    weights = {}
+    for name, tensor in expected.items():
+        kept_dtype = torch.float32 if name in CONSTANT_NAMES else dtype
+        place = device
+        if isinstance(place, Mapping):
+            place = place.get(name.partition(".")[0], place[""])
+        if name in drawn:
+            weights[name] = torch.empty(tensor.shape, dtype=kept_dtype, device=place)
+        else:
+            weights[name] = reader.read(name, dtype=kept_dtype, device=place)
+    model.load_state_dict({name.removeprefix(prefix): x for name, x in weights.items()}, strict=True, assign=True)
 
 
 def save_checkpoint(model: SiglipModel, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:

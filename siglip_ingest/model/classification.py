@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from siglip_ingest.model.config import SiglipConfig
 from siglip_ingest.model.vision import VisionModel
 
+ARCHITECTURE = "ForImageClassification"  # for `name_architecture`
+CLASSIFIER_NAMES = ("classifier.weight", "classifier.bias")
+
 
 class SiglipClassifier(nn.Module):
     """Pictures to one logit a class. The pooling head isn't used: a class is seen in the mean of all patches.

@@ -173,7 +173,6 @@ class SiglipConfig:
     """
 
     model_type: ClassVar[str] = "siglip"
-    model_class: ClassVar[str] = "SiglipModel"
     text_config_class: ClassVar[type[SiglipTextConfig]] = SiglipTextConfig
     vision_config_class: ClassVar[type[VisionConfig]] = SiglipVisionConfig
 
@@ -229,7 +228,7 @@ class SiglipConfig:
         text = {"model_type": self.text_config.model_type} | dataclasses.asdict(self.text_config)
         text["projection_size"] = self.text_config.dimension
         values = {
-            "architectures": [self.model_class],
+            "architectures": [name_architecture(self.model_type, "Model")],
             "model_type": self.model_type,
             "initializer_factor": self.initializer_factor,
             "text_config": text,
@@ -248,12 +247,21 @@ class Siglip2Config(SiglipConfig):
     """Both towers' sizes of a NaFlex model. The defaults are transformers' `Siglip2Config`."""
 
     model_type: ClassVar[str] = "siglip2"
-    model_class: ClassVar[str] = "Siglip2Model"
     text_config_class: ClassVar[type[SiglipTextConfig]] = Siglip2TextConfig
     vision_config_class: ClassVar[type[VisionConfig]] = Siglip2VisionConfig
 
     text_config: SiglipTextConfig = field(default_factory=Siglip2TextConfig)
     vision_config: VisionConfig = field(default_factory=Siglip2VisionConfig)
+
+
+def name_architecture(model_type: str, kind: str) -> str:
+    """Give what config.json calls a model's class.
+
+    Args:
+        model_type: Of a config, a tower's or both towers'.
+        kind: The name without the family's number, such as "Model" or "ForImageClassification".
+    """
+    return ("Siglip2" if model_type.startswith("siglip2") else "Siglip") + kind
 
 
 def config_from_dict(values: Mapping[str, Any]) -> SiglipConfig:

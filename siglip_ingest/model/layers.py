@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812  (the name everybody reads)
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from siglip_ingest.model.attention import DEFAULT_ATTENTION, Trace, attend, check_attention
 from siglip_ingest.model.config import SiglipTextConfig, VisionConfig
@@ -136,7 +137,13 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of layers."""
+    """The stack of layers.
+
+    Attributes:
+        is_recomputed: In training, keep each layer's input alone and compute the rest again for gradients.
+    """
+
+    is_recomputed: bool = False
 
     def __init__(self, config: SiglipTextConfig | VisionConfig) -> None:
         super().__init__()
@@ -163,7 +170,10 @@ class Encoder(nn.Module):
             trace.hidden_states.append(x)
         for index, layer in enumerate(self.layers):
             is_shortened = is_last_position_only and index == last
-            x = layer(x, mask=mask, is_last_position_only=is_shortened, trace=trace)
+            if self.is_recomputed and self.training and trace is None:  # a trace would be written twice
+                x = checkpoint(layer, x, mask=mask, is_last_position_only=is_shortened, use_reentrant=False)
+            else:
+                x = layer(x, mask=mask, is_last_position_only=is_shortened, trace=trace)
             if trace is not None:
                 trace.hidden_states.append(x)
         return x

@@ -27,14 +27,24 @@ class TextEmbeddings(nn.Module):
             nn.init.normal_(embedding.weight, std=embedding.embedding_dim**-0.5)
 
     def forward(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
-        """Map ids (B, L) to (B, L, C); positions are 0 to L - 1, or else `position_ids`, (B, L) or (1, L)."""
+        """Map ids (B, L) to (B, L, C); positions are 0 to L - 1, or else `position_ids`, (B, L) or (1, L).
+
+        Raises:
+            InvalidInputError: If there are too many, or on the CPU, if one is beyond the vocabulary: a GPU doesn't say.
+        """
         length, longest = input_ids.shape[1], self.position_embedding.num_embeddings
         if length > longest:
             raise InvalidInputError(f"Texts of {length} tokens are too long for this model, which takes {longest}.")
         positions = self.position_embedding.weight[:length]
-        if position_ids is not None:
-            positions = self.position_embedding(position_ids)
-        return self.token_embedding(input_ids) + positions  # type: ignore[no-any-return]
+        try:
+            if position_ids is not None:
+                positions = self.position_embedding(position_ids)
+            return self.token_embedding(input_ids) + positions  # type: ignore[no-any-return]
+        except IndexError as error:
+            raise InvalidInputError(
+                f"This model knows the ids 0 to {self.token_embedding.num_embeddings - 1} and the positions 0 to "
+                f"{longest - 1}, and was given others: the tokenizer belongs to another checkpoint."
+            ) from error
 
 
 class TextModel(nn.Module):

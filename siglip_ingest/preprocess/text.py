@@ -26,8 +26,24 @@ __all__ = [
     "Tokenizer",
     "Truncation",
     "canonicalize_text",
+    "find_tokenizer_file",
     "load_tokenizer",
 ]
+
+
+def find_tokenizer_file(folder: Path) -> Path:
+    """Find a checkpoint's tokenizer: `spiece.model` (SigLIP), or else `tokenizer.json` or `tokenizer.model` (SigLIP 2).
+
+    The model_type doesn't tell which it is: SigLIP 2's fixed-resolution checkpoints have SigLIP's.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    names = (SENTENCEPIECE_FILE, TOKENIZER_FILE, PIECE_FILE)
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} has no tokenizer: none of {', '.join(names[:-1])} and {names[-1]} is there.")
 
 
 def load_tokenizer(folder: Path, *, max_length: int) -> Tokenizer:
@@ -41,11 +57,7 @@ def load_tokenizer(folder: Path, *, max_length: int) -> Tokenizer:
     Raises:
         CheckpointError: If there is no such file or it can't be read.
     """
-    if (folder / SENTENCEPIECE_FILE).is_file():
+    path = find_tokenizer_file(folder)
+    if path.name == SENTENCEPIECE_FILE:
         return SentencePieceTokenizer(folder, max_length=max_length)
-    for name in (TOKENIZER_FILE, PIECE_FILE):
-        if (folder / name).is_file():
-            return LowerCaseTokenizer(folder / name, max_length=max_length)
-    raise CheckpointError(
-        f"{folder} has no tokenizer: none of {SENTENCEPIECE_FILE}, {TOKENIZER_FILE} and {PIECE_FILE} is there."
-    )
+    return LowerCaseTokenizer(path, max_length=max_length)

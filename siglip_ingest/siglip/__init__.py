@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         SiglipTextConfig,
         SiglipVisionConfig,
     )
-    from siglip_ingest.siglip.models.family import (
+    from siglip_ingest.siglip.models.towers import (
         Siglip2Model,
         Siglip2TextModel,
         Siglip2VisionModel,
@@ -73,7 +73,7 @@ _HOME_OF = {
         "SiglipTextConfig",
         "SiglipVisionConfig",
     ),
-    "models.family": (
+    "models.towers": (
         "Siglip2Model",
         "Siglip2TextModel",
         "Siglip2VisionModel",

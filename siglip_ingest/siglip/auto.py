@@ -8,7 +8,8 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.folders import Name, find_folder
 from siglip_ingest.siglip.models.classification import Siglip2ForImageClassification, SiglipForImageClassification
 from siglip_ingest.siglip.models.configs import CONFIG_CLASSES, AnyConfig, read_config, read_model_type
-from siglip_ingest.siglip.models.family import (
+from siglip_ingest.siglip.models.pretrained import PreTrainedModel
+from siglip_ingest.siglip.models.towers import (
     Siglip2Model,
     Siglip2TextModel,
     Siglip2VisionModel,
@@ -16,7 +17,6 @@ from siglip_ingest.siglip.models.family import (
     SiglipTextModel,
     SiglipVisionModel,
 )
-from siglip_ingest.siglip.models.pretrained import PreTrainedModel
 from siglip_ingest.siglip.processing.choosing import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.processing.image_processors import Siglip2ImageProcessor, SiglipImageProcessor
 from siglip_ingest.siglip.processing.processors import Siglip2Processor, SiglipProcessor

@@ -17,8 +17,8 @@ from siglip_ingest.siglip.auto import (
 )
 from siglip_ingest.siglip.folders import Name
 from siglip_ingest.siglip.models.classification import SiglipForImageClassification
-from siglip_ingest.siglip.models.family import SiglipModel
 from siglip_ingest.siglip.models.placement import Device, DeviceMap, read_device
+from siglip_ingest.siglip.models.towers import SiglipModel
 from siglip_ingest.siglip.processing.image_processors import SiglipImageProcessor
 from siglip_ingest.siglip.processing.images import load_image
 from siglip_ingest.siglip.processing.processors import SiglipProcessor
@@ -91,7 +91,7 @@ class ZeroShotImageClassificationPipeline(_Pipeline):
         pictures = image if images is None else images
         if pictures is None:
             raise InvalidInputError("Give a picture, or a list of them.")
-        prompts = make_prompts(candidate_labels, hypothesis_template)
+        prompts = fill_template(candidate_labels, hypothesis_template)
         ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         text_features = self.model.get_text_features(ids)
         results = []
@@ -207,7 +207,7 @@ def pipeline(
     return ZeroShotImageClassificationPipeline(loaded, image_processor, tokenizer)
 
 
-def make_prompts(labels: Sequence[str], template: str) -> list[str]:
+def fill_template(labels: Sequence[str], template: str) -> list[str]:
     """Put each label into a template, where `{label}` or `{}` stands.
 
     Raises:

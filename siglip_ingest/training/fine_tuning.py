@@ -12,7 +12,9 @@ import torch
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model import SiglipClassifier, SiglipModel, load_model, read_config
-from siglip_ingest.model.checkpoint import load_weights, write_checkpoint
+from siglip_ingest.model.checkpoint import load_part, write_checkpoint
+from siglip_ingest.model.classification import ARCHITECTURE, CLASSIFIER_NAMES
+from siglip_ingest.model.config import name_architecture
 from siglip_ingest.model.weights import WeightReader
 from siglip_ingest.preprocess.text import load_tokenizer
 from siglip_ingest.training.data import ClassBatches, PairBatches, Pictures, TrainingData, find_classes, find_pairs
@@ -22,8 +24,6 @@ from siglip_ingest.training.parallel import Place
 from siglip_ingest.training.recipe import Recipe
 from siglip_ingest.training.run_folder import RunFolder
 from siglip_ingest.training.trainer import StepLog, Trainer
-
-CLASSIFIER_NAMES = ("classifier.weight", "classifier.bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _save(recipe: Recipe, trainer: Trainer[Any, Any], folder: RunFolder, place: 
     is_classifier = isinstance(trainer.model, SiglipClassifier)
     config = trainer.model.config.to_dict()
     if is_classifier:
-        config["architectures"] = [config["architectures"][0].replace("Model", "ForImageClassification")]
+        config["architectures"] = [name_architecture(trainer.model.config.model_type, ARCHITECTURE)]
     folder.copy_processor(recipe.checkpoint, has_text=not is_classifier, max_num_patches=recipe.max_num_patches)
     write_checkpoint(weights, config, folder.path, dtype=torch.float32)
 
@@ -229,10 +229,8 @@ def load_classifier(folder: Path, classes: tuple[str, ...], *, device: torch.dev
         model = SiglipClassifier(config)
     reader = WeightReader(folder)
     is_known = CLASSIFIER_NAMES[0] in reader.tensors and read_config(folder).id2label == config.id2label
-    skipped = {name for name in reader.tensors if not name.startswith("vision_model.")} | set(CLASSIFIER_NAMES)
-    load_weights(model, reader, device=device, skipped=skipped - (set(CLASSIFIER_NAMES) if is_known else set()))
+    load_part(model, reader, drawn=() if is_known else CLASSIFIER_NAMES)
     if not is_known:
-        model.classifier.to_empty(device="cpu")
         torch.manual_seed(seed)
         model.init_classifier()
     return model.to(device)

@@ -9,18 +9,19 @@ from torch import Tensor
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model import SiglipClassifier
+from siglip_ingest.model.classification import ARCHITECTURE, CLASSIFIER_NAMES
 from siglip_ingest.model.vision import VisionModel
 from siglip_ingest.siglip.models.configs import Siglip2Config, SiglipConfig
-from siglip_ingest.siglip.models.family import SiglipVisionModel
 from siglip_ingest.siglip.models.outputs import BaseModelOutputWithPooling, ImageClassifierOutput
 from siglip_ingest.siglip.models.pretrained import PreTrainedModel
+from siglip_ingest.siglip.models.towers import SiglipVisionModel
 
 
 class SiglipForImageClassification(PreTrainedModel, SiglipClassifier):
     """Pictures to one logit a class. From a checkpoint without a classifier the tower is loaded, and one is drawn."""
 
-    architecture = "ForImageClassification"
-    optional_weights = ("classifier.weight", "classifier.bias")
+    architecture = ARCHITECTURE
+    optional_weights = CLASSIFIER_NAMES
     vision_model_class: ClassVar[type[VisionModel]] = SiglipVisionModel
 
     def __init__(self, config: SiglipConfig | Siglip2Config) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.model import config as sizes
 from siglip_ingest.model.checkpoint import CONFIG_FILE, read_json
-from siglip_ingest.siglip.folders import Name, check_options, find_folder, write_json
+from siglip_ingest.siglip.folders import Name, check_options, check_save_options, find_folder, write_json
 
 
 class _Saved:
@@ -55,9 +55,16 @@ class _Saved:
         """Give the text of a config.json."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
-    def save_pretrained(self, folder: Name) -> None:
-        """Write config.json into a folder, which is made where it doesn't exist."""
-        write_json(Path(folder) / CONFIG_FILE, self.to_dict())
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(
+            f"A config doesn't change: dataclasses.replace(config, {name}={value!r}) makes another one, and "
+            f"from_pretrained(..., {name}={value!r}) loads a model with it."
+        )
+
+    def save_pretrained(self, save_directory: Name, **options: Any) -> None:
+        """Write config.json into a folder, which is made where it doesn't exist; `options` are the model's."""
+        check_save_options(options)
+        write_json(Path(save_directory) / CONFIG_FILE, self.to_dict())
 
 
 class SiglipTextConfig(_Saved, sizes.SiglipTextConfig):

@@ -8,24 +8,25 @@ from typing import Any
 
 import torch
 
+from siglip_ingest.devices import DTYPES, choose_device
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model.checkpoint import CONSTANT_NAMES, TOWERS
 
 Device = str | int | torch.device
 DeviceMap = Device | Mapping[str, Device] | None
 
-_DTYPE_NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _logger = logging.getLogger(__name__)
 
 
 def read_device(device: Device) -> torch.device:
-    """Turn what documents pass as a device into one: a name, a number, "auto" or torch's own.
+    """Turn what documents pass as a device into one that is there: a name, a number, "auto" or torch's own.
 
     A number is that of an accelerator, and -1 the CPU; where there is none, it is the CPU too, with a word in the log.
 
     Raises:
         InvalidInputError: If torch knows no such device.
+        ConfigurationError: If this machine has none.
     """
     accelerator = _find_accelerator()
     if device == "auto":
@@ -33,11 +34,12 @@ def read_device(device: Device) -> torch.device:
     if isinstance(device, int):
         if device >= 0 and accelerator is None:
             _logger.warning("There is no GPU for device=%d: computing on the CPU.", device)
-        return torch.device(accelerator, device) if device >= 0 and accelerator else torch.device("cpu")
+        device = torch.device(accelerator, device) if device >= 0 and accelerator else "cpu"
     try:
-        return torch.device(device)
+        wanted = torch.device(device)
     except RuntimeError as error:
         raise InvalidInputError(f"{device!r} is no device: {str(error).partition(chr(10))[0]}") from error
+    return choose_device(wanted)
 
 
 def place_parts(device_map: DeviceMap) -> dict[str, torch.device]:
@@ -48,6 +50,7 @@ def place_parts(device_map: DeviceMap) -> dict[str, torch.device]:
 
     Raises:
         InvalidInputError: If a part is smaller than a tower, or a tower has no device.
+        ConfigurationError: If this machine has no such device.
     """
     if device_map is None:
         device_map = torch.get_default_device()
@@ -75,9 +78,9 @@ def choose_dtype(dtype: torch.dtype | str | None, config: Mapping[str, Any], sto
     if dtype is None or dtype == "auto":
         dtype = config.get("dtype") or config.get("torch_dtype") or _STORED_DTYPES[stored]
     if isinstance(dtype, str):
-        dtype = _DTYPE_NAMES.get(dtype.removeprefix("torch."), dtype)
+        dtype = DTYPES.get(dtype.removeprefix("torch."), dtype)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InvalidInputError(f"dtype must be one of {', '.join(_DTYPE_NAMES)} or 'auto', not {dtype!r}.")
+        raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)} or 'auto', not {dtype!r}.")
     return dtype
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from siglip_ingest.model import set_attention
 from siglip_ingest.model.attention import DEFAULT_ATTENTION
-from siglip_ingest.model.checkpoint import CONFIG_FILE, CONSTANT_NAMES, read_json, write_checkpoint
-from siglip_ingest.model.layers import Attention
+from siglip_ingest.model.checkpoint import CONFIG_FILE, CONSTANT_NAMES, load_part, read_json, write_checkpoint
+from siglip_ingest.model.config import name_architecture
+from siglip_ingest.model.layers import Attention, Encoder
 from siglip_ingest.model.weights import WeightReader
-from siglip_ingest.siglip.folders import Name, check_options, find_folder
+from siglip_ingest.siglip.folders import Name, check_options, check_save_options, find_folder
 from siglip_ingest.siglip.models.configs import CONFIG_CLASSES, AnyConfig, read_config
 from siglip_ingest.siglip.models.placement import DeviceMap, choose_dtype, place_parts
 
@@ -91,7 +92,6 @@ class PreTrainedModel(nn.Module):
             reader,
             parts,
             choose_dtype(dtype or torch_dtype, values, stored),
-            optional=cls.optional_weights,
             is_mismatch_ignored=ignore_mismatched_sizes,
         )
         return model.eval()
@@ -102,39 +102,34 @@ class PreTrainedModel(nn.Module):
         parts: dict[str, torch.device],
         dtype: torch.dtype,
         *,
-        optional: tuple[str, ...],
         is_mismatch_ignored: bool,
     ) -> None:
         """Fill a model that was made on the meta device."""
-        prefix = self.weight_prefix if any(n.startswith(self.weight_prefix) for n in reader.tensors) else ""
-        expected = {prefix + name: tensor for name, tensor in self.state_dict().items()}
-        new = {name for name in optional if not _is_stored(reader, name, expected[name], is_mismatch_ignored)}
-        own_parts = {name.partition(".")[0] for name in expected}
-        foreign = {name for name in reader.tensors if name.partition(".")[0] not in own_parts}
-        reader.check({name: tensor for name, tensor in expected.items() if name not in new}, unused=foreign | new)
-        weights: dict[str, Tensor] = {}
-        for name, tensor in expected.items():
-            kept_dtype = torch.float32 if name in CONSTANT_NAMES else dtype
-            device = parts.get(name.partition(".")[0], parts[""])
-            if name in new:
-                weights[name] = torch.empty(tensor.shape, dtype=kept_dtype, device=device)
-            else:
-                weights[name] = reader.read(name, dtype=kept_dtype, device=device)
-        self.load_state_dict({name.removeprefix(prefix): x for name, x in weights.items()}, strict=True, assign=True)
+        own = self.state_dict()
+        prefix = "" if own.keys() & reader.tensors.keys() else self.weight_prefix  # a tower alone may have none
+        new = {name for name in self.optional_weights if not _is_stored(reader, name, own[name], is_mismatch_ignored)}
+        load_part(self, reader, device=parts, dtype=dtype, prefix=prefix, drawn=new)
         if new:
             self.init_optional_weights()
             _logger.warning("%s has no %s that fits: train it.", reader.folder, " and ".join(sorted(new)))
 
-    def save_pretrained(self, folder: Name) -> None:
+    def save_pretrained(self, save_directory: Name, **options: Any) -> None:
         """Write config.json and model.safetensors, as transformers and `from_pretrained` read them.
 
         Args:
-            folder: Made where it doesn't exist. Files of those two names are replaced, each at once.
+            save_directory: Made where it doesn't exist. Files of those two names are replaced, each at once.
+            options: `safe_serialization`, which is always true, and `max_shard_size`, which there is no need of, as
+                mapped files may be of any size; and `push_to_hub=False`.
+
+        Raises:
+            InvalidInputError: If an option asks for something else.
         """
-        family = "Siglip2" if self.config.model_type.startswith("siglip2") else "Siglip"
-        config = self.config.to_dict() | {"architectures": [family + self.architecture]}
+        check_save_options(options)
+        config = self.config.to_dict() | {
+            "architectures": [name_architecture(self.config.model_type, self.architecture)]
+        }
         weights = {self.weight_prefix + name: tensor for name, tensor in self.state_dict().items()}
-        write_checkpoint(weights, config, Path(folder), dtype=self.dtype)
+        write_checkpoint(weights, config, Path(save_directory), dtype=self.dtype)
 
     @abstractmethod
     def init_all_weights(self) -> None:
@@ -160,6 +155,34 @@ class PreTrainedModel(nn.Module):
     def attn_implementation(self) -> str:
         """How attention is computed."""
         return next(module.implementation for module in self.modules() if isinstance(module, Attention))
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Give the layer that tokens enter by; patches, where the model has no text tower."""
+        modules: dict[str, nn.Module] = dict(self.named_modules())
+        kinds = ("embeddings.token_embedding", "embeddings.patch_embedding")
+        name = next(name for kind in kinds for name in modules if name.endswith(kind))
+        return modules[name]
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Trade time for memory in training: keep each layer's input alone, and compute the rest again for gradients.
+
+        Args:
+            gradient_checkpointing_kwargs: Without effect: there is one way, torch's without reentry.
+        """
+        self._set_checkpointing(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what gradients need, as by default."""
+        self._set_checkpointing(False)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are computed again for gradients."""
+        return any(module.is_recomputed for module in self.modules() if isinstance(module, Encoder))
+
+    def _set_checkpointing(self, is_recomputed: bool) -> None:
+        for encoder in (module for module in self.modules() if isinstance(module, Encoder)):
+            encoder.is_recomputed = is_recomputed
 
     @property
     def device(self) -> torch.device:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.errors import CheckpointError
-from siglip_ingest.preprocess.gemma import PIECE_FILE, TOKENIZER_FILE
 from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, read_image_processor
 from siglip_ingest.preprocess.sentencepiece import SENTENCEPIECE_FILE
+from siglip_ingest.preprocess.text import find_tokenizer_file
 from siglip_ingest.siglip.processing.image_processors import (
     Siglip2ImageProcessor,
     SiglipImageProcessor,
@@ -33,15 +32,8 @@ def load_image_processor(folder: Path, **settings: Any) -> SiglipImageProcessor:
 def load_tokenizer(folder: Path, **changes: Any) -> PreTrainedTokenizer:
     """Load the tokenizer whose file a checkpoint has: SigLIP's (sentencepiece) or SigLIP 2's (Gemma's).
 
-    The model_type doesn't tell: SigLIP 2's fixed-resolution checkpoints have SigLIP's.
-
     Raises:
         CheckpointError: If there is none, or it can't be used.
     """
-    if (folder / SENTENCEPIECE_FILE).is_file():
-        return SiglipTokenizer.from_folder(folder, **changes)
-    if (folder / TOKENIZER_FILE).is_file() or (folder / PIECE_FILE).is_file():
-        return Siglip2Tokenizer.from_folder(folder, **changes)
-    raise CheckpointError(
-        f"{folder} has no tokenizer: none of {SENTENCEPIECE_FILE}, {TOKENIZER_FILE} and {PIECE_FILE} is there."
-    )
+    is_sentencepiece = find_tokenizer_file(folder).name == SENTENCEPIECE_FILE
+    return (SiglipTokenizer if is_sentencepiece else Siglip2Tokenizer).from_folder(folder, **changes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model.weights import WeightReader
@@ -22,8 +23,10 @@ from siglip_ingest.siglip import (
     SiglipModel,
     SiglipTextModel,
     SiglipVisionModel,
+    pipeline,
 )
 from siglip_ingest.siglip.models.placement import place_parts, read_device
+from siglip_ingest.training.fine_tuning import load_classifier
 from tests.checkpoints import tiny_config
 from tests.pictures import picture
 
@@ -221,3 +224,106 @@ def test_an_unknown_attention_is_refused(tiny_checkpoint: Path) -> None:
 
 def test_arguments_without_effect_are_accepted(tiny_checkpoint: Path) -> None:
     AutoModel.from_pretrained(tiny_checkpoint, low_cpu_mem_usage=True, use_safetensors=True, revision="main")
+
+
+@pytest.mark.parametrize("name", ["foo.bar", "text_model.foo", "vision_model.foo", "logit_scales"])
+def test_a_tensor_of_no_part_of_the_family_is_refused(tiny_checkpoint: Path, tmp_path: Path, name: str) -> None:
+    SiglipModel.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    save_file(load_file(weights) | {name: torch.zeros(2)}, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{weights} has {name}"):
+        SiglipModel.from_pretrained(tmp_path)
+    if not name.startswith("text_model"):
+        with pytest.raises(CheckpointError, match=name):
+            SiglipForImageClassification.from_pretrained(tmp_path)
+        with pytest.raises(CheckpointError, match=name):
+            load_classifier(tmp_path, ("cat", "dog"), device=CPU, seed=0)
+
+
+def test_the_other_parts_of_the_family_are_left_unread(checkpoint: Path, read_names: list[str]) -> None:
+    SiglipTextModel.from_pretrained(checkpoint)
+    assert read_names
+    assert all(name.startswith("text_model.") for name in read_names)
+
+
+def test_a_tower_that_is_not_there_is_named_as_in_the_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    SiglipForImageClassification.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"lacks text_model\.embeddings\."):
+        SiglipTextModel.from_pretrained(tmp_path)
+
+
+def test_a_tower_saved_without_its_prefix_loads(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = SiglipTextModel.from_pretrained(tiny_checkpoint)
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    plain = {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    save_file(plain, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    again = SiglipTextModel.from_pretrained(tmp_path)
+    assert torch.equal(again.head.weight, model.head.weight)
+    save_file(plain | {"foo": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="has foo"):
+        SiglipTextModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", {"": "cuda"}, torch.device("cuda")], ids=str)
+def test_a_device_that_is_not_there_is_refused(tiny_checkpoint: Path, device: object) -> None:
+    with pytest.raises(ConfigurationError, match="no device 'cuda"):
+        AutoModel.from_pretrained(tiny_checkpoint, device_map=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_pipelines_device_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Choose auto or cpu"):
+        pipeline("zero-shot-image-classification", tiny_checkpoint, device="cuda:0")
+
+
+def test_ids_beyond_the_vocabulary_are_refused(tiny_checkpoint: Path) -> None:
+    model = SiglipModel.from_pretrained(tiny_checkpoint)
+    size = model.config.text_config.vocab_size
+    for ids, positions in (
+        (torch.full((1, 16), size), None),
+        (torch.ones(1, 16, dtype=torch.int64), torch.tensor([16])),
+    ):
+        with pytest.raises(InvalidInputError, match=f"ids 0 to {size - 1}.*another checkpoint"):
+            model.get_text_features(ids, position_ids=None if positions is None else positions[None])
+
+
+def test_saving_takes_the_arguments_that_ask_for_what_it_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = SiglipModel.from_pretrained(tiny_checkpoint)
+    model.save_pretrained(tmp_path, safe_serialization=True, push_to_hub=False, max_shard_size="5GB")
+    assert torch.equal(SiglipModel.from_pretrained(tmp_path).logit_bias, model.logit_bias)
+    model.config.save_pretrained(save_directory=tmp_path / "config", push_to_hub=False)
+    for options, reason in (
+        ({"safe_serialization": False}, "pickled"),
+        ({"push_to_hub": True}, "hf upload"),
+        ({"safe_serialisation": True}, "no argument"),
+    ):
+        with pytest.raises(InvalidInputError, match=reason):
+            model.save_pretrained(tmp_path, **options)
+
+
+def test_layers_are_computed_again_for_the_same_gradients(checkpoint: Path) -> None:
+    model = AutoModel.from_pretrained(checkpoint).text_model.train()
+    passes: list[int] = []
+    model.encoder.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    gradients = []
+    for enable in (model.gradient_checkpointing_disable, model.gradient_checkpointing_enable):
+        enable()
+        model.zero_grad()
+        model(torch.arange(16)[None]).pooler_output.square().sum().backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    assert model.is_gradient_checkpointing
+    assert len(passes) == 3  # once, and then once more for the gradients
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+    passes.clear()
+    model.eval()(torch.arange(16)[None]).pooler_output.sum().backward()
+    assert len(passes) == 1
+
+
+def test_input_embeddings_are_those_of_the_tokens_or_else_of_the_patches(checkpoint: Path) -> None:
+    model = AutoModel.from_pretrained(checkpoint)
+    assert model.get_input_embeddings() is model.text_model.embeddings.token_embedding
+    assert model.text_model.get_input_embeddings() is model.text_model.embeddings.token_embedding
+    assert model.vision_model.get_input_embeddings() is model.vision_model.embeddings.patch_embedding

@@ -19,7 +19,6 @@ from siglip_ingest.model.vision import VisionModel
 from siglip_ingest.siglip.models.configs import Siglip2Config, SiglipConfig
 from siglip_ingest.siglip.models.outputs import BaseModelOutputWithPooling, Features, SiglipOutput
 from siglip_ingest.siglip.models.pretrained import PreTrainedModel
-from siglip_ingest.training.loss import sigmoid_loss
 
 
 class SiglipTextModel(PreTrainedModel, TextModel):
@@ -213,6 +212,8 @@ class SiglipModel(PreTrainedModel, model.SiglipModel):
         scored = self.score(vision.pooler_output.to(text.pooler_output.device), text.pooler_output)
         loss = None
         if return_loss:
+            from siglip_ingest.training.loss import sigmoid_loss  # training is for those who train
+
             loss = sigmoid_loss(scored.image_embeds, scored.text_embeds, self.logit_scale, self.logit_bias)
         output = SiglipOutput(loss=loss, **scored._asdict(), text_model_output=text, vision_model_output=vision)
         return output.to_tuple() if return_dict is False else output
