@@ -64,7 +64,7 @@ def test_other_classes_replace_those_of_the_file(tmp_path: Path) -> None:
 
 def test_a_config_does_not_change_but_makes_another() -> None:
     config = SiglipVisionConfig()
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError, match=r"dataclasses\.replace\(config, image_size=384\)"):
         config.image_size = 384  # type: ignore[misc]
     assert dataclasses.replace(config, image_size=384).image_size == 384
 

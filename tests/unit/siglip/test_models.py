@@ -281,12 +281,10 @@ def test_a_pipelines_device_that_is_not_there_is_refused(tiny_checkpoint: Path) 
 def test_ids_beyond_the_vocabulary_are_refused(tiny_checkpoint: Path) -> None:
     model = SiglipModel.from_pretrained(tiny_checkpoint)
     size = model.config.text_config.vocab_size
-    for ids, positions in (
-        (torch.full((1, 16), size), None),
-        (torch.ones(1, 16, dtype=torch.int64), torch.tensor([16])),
-    ):
+    known = torch.ones(1, 16, dtype=torch.int64)
+    for ids, positions in ((known * size, None), (known, known * 16)):
         with pytest.raises(InvalidInputError, match=f"ids 0 to {size - 1}.*another checkpoint"):
-            model.get_text_features(ids, position_ids=None if positions is None else positions[None])
+            model.get_text_features(ids, position_ids=positions)
 
 
 def test_saving_takes_the_arguments_that_ask_for_what_it_does(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -306,7 +304,7 @@ def test_saving_takes_the_arguments_that_ask_for_what_it_does(tiny_checkpoint: P
 def test_layers_are_computed_again_for_the_same_gradients(checkpoint: Path) -> None:
     model = AutoModel.from_pretrained(checkpoint).text_model.train()
     passes: list[int] = []
-    model.encoder.layers[0].register_forward_hook(lambda *_: passes.append(1))
+    model.encoder.layers[0].register_forward_pre_hook(lambda *_: passes.append(1))
     gradients = []
     for enable in (model.gradient_checkpointing_disable, model.gradient_checkpointing_enable):
         enable()
