@@ -88,6 +88,7 @@ def pull(name: str, revision: str | None, as_json: bool) -> None:
                 "size_bytes": fetched.size_bytes,
                 "fetched_bytes": fetched.fetched_bytes,
                 "repaired": list(fetched.repaired),
+                "unchecked": list(fetched.unchecked),
             }
         )
         return
@@ -96,7 +97,7 @@ def pull(name: str, revision: str | None, as_json: bool) -> None:
     came = f"{format_bytes(fetched.fetched_bytes)} fetched" if fetched.fetched_bytes else "all here already"
     click.echo(
         f"{wanted} is pinned to {fetched.commit}: {fetched.files} files, {format_bytes(fetched.size_bytes)}, {came}, "
-        "each checked."
+        f"{_describe_check(fetched)}."
     )
     click.echo(fetched.folder)
 
@@ -108,14 +109,26 @@ def use(name: str, now: bool) -> None:
     """Change to the model NAME: embed every image under it, then switch. Searches go on with the old one until then."""
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": model_name(name)}) as client:
         ingestion = client.embed_under_model()
-        if not now:
-            if not client.settings.is_embedded:
-                click.echo(f"A worker started with SIGLIP_MODEL={name} does the work.", err=True)
-            counts = ingestion.wait()
-            if counts.failed and not counts.done:
-                raise SiglipError(f"No image could be embedded under {name!r}; the active model stays as it was.")
-        client.switch_model(ingestion.model_id)
+        try:
+            if not now:
+                if not client.settings.is_embedded:
+                    click.echo(f"A worker started with SIGLIP_MODEL={name} does the work.", err=True)
+                counts = ingestion.wait()
+                if counts.failed and not counts.done:
+                    raise SiglipError(f"No image could be embedded under {name!r}; the active model stays as it was.")
+            client.switch_model(ingestion.model_id)
+        except SiglipError:
+            client.give_up_model(ingestion.model_id)
+            raise
     click.echo(f"The active model is {name!r}.")
+
+
+def _describe_check(fetched: Fetched) -> str:
+    """Say how many files were compared with what was published, and which couldn't be."""
+    if not fetched.unchecked:
+        return "each checked"
+    checked = fetched.files - len(fetched.unchecked)
+    return f"{checked or 'none'} checked, for no hash is known of {', '.join(fetched.unchecked)}"
 
 
 class _Bar(Progress):

@@ -2,7 +2,8 @@
 
 The cache's layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): `blobs/` has files
 named by their hash, `snapshots/<commit>/` links to them under their own names, `refs/` has a file for each name of a
-commit. Our pins are refs too, so that whoever cleans up the cache sees that the snapshot is in use.
+commit, `.no_exist/<commit>/` an empty one for each file that the hub is known not to have. Our pins are refs too, so
+that whoever cleans up the cache sees that the snapshot is in use.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from siglip_ingest.hub.names import HubName
 
 PIN_FOLDER = "siglip_ingest"
 _PINNED = "pinned"
+# A checkpoint has config.json, weights, and one file of each of these two kinds, whatever the rest is named. Some lack
+# one, as classifiers lack a tokenizer: where the hub's listing says so, `.no_exist` says it from then on.
+_NEEDED_KINDS = (
+    ("preprocessor_config.json", "processor_config.json"),
+    ("spiece.model", "tokenizer.json", "tokenizer.model"),
+)
 _BLOCK_BYTES = 1 << 20
 
 
@@ -29,7 +36,8 @@ class CachedSnapshot:
     Attributes:
         folder: Its files.
         commit: Its revision: 40 hexadecimal digits.
-        is_whole: False where files are missing, of an interrupted download for instance.
+        is_whole: False where files are missing, of an interrupted download for instance, or because another program
+            fetched only what it needed itself.
         is_pinned: True where the name stays at this commit.
     """
 
@@ -62,7 +70,7 @@ def find_pinned(name: HubName) -> CachedSnapshot | None:
     if not commit:
         return None
     folder = refs.parent / "snapshots" / commit
-    return CachedSnapshot(folder, commit, is_whole=has_weights(folder), is_pinned=True)
+    return CachedSnapshot(folder, commit, is_whole=find_missing(folder) is None, is_pinned=True)
 
 
 def find_cached(name: HubName) -> CachedSnapshot | None:
@@ -73,7 +81,7 @@ def find_cached(name: HubName) -> CachedSnapshot | None:
     commit = name.revision if name.is_commit else _read(storage / "refs" / (name.revision or "main"))
     folder = storage / "snapshots" / commit if commit else None
     if folder is not None and folder.is_dir() and commit:
-        return CachedSnapshot(folder, commit, is_whole=has_weights(folder), is_pinned=False)
+        return CachedSnapshot(folder, commit, is_whole=find_missing(folder) is None, is_pinned=False)
     if any((storage / "blobs").glob("*")):
         return CachedSnapshot(storage / "blobs", commit or "", is_whole=False, is_pinned=False)
     return None
@@ -102,15 +110,37 @@ def write_pin(name: HubName, commit: str) -> None:
 
 def has_weights(folder: Path) -> bool:
     """True where config.json and every safetensors file that belongs to it are there."""
-    if not (folder / "config.json").is_file():
-        return False
-    if (folder / "model.safetensors").is_file():
-        return True
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        return all((folder / shard).is_file() for shard in set(index["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return False
+    return _find_missing_of_model(folder) is None
+
+
+def find_missing(folder: Path) -> str | None:
+    """Name what a snapshot lacks of a checkpoint: a file, or several of which one would do; None where it is whole.
+
+    What the hub is known not to have isn't missing.
+    """
+    if missing := _find_missing_of_model(folder):
+        return missing
+    absent = folder.parents[1] / ".no_exist" / folder.name
+    for names in _NEEDED_KINDS:
+        if not any((folder / name).is_file() for name in names) and not all((absent / name).exists() for name in names):
+            return " or ".join(names)
+    return None
+
+
+def write_absent(folder: Path, published: Set[str]) -> None:
+    """Note which of the needed kinds of files a commit was published without, as huggingface_hub notes it.
+
+    Args:
+        folder: The commit's snapshot.
+        published: The names of all files that it has on the hub.
+
+    Raises:
+        OSError: If the cache can't be written.
+    """
+    absent = folder.parents[1] / ".no_exist" / folder.name
+    for name in (name for names in _NEEDED_KINDS if published.isdisjoint(names) for name in names):
+        absent.mkdir(parents=True, exist_ok=True)
+        (absent / name).touch()
 
 
 def hash_blob(path: Path, kind: str, report: Callable[[int], None] | None = None) -> str:
@@ -131,6 +161,19 @@ def hash_blob(path: Path, kind: str, report: Callable[[int], None] | None = None
             if report is not None:
                 report(len(block))
     return digest.hexdigest()
+
+
+def _find_missing_of_model(folder: Path) -> str | None:
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if (folder / "model.safetensors").is_file():
+        return None
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        shards = sorted(set(index["weight_map"].values()))
+        return next((str(shard) for shard in shards if not (folder / shard).is_file()), None)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return "model.safetensors"
 
 
 def _read(path: Path) -> str | None:

@@ -14,9 +14,11 @@ from siglip_ingest.family import MODEL_TYPES
 from siglip_ingest.hub.cache import (
     CachedSnapshot,
     find_cached,
+    find_missing,
     find_pinned,
     find_repository_folder,
     has_weights,
+    write_absent,
     write_pin,
 )
 from siglip_ingest.hub.failures import explain, explain_unreachable, format_bytes
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A revision that is in the cache, each file as it was published.
+    """A revision that is in the cache, each file as it was published as far as that is known.
 
     Attributes:
         folder: Its files.
@@ -39,6 +41,8 @@ class Fetched:
         size_bytes: See `files`.
         fetched_bytes: How much of that came over the network now.
         repaired: Names of files that were in the cache, but weren't what was published.
+        unchecked: Names of files that couldn't be compared with what was published: nobody says what their hash is. A
+            cache without links doesn't, nor do some mirrors.
     """
 
     folder: Path
@@ -47,6 +51,7 @@ class Fetched:
     size_bytes: int
     fetched_bytes: int
     repaired: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,14 @@ def find_or_fetch(name: HubName) -> Path:
     try:
         # What was pinned and lost some of its files since is completed, not replaced by what is newest now.
         return fetch(name, commit=None if pinned is None else pinned.commit).folder
-    except HubUnavailableError:
-        folder = _find_offline(name)
-        if folder is None:
+    except HubUnavailableError as error:
+        # What another program put into the cache, or what is left of what was pinned.
+        cached = find_cached(name)
+        if cached is None or cached.folder.parent.name != "snapshots":
             raise
-        return folder
+        if cached.is_whole:
+            return cached.folder
+        raise HubUnavailableError(_say_what_is_missing(name, cached)) from error
 
 
 def pull(name: HubName, *, revision: str | None = None, progress: Progress | None = None) -> Fetched:
@@ -127,11 +135,13 @@ def fetch(name: HubName, *, commit: str | None = None, progress: Progress | None
 def check_cached(name: HubName, snapshot: CachedSnapshot, progress: Progress | None = None) -> Fetched:
     """Compare a cached revision's files with the hashes that the cache names them by; needs no network.
 
+    A cache without links has files of its own instead, and no hashes: those files are `unchecked`.
+
     Raises:
         DownloadError: If one differs, or files are missing.
     """
     if not snapshot.is_whole:
-        raise DownloadError(f"The cache has only a part of {name}: run `siglip-ingest models pull {name}` again.")
+        raise DownloadError(_say_what_is_missing(name, snapshot))
     links = sorted(path for path in snapshot.folder.iterdir() if path.is_file())
     files = [(link, HubFile.from_blob(link)) for link in links]
     progress = progress or Progress()
@@ -143,7 +153,15 @@ def check_cached(name: HubName, snapshot: CachedSnapshot, progress: Progress | N
                 f"{link} is damaged: its content is not what was published. Run `siglip-ingest models pull {name}` "
                 "with the network to fetch it again."
             )
-    return Fetched(snapshot.folder, snapshot.commit, len(links), sum(path.stat().st_size for path in links), 0, ())
+    return Fetched(
+        snapshot.folder,
+        snapshot.commit,
+        files=len(links),
+        size_bytes=sum(link.stat().st_size for link in links),
+        fetched_bytes=0,
+        repaired=(),
+        unchecked=tuple(file.name for _, file in files if file.digest is None),
+    )
 
 
 def _check_client(name: HubName) -> None:
@@ -190,6 +208,7 @@ def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetche
         logger.info("Fetching %s at %s: %s.", name, listing.commit, format_bytes(missing_bytes))
     progress.start(size_bytes)
     repaired: list[str] = []
+    unchecked: list[str] = []
     fetched_bytes = 0
     if "config.json" not in {file.name for file in listing.files}:
         raise DownloadError(f"The hub's {name} has no config.json: it is not a SigLIP checkpoint.")
@@ -197,6 +216,7 @@ def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetche
         outcome = fetch_file(name, file, listing.commit, progress)
         fetched_bytes += outcome.fetched_bytes
         repaired += [file.name] if outcome.was_damaged else []
+        unchecked += [] if outcome.was_compared else [file.name]
         if file.name == "config.json":
             _check_architecture(folder / "config.json")
     if not has_weights(folder):
@@ -205,8 +225,11 @@ def _fetch_files(name: HubName, listing: _Listing, progress: Progress) -> Fetche
             "model.safetensors.index.json names. Pickled weights (.bin, .pt) can run code when they are opened and are "
             "never fetched."
         )
+    write_absent(folder, {file.name for file in listing.files})
     write_pin(name, listing.commit)
-    return Fetched(folder, listing.commit, len(listing.files), size_bytes, fetched_bytes, tuple(repaired))
+    return Fetched(
+        folder, listing.commit, len(listing.files), size_bytes, fetched_bytes, tuple(repaired), tuple(unchecked)
+    )
 
 
 def _check_architecture(path: Path) -> None:
@@ -221,21 +244,13 @@ def _check_architecture(path: Path) -> None:
         )
 
 
-def _find_offline(name: HubName) -> Path | None:
-    """A snapshot that another program put into the cache, as far as can be told without the hub."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            name.repository,
-            revision=name.revision,
-            allow_patterns=list(FETCHED_FILES),
-            ignore_patterns=["*/*"],
-            local_files_only=True,
-        )
-    except Exception:  # noqa: BLE001  whatever it is: the hub's own failure is what people need to hear of
-        return None
-    return Path(found) if has_weights(Path(found)) else None
+def _say_what_is_missing(name: HubName, cached: CachedSnapshot) -> str:
+    is_snapshot = cached.folder.parent.name == "snapshots"
+    missing = f"{cached.folder} has no {find_missing(cached.folder)}" if is_snapshot else "a download was interrupted"
+    command = f"`siglip-ingest models pull {name}`"
+    return f"The cache has only a part of {name}: {missing}. Run {command} with the network to complete it." + (
+        " HF_HUB_OFFLINE forbids that now: unset it." if _is_offline() else ""
+    )
 
 
 def _check_space(name: HubName, storage: Path, missing_bytes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -66,10 +66,17 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What it took to have a file: bytes fetched now, and whether the cache had a damaged copy."""
+    """What it took to have a file.
+
+    Attributes:
+        fetched_bytes: Bytes fetched now.
+        was_damaged: Whether the cache had a damaged copy.
+        was_compared: Whether its hash is known and is that of what was published.
+    """
 
     fetched_bytes: int = 0
     was_damaged: bool = False
+    was_compared: bool = True
 
 
 def select_files(siblings: Iterable[Any], patterns: Iterable[str]) -> tuple[HubFile, ...]:
@@ -83,7 +90,10 @@ def select_files(siblings: Iterable[Any], patterns: Iterable[str]) -> tuple[HubF
 
 
 def is_intact(path: Path, file: HubFile, report: Callable[[int], None] | None = None) -> bool:
-    """Compare a file with what was published: its size, and its hash where it is known."""
+    """Compare a file with what was published: its size and its hash, each where it is known.
+
+    Where neither is known this compares nothing, and true means nothing.
+    """
     if file.size_bytes is not None and path.stat().st_size != file.size_bytes:
         return False
     if file.digest is None:
@@ -106,9 +116,10 @@ def fetch_file(name: HubName, file: HubFile, commit: str, progress: Progress) ->
     was_damaged = False
     if link.exists():
         progress.describe(f"Checking {file.name}")
-        if is_intact(link, file):
+        known = file if file.digest is not None else replace(file, digest=HubFile.from_blob(link).digest)
+        if is_intact(link, known):
             progress.advance(link.stat().st_size)
-            return Outcome()
+            return Outcome(was_compared=known.digest is not None)
         was_damaged = True
         link.resolve().unlink()
         link.unlink(missing_ok=True)
@@ -117,13 +128,13 @@ def fetch_file(name: HubName, file: HubFile, commit: str, progress: Progress) ->
     arrived = Path(hf_hub_download(name.repository, file.name, revision=commit))
     if file.digest is None:  # then the client has fetched it, and named it by what the hub said of it at last
         file = HubFile.from_blob(arrived)
-        outcome = Outcome(arrived.stat().st_size)
+        outcome = Outcome(arrived.stat().st_size, was_compared=file.digest is not None)
         progress.advance(outcome.fetched_bytes)
         if not is_intact(arrived, file):
             arrived.resolve().unlink()
             arrived.unlink(missing_ok=True)
             raise _not_as_published(name, file)
-    return Outcome(outcome.fetched_bytes, was_damaged or outcome.was_damaged)
+    return replace(outcome, was_damaged=was_damaged or outcome.was_damaged)
 
 
 def _fetch_blob(name: HubName, file: HubFile, commit: str, progress: Progress) -> Outcome:

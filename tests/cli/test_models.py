@@ -119,6 +119,18 @@ def test_pull_tells_of_a_damaged_file_that_it_replaced(shell: Terminal) -> None:
     assert "config.json was damaged in the cache; it has been fetched again." in done.stderr
 
 
+def test_pull_says_which_files_it_could_not_check(shell: Terminal) -> None:
+    folder = Path(json.loads(shell.run("models", "pull", NAME, "--json").stdout)["folder"])
+    for name in ("config.json", "model.safetensors"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+    said = shell.run("models", "pull", NAME, HF_HUB_OFFLINE="1").stdout
+    assert "all here already, 4 checked, for no hash is known of config.json, model.safetensors." in said
+    pulled = json.loads(shell.run("models", "pull", NAME, "--json", HF_HUB_OFFLINE="1").stdout)
+    assert pulled["unchecked"] == ["config.json", "model.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
+from siglip_ingest.hub import Progress
 from tests.unit.hub_server import Hub, serve
 
 NAME = "someone/tiny"
@@ -61,6 +62,27 @@ class Computer:
         """Where the cache has a file's content; the file must be there."""
         (link,) = self.cache.glob(f"models--someone--tiny/snapshots/*/{file}")
         return link.resolve()
+
+
+class Counter(Progress):
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+        self.done_bytes = 0
+
+    def start(self, total_bytes: int) -> None:
+        self.total_bytes = total_bytes
+
+    def advance(self, count: int) -> None:
+        self.done_bytes += count
+
+
+def spoil(path: Path) -> None:
+    """Turn a bit of a file's last byte; its length stays."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,35 +10,14 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import DownloadError, HubUnavailableError, InvalidInputError
-from siglip_ingest.hub import HubName, Progress, format_bytes, pull, resolve_checkpoint
-from siglip_ingest.hub.cache import find_cached, find_pinned, hash_blob, list_pinned_repositories
+from siglip_ingest.hub import HubName, format_bytes, pull, resolve_checkpoint
+from siglip_ingest.hub.cache import find_pinned
 from siglip_ingest.hub.files import PARTIAL_SUFFIX
-from tests.unit.hub.conftest import NAME, Computer
+from tests.unit.hub.conftest import NAME, Computer, Counter, spoil
 from tests.unit.hub_server import COMMIT, OLDER_COMMIT
 
 TINY = HubName(NAME)
 WEIGHTS = "model.safetensors"
-
-
-class Counter(Progress):
-    """Adds up what it is told."""
-
-    def __init__(self) -> None:
-        self.total_bytes = 0
-        self.done_bytes = 0
-
-    def start(self, total_bytes: int) -> None:
-        self.total_bytes = total_bytes
-
-    def advance(self, count: int) -> None:
-        self.done_bytes += count
-
-
-def spoil(path: Path) -> None:
-    """Turn a bit of a file's last byte; its length stays."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def partials(computer: Computer) -> list[Path]:
@@ -216,17 +194,6 @@ def test_a_mirror_that_lists_no_sizes_can_alter_nothing_unnoticed(computer: Comp
     assert find_pinned(TINY) is None
 
 
-def test_offline_the_cached_files_are_checked(computer: Computer) -> None:
-    fetched = pull(TINY)
-    computer.go_offline()
-    counter = Counter()
-    assert pull(TINY, progress=counter).folder == fetched.folder
-    assert counter.done_bytes == counter.total_bytes == fetched.size_bytes
-    spoil(computer.blob(WEIGHTS))
-    with pytest.raises(DownloadError, match=f"{WEIGHTS} is damaged"):
-        pull(TINY)
-
-
 def test_offline_nothing_can_be_pulled_that_is_not_there(computer: Computer) -> None:
     computer.go_offline()
     with pytest.raises(HubUnavailableError, match="HF_HUB_OFFLINE"):
@@ -262,41 +229,6 @@ def test_a_cache_that_can_not_be_written_is_named(computer: Computer) -> None:
     computer.cache.write_text("a file where a folder should be")
     with pytest.raises(DownloadError, match="could not be fetched"):
         pull(TINY)
-
-
-def test_the_pin_is_a_ref_that_cleaning_tools_see(computer: Computer) -> None:
-    from huggingface_hub import scan_cache_dir
-
-    pull(TINY)
-    (repository,) = scan_cache_dir(computer.cache).repos
-    (revision,) = repository.revisions
-    assert revision.refs == {"main", "siglip_ingest/pinned"}
-    assert list_pinned_repositories() == [NAME]
-
-
-def test_the_cache_tells_whole_from_unfinished(computer: Computer) -> None:
-    assert find_cached(TINY) is None
-    computer.hub.cut_off.add(WEIGHTS)
-    with pytest.raises(DownloadError):
-        pull(TINY)
-    part = find_cached(TINY)
-    assert part is not None
-    assert not part.is_whole
-    computer.hub.cut_off.clear()
-    pull(TINY)
-    whole = find_cached(TINY)
-    assert whole is not None
-    assert whole.is_whole
-    assert whole.is_pinned
-    assert whole.size_bytes == sum(file.stat().st_size for file in whole.folder.iterdir())
-
-
-def test_hashes_are_those_of_the_hub(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"test content\n")
-    # The example of https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
-    assert hash_blob(file, "git") == "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
-    assert hash_blob(file, "sha256") == hashlib.sha256(b"test content\n").hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,33 @@ def test_what_another_program_left_in_the_cache_is_used_offline(computer: Comput
     assert resolve_checkpoint(NAME) == folder
 
 
+@pytest.mark.parametrize("missing", ["preprocessor_config.json", "spiece.model"])
+def test_what_another_program_fetched_only_a_part_of_is_completed_or_said_to_be_a_part(
+    computer: Computer, missing: str
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(NAME, ignore_patterns=[missing]))
+    with computer.patch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        message = fail(NAME, HubUnavailableError)
+        assert f"{folder} has no {missing}" in message
+        assert f"models pull {NAME}" in message
+    assert resolve_checkpoint(NAME) == folder
+    assert (folder / missing).is_file()
+
+
+@pytest.mark.parametrize("missing", ["preprocessor_config.json", "spiece.model"])
+def test_what_a_repository_never_had_is_not_missing(computer: Computer, missing: str) -> None:
+    (computer.published / missing).unlink()
+    folder = resolve_checkpoint(NAME)
+    computer.hub.requested.clear()
+    assert resolve_checkpoint(NAME) == folder
+    assert not computer.hub.requested
+    computer.go_offline()
+    assert resolve_checkpoint(NAME) == folder
+
+
 def test_an_unfinished_download_is_no_checkpoint_offline(computer: Computer) -> None:
     computer.hub.cut_off.add("model.safetensors")
     with pytest.raises(DownloadError):
