@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import threading
@@ -14,7 +15,7 @@ from siglip_ingest import ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import describe_model, get_model
-from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.errors import InvalidInputError, SiglipError
 from siglip_ingest.hub import resolve_checkpoint
 from siglip_ingest.loading import load_embedder
 from siglip_ingest.prompts import DEFAULT_TEMPLATE
@@ -170,14 +171,30 @@ class SiglipClient:
         Once the ingestion has ended, `switch_model(ingestion.model_id)` makes it the active one: a model change without
         an outage. Workers of that model are started with `SIGLIP_MODEL`; the embedded worker is ours to start.
         """
-        name = self.settings.model or self.model.name
+        name, max_num_patches = self.settings.model or self.model.name, self.settings.max_num_patches
         if importlib.util.find_spec("torch") is not None:
+            from siglip_ingest.checkpoint_inputs import read_image_settings
             from siglip_ingest.model.checkpoint import find_weight_files, read_config
 
             folder = resolve_checkpoint(name)  # before anything is queued: a misspelt name changes nothing
-            read_config(folder)
+            read_image_settings(folder, read_config(folder), max_num_patches=max_num_patches)
             find_weight_files(folder)
-        return self._follow_model(models.queue_for_model(self.database, name).model_id)
+        model_id = models.queue_for_model(self.database, name, max_num_patches).model_id
+        try:
+            return self._follow_model(model_id)
+        except SiglipError:
+            self.give_up_model(model_id)
+            raise
+
+    def give_up_model(self, model_id: int) -> None:
+        """Take back an `embed_under_model` that failed; the embedded worker serves the active model again.
+
+        A model that got some vectors stays beside the active one, and `embed_under_model` goes on with it.
+        """
+        with contextlib.suppress(SiglipError):  # what failed before is what there is to say
+            active = models.give_up_model(self.database, model_id)
+            if active is not None and self._services is not None:
+                self._services.restore_worker(active.name)
 
     def retry_failed(self, *, collection: str | None = None) -> ingest.Ingestion:
         """Queue the images that failed under the active model once more, in one collection or in all.

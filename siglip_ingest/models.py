@@ -26,7 +26,7 @@ def check_model(database: Database, requested: str | None, max_num_patches: int 
     with database.connection() as connection:
         active = models.active_model(connection)
     if active is None or name in {None, active.name}:
-        _check_patches(active, max_num_patches)
+        check_patches(active, max_num_patches)
         return active
     if active.info is not None:
         raise ConfigurationError(
@@ -54,14 +54,19 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
         return models.get_model(connection, model_id)
 
 
-def _check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
+def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
+    """Check that a model's vectors are, or may be, made with `max_num_patches`; None asks for nothing.
+
+    Raises:
+        ConfigurationError: If they are made with another number, or the model isn't NaFlex.
+    """
     if row is None or row.info is None or max_num_patches is None:
         return
     stored = row.info.image_settings.get("max_num_patches")
     if stored is None:
         raise ConfigurationError(
-            f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but this database's active model, {row.name!r}, is not "
-            "NaFlex: its pictures all have one size. Unset it."
+            f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but this database's model {row.name!r} is not NaFlex: "
+            "its pictures all have one size. Unset it."
         )
     if stored != max_num_patches:
         raise ConfigurationError(
@@ -70,15 +75,17 @@ def _check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
         )
 
 
-def queue_for_model(database: Database, name: str) -> ModelRow:
+def queue_for_model(database: Database, name: str, max_num_patches: int | None = None) -> ModelRow:
     """Register a model beside the active one and queue every image that it has no vector of.
 
     The active model stays what it is, and searches go on with its vectors, until `switch_model`.
 
     Raises:
         CheckpointError: If `name` can't be the name of a checkpoint.
+        ConfigurationError: If the database's vectors of it are made with another `max_num_patches`. Nothing is queued.
     """
     with database.connection() as connection:
+        check_patches(models.find_model(connection, model_name(name)), max_num_patches)
         model_id = models.register_model(connection, model_name(name))
         items.queue_missing(connection, model_id)
         return models.get_model(connection, model_id)
@@ -88,3 +95,14 @@ def switch_model(database: Database, model_id: int) -> None:
     """Make a model the one that searches, labels and new images use."""
     with database.connection() as connection:
         models.activate_model(connection, model_id)
+
+
+def give_up_model(database: Database, model_id: int) -> ModelRow | None:
+    """Take back what `queue_for_model` did, where nothing was embedded under the model and it isn't active.
+
+    Returns:
+        The active model, if any.
+    """
+    with database.connection() as connection:
+        models.delete_unused_model(connection, model_id)
+        return models.active_model(connection)

@@ -28,6 +28,7 @@ from siglip_ingest.hub import (
     resolve_checkpoint,
 )
 from siglip_ingest.hub import pull as pull_checkpoint
+from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
 
 
@@ -113,9 +114,7 @@ def use(name: str, now: bool) -> None:
             if not now:
                 if not client.settings.is_embedded:
                     click.echo(f"A worker started with SIGLIP_MODEL={name} does the work.", err=True)
-                counts = ingestion.wait()
-                if counts.failed and not counts.done:
-                    raise SiglipError(f"No image could be embedded under {name!r}; the active model stays as it was.")
+                _wait(ingestion, name)
             client.switch_model(ingestion.model_id)
         except SiglipError:
             client.give_up_model(ingestion.model_id)
@@ -129,6 +128,12 @@ def _describe_check(fetched: Fetched) -> str:
         return "each checked"
     checked = fetched.files - len(fetched.unchecked)
     return f"{checked or 'none'} checked, for no hash is known of {', '.join(fetched.unchecked)}"
+
+
+def _wait(ingestion: Ingestion, name: str) -> None:
+    counts = ingestion.wait()
+    if counts.failed and not counts.done:
+        raise SiglipError(f"No image could be embedded under {name!r}; the active model stays as it was.")
 
 
 class _Bar(Progress):

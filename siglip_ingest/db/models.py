@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from siglip_ingest.db.pool import Connection
@@ -152,6 +153,21 @@ def activate_model(connection: Connection, model_id: int) -> None:
     get_model(connection, model_id)
     connection.execute(load_statement("deactivate_models"), {"model_id": model_id})
     connection.execute(load_statement("activate_model"), {"model_id": model_id})
+
+
+def delete_unused_model(connection: Connection, model_id: int) -> bool:
+    """Take out a model that isn't active and has no vectors of images, with its partition and what is queued for it.
+
+    Returns:
+        Whether it is gone; False where it is active or has vectors, and stays.
+    """
+    connection.execute(load_statement("lock_models"))
+    connection.execute(load_statement("lock_vectors"))
+    if connection.execute(load_statement("delete_unused_model"), {"model_id": model_id}).fetchone() is None:
+        return False
+    partition = sql.Identifier("siglip", f"image_embeddings_{model_id}")
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(partition))
+    return True
 
 
 def active_model(connection: Connection) -> ModelRow | None:

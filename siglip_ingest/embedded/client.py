@@ -124,6 +124,18 @@ class EmbeddedServices:
                 raise ServiceError(f"The worker was not ready within {_WORKER_TIMEOUT_S:.0f} seconds.")
             time.sleep(_POLL_S)
 
+    def restore_worker(self, model: str) -> None:
+        """Let the worker serve a model that the database has, in place of whatever it was started for; doesn't wait.
+
+        Where none was started, none is. How many patches a picture has is the database's to say, not the settings'.
+
+        Raises:
+            ServiceError: If it serves another model to another program.
+        """
+        if self._request({"do": "status"})["worker"] != "stopped":
+            without = {name: value for name, value in self._environment.items() if name != "SIGLIP_MAX_NUM_PATCHES"}
+            self._request({"do": "worker", "environment": {**without, "SIGLIP_MODEL": model}})
+
     def check_worker(self) -> None:
         """Ask how the worker is; cheap, and starts nothing.
 

@@ -1,12 +1,17 @@
 """What goes wrong gets a sentence that says what was wrong and what to do, and the right exit status."""
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from siglip_ingest.hub import DEMO_FOLDER
 from tests.cli.conftest import Terminal, clean_environment
+from tests.programs import wait_until
 
 MISTAKES = {
     "a missing file": (["index", "nowhere.jpg"], 1, "nowhere.jpg"),
@@ -89,6 +94,30 @@ def test_a_model_that_does_not_exist_changes_nothing(terminal: Terminal, tmp_pat
     assert "config.json" in done.stderr
     assert terminal.run("models", "list", "--json").stdout == before
     assert json.loads(terminal.run("status", "--json").stdout)["services"]["worker"] == "ready"
+
+
+def test_a_model_that_fails_is_taken_out_again_and_the_worker_goes_on(terminal: Terminal, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "broken"))
+    weights = load_file(broken / "model.safetensors")
+    save_file({name: np.full_like(values, np.nan) for name, values in weights.items()}, broken / "model.safetensors")
+    before = terminal.run("models", "list", "--json").stdout
+    done = terminal.run("models", "use", str(broken))
+    assert done.returncode == 1
+    assert "finite" in done.stderr
+    assert terminal.run("models", "list", "--json").stdout == before
+
+    def serves_demo() -> bool:
+        services = json.loads(terminal.run("status", "--json").stdout)["services"]
+        assert services["worker_model"] == "demo"
+        return bool(services["worker"] == "ready")
+
+    wait_until(serves_demo)
+
+
+def test_a_number_of_patches_that_a_model_does_not_have_is_refused_before_anything_changes(terminal: Terminal) -> None:
+    done = terminal.run("models", "use", "demo", SIGLIP_MAX_NUM_PATCHES="64")
+    assert done.returncode == 1
+    assert "SIGLIP_MAX_NUM_PATCHES is 64" in done.stderr
 
 
 def test_down_where_nothing_runs_is_no_error(tmp_path: Path) -> None:

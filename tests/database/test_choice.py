@@ -58,6 +58,18 @@ def test_a_client_that_asks_for_patches_of_a_model_of_a_fixed_size_is_refused(da
         models.check_model(database, "demo", 512)
 
 
+def test_a_change_to_a_model_with_another_number_of_patches_is_refused_though_nothing_is_left_to_embed(
+    database: Database,
+) -> None:
+    naflex = activate(database, NAFLEX)
+    activate(database, dataclasses.replace(FIXED, name="someone/fixed"))
+    with pytest.raises(ConfigurationError, match=r"asks for 64, but .*'demo' are made with 256\. Unset it"):
+        models.queue_for_model(database, "demo", 64)
+    with pytest.raises(ConfigurationError, match=r"SIGLIP_MAX_NUM_PATCHES is 64, but .*'someone/fixed' is not NaFlex"):
+        models.queue_for_model(database, "someone/fixed", 64)
+    assert models.queue_for_model(database, "demo", 256).model_id == naflex
+
+
 def test_any_number_of_patches_may_be_asked_of_a_model_that_nobody_has_loaded(database: Database) -> None:
     assert models.check_model(database, None, 512) is None
     assert models.choose_model(database, "demo", 512).info is None

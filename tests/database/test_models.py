@@ -8,7 +8,7 @@ import pytest
 
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import ConfigurationError, NotFoundError
-from tests.database.helpers import INFO, add_model
+from tests.database.helpers import INFO, add_model, index_images, unit_vectors
 
 
 def test_a_name_without_revision_is_registered_once(database: Database) -> None:
@@ -131,3 +131,25 @@ def test_the_first_figures_of_a_model_stay_until_they_are_replaced(database: Dat
         assert models.store_model_figures(connection, model_id, {"second": 2}, replace=True) == {"second": 2}
         with pytest.raises(NotFoundError, match="no model 99"):
             models.store_model_figures(connection, 99, {})
+
+
+def test_a_model_without_vectors_is_taken_out_with_its_partition_and_its_queue(database: Database) -> None:
+    with database.connection() as connection:
+        active = add_model(connection)
+        unused = add_model(connection, dataclasses.replace(INFO, name="unused"), is_active=False)
+        waiting = models.register_model(connection, "nobody loaded it")
+        assert models.delete_unused_model(connection, unused)
+        assert models.delete_unused_model(connection, waiting)
+        assert not models.delete_unused_model(connection, active)
+        assert [row.model_id for row, _ in models.list_models(connection)] == [active]
+        assert connection.execute("SELECT to_regclass(%s)", [f"siglip.image_embeddings_{unused}"]).fetchone() == (None,)
+
+
+def test_a_model_with_vectors_stays(database: Database) -> None:
+    with database.connection() as connection:
+        used = add_model(connection)
+    index_images(database, used, unit_vectors(2))
+    with database.connection() as connection:
+        add_model(connection, dataclasses.replace(INFO, name="another"))
+        assert not models.delete_unused_model(connection, used)
+        assert [count for _, count in models.list_models(connection)] == [2, 0]
