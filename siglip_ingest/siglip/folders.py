@@ -15,7 +15,7 @@ Name = str | os.PathLike[str]
 
 # Arguments of transformers' from_pretrained that change nothing here: safetensors only, read lazily, no foreign code.
 _WITHOUT_EFFECT = frozenset({"low_cpu_mem_usage", "use_safetensors", "trust_remote_code", "use_fast", "backend"})
-SAVE_OPTIONS = frozenset({"safe_serialization", "push_to_hub", "max_shard_size"})
+_SAVE_OPTIONS = frozenset({"safe_serialization", "push_to_hub", "max_shard_size"})
 _INSTEAD = {
     "quantization_config": "Quantized weights aren't supported: choose dtype=torch.bfloat16, which halves the memory.",
     "load_in_4bit": "Quantized weights aren't supported: choose dtype=torch.bfloat16, which halves the memory.",
@@ -57,11 +57,11 @@ def check_options(options: Mapping[str, Any], known: frozenset[str] = frozenset(
     return {name: value for name, value in options.items() if name in known}
 
 
-def check_save_options(options: Mapping[str, Any]) -> None:
-    """Check further keyword arguments of `save_pretrained`: those of transformers that ask for what happens anyway.
+def drop_save_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of further arguments of `save_pretrained` those of transformers that ask for what happens anyway.
 
     Raises:
-        InvalidInputError: If one is unknown, or asks for something that isn't done.
+        InvalidInputError: If one asks for something that isn't done.
     """
     if options.get("safe_serialization", True) is False:
         raise InvalidInputError(
@@ -72,7 +72,16 @@ def check_save_options(options: Mapping[str, Any]) -> None:
         raise InvalidInputError(
             "push_to_hub can't be used: save to a folder, and upload that with huggingface_hub's `hf upload`."
         )
-    if unknown := options.keys() - SAVE_OPTIONS:
+    return {name: value for name, value in options.items() if name not in _SAVE_OPTIONS}
+
+
+def check_save_options(options: Mapping[str, Any]) -> None:
+    """Check that there are no other further arguments of `save_pretrained` than those.
+
+    Raises:
+        InvalidInputError: If one is unknown, or asks for something that isn't done.
+    """
+    if unknown := drop_save_options(options):
         raise InvalidInputError(f"save_pretrained has no argument {min(unknown)!r}.")
 
 

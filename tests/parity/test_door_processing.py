@@ -213,6 +213,39 @@ def test_pictures_give_the_references_pixels_under_each_option(folder: Path, opt
     assert_same(ours.preprocess(pictures()[0], **options), reference.preprocess(pictures()[0], **options))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"do_rescale": False},
+        {},
+        {"do_rescale": False, "do_resize": False},
+        {"do_resize": False},
+        {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"},
+        {"do_rescale": False, "input_data_format": "channels_last", "data_format": "channels_first", "device": "cpu"},
+    ],
+    ids=lambda options: ",".join(options) or "nothing",
+)
+def test_arrays_of_other_numbers_give_the_references_pixels(
+    folder: Path, options: dict[str, Any], dtype: type[np.generic]
+) -> None:
+    ours, reference = (library.AutoImageProcessor.from_pretrained(folder) for library in (siglip, transformers))
+    options = {"return_tensors": "np"} | options
+    whole = np.asarray(picture(48, 32))
+    drawn = np.random.default_rng(0).random((32, 48, 3))
+    arrays = [whole.astype(dtype)] if dtype is np.int64 else [drawn.astype(dtype), whole.astype(dtype)]
+    for array in arrays:
+        if array.max() <= 1 and options.get("do_rescale", True):
+            with pytest.raises(InvalidInputError, match="rescaled already"):  # the reference makes it nearly black
+                ours(array, **options)
+            continue
+        wanted = reference(array, **options)
+        if wanted["pixel_values"].dtype == torch.uint8:  # it leaves bytes that nothing changes; here pixels are floats
+            wanted["pixel_values"] = wanted["pixel_values"].float()
+        assert_same(ours(array, **options), wanted)
+        assert_same(ours(torch.from_numpy(array), **options), wanted)
+
+
 def test_sizes_of_a_call_give_the_references_pixels(door_checkpoints: dict[str, Path]) -> None:
     ours, reference = (
         library.SiglipImageProcessor.from_pretrained(door_checkpoints["siglip"]) for library in (siglip, transformers)

@@ -48,10 +48,16 @@ class BatchFeature(UserDict[str, Any]):
             device: The device by name.
             dtype: The dtype by name.
             non_blocking: As in `Tensor.to`.
+
+        Raises:
+            ConfigurationError: If there is no such device.
         """
         import torch
 
+        from siglip_ingest.siglip.models.placement import read_device
+
         device = next((place for place in places if not isinstance(place, torch.dtype)), device)
+        device = None if device is None else read_device(device)
         dtype = next((place for place in places if isinstance(place, torch.dtype)), dtype)
         for name, value in self.data.items():
             if isinstance(value, torch.Tensor):

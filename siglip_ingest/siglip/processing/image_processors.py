@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,19 @@ from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.preprocess.image import (
     PREPROCESSOR_FILE,
     ImageSettings,
-    make_naflex_inputs,
     normalize,
+    normalize_patches,
     read_image_processor,
     resize_image,
 )
-from siglip_ingest.siglip.folders import Name, find_folder, write_json
+from siglip_ingest.preprocess.naflex import cut_patches, pad_patches
+from siglip_ingest.siglip.folders import Name, drop_save_options, find_folder, write_json
 from siglip_ingest.siglip.processing.batches import BatchFeature
-from siglip_ingest.siglip.processing.images import load_image, make_rgb
+from siglip_ingest.siglip.processing.float_pictures import check_scale, normalize_floats, resize_floats
+from siglip_ingest.siglip.processing.images import load_image, make_rgb, read_array
+
+if TYPE_CHECKING:
+    from siglip_ingest.siglip.models.placement import Device
 
 ImageInput = Any  # a picture or a list of them: PIL image, path, URL, array or tensor; see `SiglipImageProcessor`
 
@@ -33,7 +38,8 @@ class SiglipImageProcessor:
 
     Each setting is an attribute, and an argument of a call where only that call should differ. A picture is a PIL
     image, whose EXIF orientation isn't looked at, as in transformers; or a path, a URL or the bytes of a file, which is
-    turned upright; or an array or tensor of uint8, (height, width, 3) or (3, height, width).
+    turned upright; or an array or tensor, (height, width, 3) or (3, height, width), of uint8; or of floating point,
+    from 0 to 1 with `do_rescale=False`.
     """
 
     image_processor_type: ClassVar[str] = "SiglipImageProcessor"
@@ -83,33 +89,59 @@ class SiglipImageProcessor:
         settings = {name: getattr(self, name) for name in self.defaults}
         return {"image_processor_type": self.image_processor_type} | settings
 
-    def save_pretrained(self, folder: Name, **others: Any) -> None:
+    def save_pretrained(self, save_directory: Name, **others: Any) -> None:
         """Write preprocessor_config.json into a folder, which is made where it doesn't exist; `others` go into it."""
-        write_json(Path(folder) / PREPROCESSOR_FILE, self.to_dict() | others)
+        others = drop_save_options(others)
+        write_json(Path(save_directory) / PREPROCESSOR_FILE, self.to_dict() | others)
 
     def __call__(self, images: ImageInput, *, return_tensors: str | None = None, **settings: Any) -> BatchFeature:
         """Prepare one picture or a list of them; see `preprocess`."""
         return self.preprocess(images, return_tensors=return_tensors, **settings)
 
-    def preprocess(self, images: ImageInput, *, return_tensors: str | None = None, **settings: Any) -> BatchFeature:
+    def preprocess(
+        self,
+        images: ImageInput,
+        *,
+        return_tensors: str | None = None,
+        data_format: str | None = None,
+        input_data_format: str | None = None,
+        device: Device | None = None,
+        **settings: Any,
+    ) -> BatchFeature:
         """Prepare one picture or a list of them.
 
         Args:
             images: See the class.
             return_tensors: "pt", "np" or None, which gives a list of arrays.
+            data_format: Of the result: "channels_first", as models take it.
+            input_data_format: Of arrays, where their shape doesn't tell: "channels_first" or "channels_last".
+            device: Where the tensors of "pt" go.
             settings: For this call only.
 
         Returns:
-            `pixel_values` (B, 3, height, width) float32.
+            `pixel_values` (B, 3, height, width) float32; other floats as they are where nothing rescales or resizes.
 
         Raises:
             InvalidInputError: If there is no such setting, or something isn't a picture.
             ImageError: If a picture can't be read.
         """
+        if getattr(data_format, "value", data_format) not in {None, "channels_first"}:
+            raise InvalidInputError(f"data_format must be channels_first, as models take pixels, not {data_format!r}.")
         chosen = self._read_settings(settings)
-        pixels = [self._resize(image, chosen, settings) for image in list_images(images)]
-        values = [normalize(one[None], chosen)[0] for one in pixels]
-        return BatchFeature({"pixel_values": values}, return_tensors)
+        pixels = [self._resize(image, chosen, settings, input_data_format) for image in list_images(images)]
+        batch = BatchFeature(self._arrange(pixels, chosen), return_tensors)
+        return batch if device is None else batch.to(device=device)
+
+    def _arrange(self, pixels: Sequence[NDArray[Any]], chosen: ImageSettings) -> dict[str, list[NDArray[Any]]]:
+        """Normalise pictures, (height, width, 3) each, and give them as the model takes them."""
+        return {
+            "pixel_values": [
+                normalize(one[None], chosen)[0]
+                if one.dtype == np.uint8
+                else normalize_floats(one, chosen).transpose(2, 0, 1)
+                for one in pixels
+            ]
+        }
 
     def _read_settings(self, changes: Mapping[str, Any]) -> ImageSettings:
         """Give what `siglip_ingest.preprocess` takes.
@@ -126,13 +158,19 @@ class SiglipImageProcessor:
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"These image settings can't be used ({error}): {values}.") from error
 
-    def _resize(self, image: Any, chosen: ImageSettings, changes: Mapping[str, Any]) -> NDArray[np.uint8]:
-        """Make a picture RGB, and of the model's size where that is wanted: (height, width, 3) uint8."""
-        does_resize = changes.get("do_resize")
+    def _resize(
+        self, image: Any, chosen: ImageSettings, changes: Mapping[str, Any], data_format: str | None
+    ) -> NDArray[Any]:
+        """Make a picture RGB, and of the model's size where that is wanted: (height, width, 3) uint8, or floats."""
+        does_resize = self.do_resize if changes.get("do_resize") is None else changes["do_resize"]
+        if not isinstance(image, Image.Image):
+            pixels = read_array(image, data_format)
+            if pixels.dtype != np.uint8:
+                check_scale(pixels, chosen)
+                return resize_floats(pixels, chosen) if does_resize else pixels
+            image = Image.fromarray(pixels)
         rgb = make_rgb(image)
-        if self.do_resize if does_resize is None else does_resize:
-            return resize_image(rgb, chosen)
-        return np.asarray(rgb)
+        return resize_image(rgb, chosen) if does_resize else np.asarray(rgb)
 
     def __getattr__(self, name: str) -> Any:  # for mypy: settings are set from `defaults`
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
@@ -142,7 +180,12 @@ class SiglipImageProcessor:
 
 
 class Siglip2ImageProcessor(SiglipImageProcessor):
-    """Pictures to NaFlex patches: resized in nearly their own aspect ratio, cut, and padded to `max_num_patches`."""
+    """Pictures to NaFlex patches: resized in nearly their own aspect ratio, cut, and padded to `max_num_patches`.
+
+    A call gives `pixel_values` (B, max_num_patches, 3 * patch_size**2) float32, `pixel_attention_mask`
+    (B, max_num_patches) int32, 1 for a patch and 0 for padding, and `spatial_shapes` (B, 2) int64, rows and columns of
+    patches. `max_num_patches` may differ from call to call.
+    """
 
     image_processor_type = "Siglip2ImageProcessor"
     model_input_names: ClassVar[list[str]] = ["pixel_values", "pixel_attention_mask", "spatial_shapes"]
@@ -150,26 +193,19 @@ class Siglip2ImageProcessor(SiglipImageProcessor):
         name: value for name, value in SiglipImageProcessor.defaults.items() if name != "size"
     } | {"resample": 2, "patch_size": 16, "max_num_patches": 256}
 
-    def preprocess(self, images: ImageInput, *, return_tensors: str | None = None, **settings: Any) -> BatchFeature:
-        """Prepare one picture or a list of them.
-
-        Args:
-            images: See `SiglipImageProcessor`.
-            return_tensors: "pt", "np" or None, which gives lists.
-            settings: For this call only, such as `max_num_patches=512`.
-
-        Returns:
-            `pixel_values` (B, max_num_patches, 3 * patch_size**2) float32, `pixel_attention_mask`
-            (B, max_num_patches) int32, 1 for a patch and 0 for padding, and `spatial_shapes` (B, 2) int64, rows and
-            columns of patches.
-
-        Raises:
-            InvalidInputError: If there is no such setting, or something isn't a picture.
-            ImageError: If a picture can't be read.
-        """
-        chosen = self._read_settings(settings)
-        padded = make_naflex_inputs([self._resize(image, chosen, settings) for image in list_images(images)], chosen)
-        return BatchFeature({name: list(values) for name, values in padded._asdict().items()}, return_tensors)
+    def _arrange(self, pixels: Sequence[NDArray[Any]], chosen: ImageSettings) -> dict[str, list[NDArray[Any]]]:
+        if chosen.patch_size is None or chosen.max_num_patches is None:
+            raise InvalidInputError("NaFlex needs a patch_size and a max_num_patches.")
+        side = chosen.patch_size
+        patches = [
+            normalize_patches(cut_patches(one, patch_size=side), chosen)
+            if one.dtype == np.uint8
+            else cut_patches(normalize_floats(one, chosen), patch_size=side)
+            for one in pixels
+        ]
+        shapes = [(one.shape[0] // side, one.shape[1] // side) for one in pixels]
+        padded = pad_patches(patches, shapes, max_num_patches=chosen.max_num_patches)
+        return {name: list(values) for name, values in padded._asdict().items()}
 
 
 # transformers has several implementations of each; here there is one, whose pixels are those of its `Pil`.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from siglip_ingest.errors import ImageError, InvalidInputError
@@ -44,18 +45,12 @@ def load_image(
     return open_image(image, max_image_bytes=limits.max_image_bytes, max_image_pixels=limits.max_image_pixels)
 
 
-def make_rgb(image: Any) -> Image.Image:
-    """Make a picture RGB as it lies there, without looking at EXIF data, and on white where it is transparent.
-
-    Args:
-        image: A PIL image; or an array or tensor of uint8, (height, width, 3) or (3, height, width).
+def make_rgb(image: Image.Image) -> Image.Image:
+    """Make a PIL image RGB as it lies there, without looking at EXIF data, and on white where it is transparent.
 
     Raises:
-        ImageError: If the PIL image can't be read.
-        InvalidInputError: If it is something else.
+        ImageError: If it can't be read.
     """
-    if not isinstance(image, Image.Image):
-        return _read_array(image)
     try:
         plain = image.copy()
         plain.info = {name: value for name, value in image.info.items() if name == "transparency"}
@@ -64,18 +59,42 @@ def make_rgb(image: Any) -> Image.Image:
         raise ImageError(f"The PIL image can't be read: {error}.", code="unreadable") from error
 
 
-def _read_array(image: Any) -> Image.Image:
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3:
+def read_array(image: Any, data_format: str | None = None) -> NDArray[Any]:
+    """Read a picture from an array or tensor of numbers.
+
+    Args:
+        image: (height, width, 3) or (3, height, width), or with one channel; whole numbers from 0 to 255, or floating
+            point.
+        data_format: "channels_first" or "channels_last", where the shape doesn't tell.
+
+    Returns:
+        (height, width, 3) uint8, or of floating point where the array is.
+
+    Raises:
+        InvalidInputError: If it is something else.
+    """
+    try:
+        array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    except TypeError as error:  # numpy has no bfloat16
+        raise InvalidInputError(f"A tensor of a picture must be one that numpy knows: {error}.") from error
+    if array.ndim != 3 or array.dtype.kind not in "uif":
         raise InvalidInputError(
-            "A picture is a PIL image, a path, a URL, or an array of uint8 with three axes, not "
+            "A picture is a PIL image, a path, a URL, or an array of numbers with three axes, not "
             f"{type(image).__name__} {array.shape} {array.dtype}."
         )
-    if array.shape[2] not in {1, 3} and array.shape[0] in {1, 3}:
+    kind = getattr(data_format, "value", data_format)  # transformers' own enumeration has the same names
+    if kind not in {None, "channels_first", "channels_last"}:
+        raise InvalidInputError(f"input_data_format must be channels_first or channels_last, not {data_format!r}.")
+    is_guessed_first = kind is None and array.shape[2] not in {1, 3} and array.shape[0] in {1, 3}
+    if kind == "channels_first" or is_guessed_first:
         array = array.transpose(1, 2, 0)
     if array.shape[2] not in {1, 3}:
-        raise InvalidInputError(f"An array of a picture has 3 channels or 1, first or last, unlike {array.shape}.")
-    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3))))
+        raise InvalidInputError(f"An array of a picture has 3 channels or 1, first or last, unlike {np.shape(image)}.")
+    if array.dtype.kind in "ui":
+        if array.size and (array.min() < 0 or array.max() > 255):
+            raise InvalidInputError(f"Pixels are from 0 to 255, not {array.min()} to {array.max()}.")
+        array = array.astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
 def _read_data_url(url: str) -> bytes:

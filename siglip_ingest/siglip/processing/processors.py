@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.folders import Name, find_folder
+from siglip_ingest.siglip.folders import Name, check_save_options, find_folder
 from siglip_ingest.siglip.processing.batches import BatchFeature
 from siglip_ingest.siglip.processing.choosing import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.processing.image_processors import ImageInput, SiglipImageProcessor
@@ -96,8 +96,9 @@ class SiglipProcessor:
         """Turn rows of ids into texts."""
         return self.tokenizer.batch_decode(rows, skip_special_tokens=skip_special_tokens)
 
-    def save_pretrained(self, save_directory: Name) -> None:
-        """Write the files of both, as transformers and `from_pretrained` read them."""
+    def save_pretrained(self, save_directory: Name, **options: Any) -> None:
+        """Write the files of both, as transformers and `from_pretrained` read them; `options` are the model's."""
+        check_save_options(options)
         self.image_processor.save_pretrained(save_directory, processor_class=self.processor_class)
         self.tokenizer.save_pretrained(save_directory, processor_class=self.processor_class)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, overload
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.preprocess.tokens import TOKENIZER_CONFIG_FILE, Tokenizer, token_text
-from siglip_ingest.siglip.folders import Name, check_options, find_folder, write_json
+from siglip_ingest.siglip.folders import Name, check_options, drop_save_options, find_folder, write_json
 from siglip_ingest.siglip.processing.batches import BatchFeature
 
 DEFAULT_LENGTH = 64
@@ -255,6 +255,7 @@ class PreTrainedTokenizer(ABC):
             save_directory: Made where it doesn't exist.
             others: Go into tokenizer_config.json.
         """
+        others = drop_save_options(others)
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config = {

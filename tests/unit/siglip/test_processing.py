@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from siglip_ingest.errors import CheckpointError, ImageError, InvalidInputError
+from siglip_ingest.errors import CheckpointError, ConfigurationError, ImageError, InvalidInputError
 from siglip_ingest.siglip import (
     AutoImageProcessor,
     AutoProcessor,
@@ -177,3 +177,55 @@ def test_a_damaged_picture_that_a_program_opened_is_an_image_error() -> None:
         pytest.raises(ImageError),
     ):
         SiglipImageProcessor()(image)
+
+
+def test_axes_of_an_array_can_be_told(tiny_checkpoint: Path) -> None:
+    processor = AutoImageProcessor.from_pretrained(tiny_checkpoint)
+    pixels = np.asarray(picture(60, 40))
+    wanted = processor(pixels, return_tensors="np", input_data_format="channels_last").pixel_values
+    turned = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    for array in (turned, torch.from_numpy(turned)):
+        found = processor(array, return_tensors="np", input_data_format="channels_first").pixel_values
+        assert np.array_equal(found, wanted)
+    with pytest.raises(InvalidInputError, match="input_data_format"):
+        processor(pixels, input_data_format="first")
+    with pytest.raises(InvalidInputError, match="data_format must be channels_first"):
+        processor(pixels, data_format="channels_last")
+
+
+def test_tensors_go_to_the_device_of_the_call(checkpoint: Path) -> None:
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    batch = processor(images=picture(60, 40), return_tensors="pt", device="meta", data_format="channels_first")
+    assert batch.pixel_values.is_meta
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_batch_goes_to_no_device_that_is_not_there(tiny_checkpoint: Path) -> None:
+    batch = AutoImageProcessor.from_pretrained(tiny_checkpoint)(picture(60, 40), return_tensors="pt")
+    with pytest.raises(ConfigurationError, match="no device 'cuda'"):
+        batch.to("cuda")
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.full((8, 8, 3), -0.5), np.full((8, 8, 3), 254.5), np.full((8, 8, 3), 256), np.full((8, 8, 3), 1j)],
+    ids=["below_0", "neither_whole_nor_up_to_1", "above_255", "complex"],
+)
+def test_numbers_that_are_no_pixels_are_refused(pixels: np.ndarray) -> None:
+    with pytest.raises(InvalidInputError):
+        SiglipImageProcessor()(pixels, do_rescale=False)
+
+
+def test_a_tensor_without_a_counterpart_in_numpy_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="numpy"):
+        SiglipImageProcessor()(torch.zeros(3, 8, 8, dtype=torch.bfloat16))
+
+
+def test_processors_are_saved_with_the_arguments_of_a_model(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    processor = AutoProcessor.from_pretrained(tiny_checkpoint)
+    for part in (processor, processor.tokenizer, processor.image_processor):
+        part.save_pretrained(tmp_path, push_to_hub=False)
+        with pytest.raises(InvalidInputError, match="push_to_hub"):
+            part.save_pretrained(tmp_path, push_to_hub=True)
+    for name in ("tokenizer_config.json", "preprocessor_config.json"):
+        assert "push_to_hub" not in (tmp_path / name).read_text()
