@@ -1,7 +1,8 @@
 """From a file's bytes and typed texts to scores, beside transformers' processor and model, for each row of the family.
 
 The stand-ins have a thirty-second of the true widths and two layers; all else is as published: patch and picture
-sizes, text lengths, heads' proportions, projections, the kind of tokenizer and of image processor.
+sizes, text lengths, heads' proportions, projections, the kind of tokenizer and of image processor. The slow ones have
+the true widths and heads too, of each combination of tower, patch and picture that is unlike the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 
 from siglip_ingest.classify import classify
 from siglip_ingest.embedder import TorchEmbedder
-from siglip_ingest.family import FAMILY, Checkpoint
+from siglip_ingest.family import FAMILY, Checkpoint, find_checkpoint
 from siglip_ingest.preprocess.image import decode_image, normalize, normalize_patches
 from siglip_ingest.preprocess.naflex import cut_patches
 from tests.checkpoints import PIECES, write_gemma_style_tokenizer, write_naflex_preprocessor, write_processor
@@ -30,6 +31,14 @@ from tests.pictures import FILES, encode, picture
 
 TOLERANCE = 1e-5
 PIXEL_TOLERANCE = 1e-6
+TRUE_SIZES = (
+    "siglip-so400m-patch14-224",
+    "siglip-so400m-patch14-384",
+    "siglip-large-patch16-256",
+    "siglip2-base-patch32-256",
+    "siglip2-giant-opt-patch16-256",
+    "siglip2-so400m-patch16-naflex",
+)
 LABELS = ["two cats", "Ein Boot, nachts!", "北京的日落", "a small red house beside a river " * 8]
 TEMPLATE = "This is a photo of {label}."
 ROWS = pytest.mark.parametrize("checkpoint", FAMILY, ids=[row.name.removeprefix("google/") for row in FAMILY])
@@ -54,21 +63,22 @@ def picture_files() -> list[bytes]:
     return [FILES["orientation_6.jpg"](), FILES["alpha.png"](), tall, wide]
 
 
-def shrink(checkpoint: Checkpoint, pieces: int) -> dict[str, Any]:
-    """Give a row's config.json with towers small enough to draw and run in a moment."""
+def shrink(checkpoint: Checkpoint, pieces: int, *, narrowing: int = 32) -> dict[str, Any]:
+    """Give a row's config.json with two layers a tower, `narrowing` times narrower, and few pieces."""
     config = {key: dict(value) if isinstance(value, dict) else value for key, value in checkpoint.config.items()}
     for tower in (config["text_config"], config["vision_config"]):
-        tower["hidden_size"] = tower.get("hidden_size", 768) // 32
-        tower["intermediate_size"] = tower.get("intermediate_size", 3072) // 64
-        tower["num_attention_heads"] = tower.get("num_attention_heads", 12) // 4
         tower["num_hidden_layers"] = 2
+        if narrowing > 1:
+            tower["hidden_size"] = tower.get("hidden_size", 768) // narrowing
+            tower["intermediate_size"] = tower.get("intermediate_size", 3072) // (2 * narrowing)
+            tower["num_attention_heads"] = tower.get("num_attention_heads", 12) // 4
     if "projection_size" in config["text_config"]:
-        config["text_config"]["projection_size"] //= 32
+        config["text_config"]["projection_size"] //= narrowing
     config["text_config"]["vocab_size"] = pieces
     return config
 
 
-def write_stand_in(checkpoint: Checkpoint, folder: Path) -> transformers.PreTrainedModel:
+def write_stand_in(checkpoint: Checkpoint, folder: Path, *, narrowing: int = 32) -> transformers.PreTrainedModel:
     """Write a row's files, its weights as transformers saves them; returns the reference's model."""
     vocab_size = checkpoint.config["text_config"].get("vocab_size", 32_000)
     side = checkpoint.config["vision_config"].get("image_size", 224)
@@ -86,7 +96,7 @@ def write_stand_in(checkpoint: Checkpoint, folder: Path) -> transformers.PreTrai
     torch.manual_seed(0)
     kind = "Siglip2" if checkpoint.is_naflex else "Siglip"
     model = getattr(transformers, f"{kind}Model")(
-        getattr(transformers, f"{kind}Config")(**shrink(checkpoint, pieces))
+        getattr(transformers, f"{kind}Config")(**shrink(checkpoint, pieces, narrowing=narrowing))
     ).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -163,13 +173,29 @@ def write_files(folder: Path) -> list[Path]:
     return paths
 
 
+def compare_stand_in(checkpoint: Checkpoint, folder: Path, *, narrowing: int = 32) -> TorchEmbedder:
+    """Write a row's stand-in, and compare all that both make of the same files and texts."""
+    files = write_files(folder / "pictures")
+    model = write_stand_in(checkpoint, folder, narrowing=narrowing)
+    is_gemma = checkpoint.config["text_config"].get("vocab_size") == 256_000
+    reference = run_reference(model, folder, files, is_gemma=is_gemma)
+    embedder = TorchEmbedder.from_checkpoint(folder, name=checkpoint.name, device="cpu")
+    check(embedder, reference, files)
+    return embedder
+
+
 @ROWS
 def test_each_row_of_the_family_scores_files_and_texts_as_the_reference(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    files = write_files(tmp_path / "pictures")
-    model = write_stand_in(checkpoint, tmp_path)
-    is_gemma = checkpoint.config["text_config"].get("vocab_size") == 256_000
-    reference = run_reference(model, tmp_path, files, is_gemma=is_gemma)
-    check(TorchEmbedder.from_checkpoint(tmp_path, name=checkpoint.name, device="cpu"), reference, files)
+    compare_stand_in(checkpoint, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRUE_SIZES)
+def test_true_widths_heads_and_pictures_score_as_the_reference(tmp_path: Path, name: str) -> None:
+    checkpoint = find_checkpoint(f"google/{name}")
+    assert checkpoint is not None
+    embedder = compare_stand_in(checkpoint, tmp_path, narrowing=1)
+    assert embedder.info.dimension == checkpoint.figures.dimension
 
 
 @pytest.mark.parametrize("max_num_patches", [64, 1000, 1024])
