@@ -21,7 +21,7 @@ def check_scale(pixels: NDArray[np.floating[Any]], settings: ImageSettings) -> N
     is_fraction = pixels.size and pixels.min() >= 0 and pixels.max() <= 1 and (pixels % 1).any()
     if is_fraction and settings.rescale_factor != 1:
         raise InvalidInputError(
-            "This picture's numbers lie in [0, 1]: they are rescaled already. Pass do_rescale=False, or pixels of uint8."
+            "This picture's numbers lie in [0, 1]: they are rescaled already. Pass do_rescale=False, or uint8."
         )
 
 
