@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN_SKIPPED = 5
 _SHOWN_CLASSES = 10
+_FEW_PICTURES = 100  # of so many, a share of 0.5 has a standard error of 0.05
 _CLIP = "clip"
 
 
@@ -74,6 +75,10 @@ def evaluate(
             found = measure_labels(embedder, read, settings, templates=prompts, limit=limit, start_bar=start_bar)
         else:
             found = measure_retrieval(embedder, read, settings, limit=limit, start_bar=start_bar)
+    if (count := found.counts["pictures"]) < _FEW_PICTURES:
+        counted = "1 picture says" if count == 1 else f"{count} pictures say"
+        note = f"{counted} little: of {_FEW_PICTURES} and more the figures may be quite others."
+        found = replace(found, notes=(note, *found.notes))
     if output is not None:
         _write_report(local_path(output), path, embedder.info, embedder.dtype, embedder.device, found)
         click.echo(f"Wrote {output}", err=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +17,13 @@ import click
 from siglip_ingest.cli.output import json_option, local_path, print_json, print_table
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models, model_figures, store_model_figures
-from siglip_ingest.errors import NotFoundError
+from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
     from siglip_ingest.verify import Comparison, Figures, Report
 
+_MOST_MISMATCHES = 10
 _MOST_LETTERS = 44
 _MOST_LETTERS_OF_A_VALUE = 28
 
@@ -33,7 +37,7 @@ _MOST_LETTERS_OF_A_VALUE = 28
 @click.option(
     "--database", "in_database", is_flag=True, help="The figures that the database's workers compare with, too."
 )
-@click.option("--all", "show_all", is_flag=True, help="List what matches the earlier figures one by one.")
+@click.option("--all", "show_all", is_flag=True, help="List what matches the earlier figures, and all that differs.")
 @json_option
 def verify(
     model: str,
@@ -57,6 +61,7 @@ def verify(
     from siglip_ingest.verify import KeptFigures, find_published, verify_checkpoint
     from siglip_ingest.verify.inputs import open_photograph
 
+    folder_of_pictures = None if pictures is None else _find_folder(pictures)
     settings = Settings.from_environment(os.environ)
     # The published numbers are of float32, and of as many patches as the checkpoint's own file says.
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
@@ -73,7 +78,7 @@ def verify(
         earlier=earlier,
         open_photograph=partial(
             open_photograph,
-            folder=None if pictures is None else local_path(pictures),
+            folder=folder_of_pictures,
             settings=settings,
             may_fetch=not no_fetch,
         ),
@@ -84,7 +89,33 @@ def verify(
         note = f"Its figures are kept for the next time: {kept.write(name, figures)}"
         report = replace(report, notes=(*report.notes, note))
     _print_report(report, as_json=as_json, show_all=show_all)
+    if not (as_json or report.is_match):
+        click.echo(_say_what_to_do(report, model))
     return 0 if report.is_match else 1
+
+
+def _find_folder(pictures: str) -> Path:
+    folder = local_path(pictures)
+    if not folder.is_dir():
+        raise InvalidInputError(f"{pictures!r} is no folder: --pictures names the one that the photographs lie in.")
+    return folder
+
+
+def _say_what_to_do(report: Report, model: str) -> str:
+    """The sentences after what differs; the nearest cause first."""
+    from siglip_ingest.verify.report import DATABASE
+
+    if any(row.is_published for row in report.mismatches):
+        return (
+            f"It isn't what is published as {report.published_as}: a file of another checkpoint, or a damaged "
+            "one, lies in its folder. Fetch it again, all of its files."
+        )
+    options = " --database" if any(row.source == DATABASE for row in report.mismatches) else ""
+    return (
+        "It doesn't give what it gave before: its files have been replaced or damaged since, or another version of "
+        "Pillow, torch or tokenizers is installed. Put the old ones back; if the change is meant, accept it: "
+        f"siglip-ingest verify {shlex.quote(model)} --update{options}"
+    )
 
 
 def _compare_with_database(settings: Settings, name: str, report: Report, figures: Figures, *, update: bool) -> Report:
@@ -128,9 +159,18 @@ def _print_report(report: Report, *, as_json: bool, show_all: bool) -> None:
         return
     published = f", compared as {report.published_as}" if report.published_as not in {None, report.model} else ""
     click.echo(f"{report.model}{published}, revision {report.revision}, {report.dtype} on {report.device}")
-    shown = [row for row in report.comparisons if show_all or row.is_published or row.verdict is Verdict.MISMATCH]
+    seen: Counter[str] = Counter()  # what differs, by what it is compared with
+    shown, hidden = [], 0
+    for row in report.comparisons:
+        seen[row.source] += row.verdict is Verdict.MISMATCH
+        if show_all or row.is_published or (row.verdict is Verdict.MISMATCH and seen[row.source] <= _MOST_MISMATCHES):
+            shown.append(row)
+        elif row.verdict is Verdict.MISMATCH:
+            hidden += 1
     if shown:
         print_table(("verdict", "what", "expected", "found", "difference", "from"), [_cells(row) for row in shown])
+    if hidden:
+        click.echo(f"... and {hidden} more that differ; --all lists them.")
     for reason in dict.fromkeys(row.reason for row in report.comparisons if row.reason):
         click.echo(f"Not compared: {reason}")
     for note in report.notes:

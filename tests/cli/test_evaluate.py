@@ -133,3 +133,10 @@ def test_options_that_don_t_go_together_are_wrong_usage(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(click.UsageError, match=word):
         run(*arguments)
+
+
+def test_few_pictures_are_called_so(run: Run, captions: Path, drawn: list[Picture]) -> None:
+    pictures = ("--images", drawn[0].path.parent)
+    assert "20 pictures say little: of 100 and more" in run(captions, *pictures).stdout
+    report = json.loads(run(captions, *pictures, "--limit", "1", "--json").stdout)
+    assert report["notes"][0].startswith("1 picture says little: ")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
 
 from siglip_ingest import verify as library
 from siglip_ingest.cli import cli
@@ -82,8 +83,32 @@ def test_a_changed_checkpoint_is_exit_status_1_with_a_table_until_it_is_accepted
         lines = [line.split() for line in changed.output.splitlines() if line.startswith("DIFFERS")]
         assert lines[0] == ["DIFFERS", "image", "settings:", "resample", "3", "2", "earlier"]
         assert "matches" not in changed.output
+        assert changed.output.splitlines()[-1].endswith(
+            f"if the change is meant, accept it: siglip-ingest verify {checkpoint} --update"
+        )
     assert verify(checkpoint, "--update").return_value == 0
     assert verify(checkpoint).return_value == 0
+
+
+def test_of_much_that_differs_the_first_is_listed(verify: Verify, checkpoint: Path) -> None:
+    verify(checkpoint)
+    weights = load_file(checkpoint / "model.safetensors")
+    save_file(
+        {name: values if "logit" in name else values * 1.5 for name, values in weights.items()},
+        checkpoint / "model.safetensors",
+    )
+    changed = verify(checkpoint).output
+    assert sum(line.startswith("DIFFERS") for line in changed.splitlines()) == 10
+    (more,) = [line for line in changed.splitlines() if line.endswith("--all lists them.")]
+    everything = verify(checkpoint, "--all").output
+    assert sum(line.startswith("DIFFERS") for line in everything.splitlines()) == 10 + int(more.split()[2])
+    assert "--all lists them" not in everything
+
+
+@pytest.mark.parametrize("folder", ["nothere", "checkpoint/config.json"])
+def test_a_folder_of_pictures_that_is_none_is_refused(verify: Verify, checkpoint: Path, folder: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"is no folder: --pictures names"):
+        verify("demo", "--pictures", checkpoint.parent / folder)
 
 
 def test_published_numbers_are_compared_where_a_person_says_what_it_is(
@@ -92,6 +117,7 @@ def test_published_numbers_are_compared_where_a_person_says_what_it_is(
     done = verify(checkpoint, "--as", "google/tiny", "--no-fetch")
     assert done.return_value == 1
     assert "compared as google/tiny" in done.output
+    assert "It isn't what is published as google/tiny: " in done.output.splitlines()[-1]
     assert "DIFFERS       parameters" in done.output
     assert "not compared  probability of cats and 'cat'" in done.output
     assert "Not compared: cats.jpg isn't here; get it from http://127.0.0.1:1/cats.jpg" in done.output
