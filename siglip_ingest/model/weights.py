@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.git_lfs import describe_pointer
 
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-GIT_LFS_HEADER = b"version https://git-lfs"
 # Safetensors' names of the dtypes that weights may be stored in.
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 # Older exports of transformers saved these buffers, the numbers 0, 1, 2, ..., along with the weights.
@@ -215,13 +215,11 @@ def _join_shards(headers: Mapping[str, Mapping[str, StoredTensor]], index_path: 
 
 def _describe_broken(path: Path, error: Exception) -> str:
     """Say why a file can't be opened, as far as its first bytes tell."""
+    if (pointer := describe_pointer(path)) is not None:
+        return pointer
     try:
         with path.open("rb") as file:
-            start = file.read(max(8, len(GIT_LFS_HEADER)))
-            if start.startswith(GIT_LFS_HEADER):
-                return f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder."
-            file.seek(8)
-            header_size, size = int.from_bytes(start[:8], "little"), path.stat().st_size
+            header_size, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
             header = json.loads(file.read(header_size)) if 0 < header_size <= size - 8 else {}
         ends = [values["data_offsets"][1] for name, values in header.items() if name != "__metadata__"]
         found = f"{size} bytes" + (f", its header asks for {8 + header_size + max(ends)}" if ends else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.git_lfs import describe_pointer
 from siglip_ingest.preprocess.piece_file import PieceKind, list_merges, read_pieces
 from siglip_ingest.preprocess.tokens import Tokenizer, read_tokenizer_config, token_text
 
@@ -89,7 +90,9 @@ def _load(path: Path) -> tokenizers.Tokenizer:
     try:
         tokenizer: tokenizers.Tokenizer = LoadedTokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing narrower
-        raise CheckpointError(f"{path} is not a whole tokenizer file ({error}). Fetch it again.") from error
+        raise CheckpointError(
+            describe_pointer(path) or f"{path} is not a whole tokenizer file ({error}). Fetch it again."
+        ) from error
     return tokenizer
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.git_lfs import describe_pointer
 
 BYTE_PAIR = 2  # TrainerSpec.ModelType.BPE
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
@@ -58,7 +59,9 @@ def read_pieces(path: Path) -> list[Piece]:
             elif number == 2 and isinstance(value, bytes):
                 algorithm = next((int(kind) for field, kind in _read_fields(value) if field == 3), algorithm)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a whole sentencepiece file ({error}). Fetch it again.") from error
+        raise CheckpointError(
+            describe_pointer(path) or f"{path} is not a whole sentencepiece file ({error}). Fetch it again."
+        ) from error
     if not pieces:
         raise CheckpointError(f"{path} is not a whole sentencepiece file (it holds no pieces). Fetch it again.")
     if algorithm != BYTE_PAIR:

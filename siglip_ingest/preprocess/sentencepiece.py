@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.git_lfs import describe_pointer
 from siglip_ingest.preprocess.tokens import Tokenizer, read_tokenizer_config, token_text
 
 SENTENCEPIECE_FILE = "spiece.model"
@@ -54,7 +55,9 @@ class SentencePieceTokenizer(Tokenizer):
         try:
             self._processor.Load(str(path))
         except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"{path} is not a whole sentencepiece model ({error}). Fetch it again.") from error
+            raise CheckpointError(
+                describe_pointer(path) or f"{path} is not a whole sentencepiece model ({error}). Fetch it again."
+            ) from error
         config = read_tokenizer_config(path.parent) if config is None else config
         self.max_length = max_length
         self._is_lower_case = bool(config.get("do_lower_case", True))

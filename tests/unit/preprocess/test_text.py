@@ -57,6 +57,13 @@ def test_a_broken_tokenizer_file_is_named(tmp_path: Path, name: str, content: by
         load_tokenizer(tmp_path, max_length=16)
 
 
+@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json", "tokenizer.model"])
+def test_a_git_lfs_pointer_is_recognized(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(CheckpointError, match=rf"{name} is a Git LFS pointer, .* run `git lfs pull`"):
+        load_tokenizer(tmp_path, max_length=16)
+
+
 def test_a_tokenizer_without_siglips_tokens_is_refused(tmp_path: Path) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "tokenizer.json"))
