@@ -261,7 +261,7 @@ class TorchEmbedder:
         if not np.isfinite(vectors).all():
             raise CheckpointError(
                 f"The model {self._name} gave vectors with numbers that aren't finite, computing in {self.dtype}. "
-                "Its weights are damaged, or it needs SIGLIP_DTYPE=float32."
+                "Its weights are damaged" + (", or it needs SIGLIP_DTYPE=float32." if self.dtype != "float32" else ".")
             )
         return vectors
 

@@ -216,8 +216,10 @@ def test_numbers_that_are_not_finite_are_never_returned(tmp_path: Path) -> None:
     tensors["text_model.head.bias"][3] = float("nan")
     save_file(tensors, path)
     embedder = open_embedder(tmp_path)
-    with pytest.raises(CheckpointError, match="finite"):
+    with pytest.raises(CheckpointError, match=r"aren't finite, computing in float32\. Its weights are damaged\.$"):
         embedder.embed_texts(["a cat"])
+    with pytest.raises(CheckpointError, match=r"or it needs SIGLIP_DTYPE=float32\.$"):
+        open_embedder(tmp_path, dtype="bfloat16").embed_texts(["a cat"])
     assert np.isfinite(embedder.embed_images([picture(8, 8)])).all()
 
 
