@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from siglip_ingest import ingest, labeling, models, search
@@ -16,8 +14,7 @@ from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import describe_model, get_model
 from siglip_ingest.errors import InvalidInputError, SiglipError
-from siglip_ingest.hub import resolve_checkpoint
-from siglip_ingest.loading import load_embedder
+from siglip_ingest.loading import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.query_embedder import make_query_embedder
 from siglip_ingest.settings import Settings
@@ -85,12 +82,7 @@ class SiglipClient:
     def __enter__(self) -> SiglipClient:
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -172,13 +164,7 @@ class SiglipClient:
         an outage. Workers of that model are started with `SIGLIP_MODEL`; the embedded worker is ours to start.
         """
         name, max_num_patches = self.settings.model or self.model.name, self.settings.max_num_patches
-        if importlib.util.find_spec("torch") is not None:
-            from siglip_ingest.checkpoint_inputs import read_image_settings
-            from siglip_ingest.model.checkpoint import find_weight_files, read_config
-
-            folder = resolve_checkpoint(name)  # before anything is queued: a misspelt name changes nothing
-            read_image_settings(folder, read_config(folder), max_num_patches=max_num_patches)
-            find_weight_files(folder)
+        check_checkpoint(name, max_num_patches=max_num_patches)  # before anything is queued
         model_id = models.queue_for_model(self.database, name, max_num_patches).model_id
         try:
             return self._follow_model(model_id)
@@ -212,7 +198,7 @@ class SiglipClient:
         with self.database.connection() as connection:
             row = get_model(connection, model_id)
             has_gaps = bool(list_missing_labels(connection, model_id))
-        if has_gaps and importlib.util.find_spec("torch") is not None:  # else a worker of that model fills them
+        if has_gaps and has_torch():  # else a worker of that model fills them
             labeling.embed_labels_for_model(
                 self.database, load_embedder(row.name, self.settings, known=row.info), model_id
             )
@@ -319,7 +305,7 @@ class SiglipClient:
     def _describe_model(self) -> None:
         """Fill in the active model's row where no worker has loaded it yet, but this process can."""
         row = self.model
-        if row.info is None and importlib.util.find_spec("torch") is not None:
+        if row.info is None and has_torch():
             info = self._query_embedder().info
             with self.database.connection() as connection:
                 describe_model(connection, row.model_id, info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from siglip_ingest.errors import ConfigurationError
@@ -48,3 +49,25 @@ def load_embedder(name: str, settings: Settings, *, known: ModelInfo | None = No
         batch_size=settings.batch_size,
         max_num_patches=max_num_patches,
     )
+
+
+def check_checkpoint(name: str, *, max_num_patches: int | None) -> None:
+    """Refuse a checkpoint that a worker couldn't load, as far as its small files tell. Does nothing without torch.
+
+    Raises:
+        CheckpointError: If there is no such checkpoint, or its files are missing or don't fit each other.
+        ConfigurationError: If `max_num_patches` is given and the checkpoint isn't NaFlex.
+    """
+    if not has_torch():
+        return
+    from siglip_ingest.checkpoint_inputs import read_image_settings
+    from siglip_ingest.model.checkpoint import find_weight_files, read_config
+
+    folder = resolve_checkpoint(name)
+    read_image_settings(folder, read_config(folder), max_num_patches=max_num_patches)
+    find_weight_files(folder)
+
+
+def has_torch() -> bool:
+    """Whether this process can embed at all; finding out imports nothing."""
+    return importlib.util.find_spec("torch") is not None

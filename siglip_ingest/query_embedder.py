@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelRow
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.loading import load_embedder
+from siglip_ingest.loading import has_torch, load_embedder
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import Embedder
 
@@ -32,9 +31,8 @@ def make_query_embedder(
     Raises:
         ConfigurationError: If nobody can embed: torch isn't installed, and no workers are known.
     """
-    has_torch = importlib.util.find_spec("torch") is not None
     has_worker = services is not None and row.info is not None and services.has_ready_worker(row.name)
-    if has_torch and not has_worker:
+    if has_torch() and not has_worker:
         return load_embedder(row.name, settings, known=row.info)
     from siglip_ingest.remote import RemoteEmbedder
 

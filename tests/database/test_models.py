@@ -8,6 +8,7 @@ import pytest
 
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import ConfigurationError, NotFoundError
+from siglip_ingest.types import ModelInfo
 from tests.database.helpers import INFO, add_model, index_images, unit_vectors
 
 
@@ -81,9 +82,7 @@ def test_two_workers_describe_a_model_at_once(database: Database) -> None:
         pytest.param(dataclasses.replace(INFO, dimension=8), id="another dimension"),
     ],
 )
-def test_a_row_is_not_described_as_another_checkpoint(
-    database: Database, model_id: int, info: models.ModelInfo
-) -> None:
+def test_a_row_is_not_described_as_another_checkpoint(database: Database, model_id: int, info: ModelInfo) -> None:
     with database.connection() as connection, pytest.raises(ConfigurationError, match="as a model of its own"):
         models.describe_model(connection, model_id, info)
 
