@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from siglip_ingest.cli.output import json_option, local_path, print_json
-from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import Settings
+from siglip_ingest.errors import ConfigurationError, SiglipError
+from siglip_ingest.settings import PATCHES_RANGE, Settings
 
 if TYPE_CHECKING:
     from siglip_ingest.training.trainer import StepLog
@@ -72,7 +74,7 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 )
 @click.option("--unfreeze", multiple=True, callback=_split, metavar="PARTS", help="What of it is trained nevertheless.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of pictures.")
-@click.option("--max-num-patches", type=click.IntRange(1), help="NaFlex: most patches of a picture.")
+@click.option("--max-num-patches", type=click.IntRange(*PATCHES_RANGE), help="NaFlex: most patches of a picture.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -107,7 +109,8 @@ def train(
     """Fine-tune a checkpoint on DATA.
 
     FOLDER gets the checkpoint, which transformers and `models use` read, and train_log.jsonl. Pictures that can't be
-    read are named and left out.
+    read are named and left out. Ctrl-C ends the run after its step and saves it, for --resume; a second one ends it at
+    once.
     """
     if options["steps"] is not None and options["epochs"] is not None:
         raise click.UsageError("Give --steps or --epochs, not both.")
@@ -117,37 +120,49 @@ def train(
     try:
         from siglip_ingest.training import join_processes
         from siglip_ingest.training.fine_tuning import Listeners, fine_tune
+        from siglip_ingest.training.interruption import InterruptedTrainingError, Interruption
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"Training needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
         ) from error
-    from siglip_ingest.training.parallel import Place
+    from siglip_ingest.training.parallel import Place, is_told_by_first
 
     rank, size, local_rank = _find_place(os.environ)
     place = Place(rank, size, parallel)
     chosen = _choose_device(device or settings.device, local_rank if size > 1 else None)
     recipe = _make_recipe(options, resolve_checkpoint(source), is_autocast=_is_autocast(dtype, chosen.type))
-    with join_processes(place, chosen):
-        result = fine_tune(
-            recipe,
-            local_path(target),
-            device=chosen,
-            place=place,
-            is_resumed=resume,
-            log_interval=log_every,
-            save_interval=save_every,
-            listeners=Listeners(log=_print_line, say=lambda text: click.echo(text, err=True)),
-            limits={"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels},
-        )
+    interruption = Interruption()
+    try:
+        with join_processes(place, chosen):
+            result = fine_tune(
+                recipe,
+                local_path(target),
+                device=chosen,
+                place=place,
+                is_resumed=resume,
+                log_interval=log_every,
+                save_interval=save_every,
+                listeners=Listeners(log=_print_line, say=lambda text: click.echo(text, err=True)),
+                interruption=interruption,
+                limits={"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels},
+            )
+    except InterruptedTrainingError as error:
+        if place.is_first:
+            click.echo(str(error), err=True)
+        _leave(128 + (interruption.received or signal.SIGINT))
+    except SiglipError as error:
+        if is_told_by_first(place, str(error), os.environ):
+            _leave(1)
+        raise
     if place.is_first and as_json:
         print_json(result)
     elif place.is_first:
         _print_result(result, options["task"])
     if size > 1:
-        _leave()
+        _leave(0)
 
 
-def _leave() -> NoReturn:
+def _leave(status: int) -> NoReturn:
     """End this process without taking the interpreter down first.
 
     DistributedDataParallel leaves gloo's threads behind; one that wakes up while the interpreter stops aborts the
@@ -155,7 +170,7 @@ def _leave() -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _find_place(environment: Mapping[str, str]) -> tuple[int, int, int]:
@@ -212,4 +227,4 @@ def _print_result(result: dict[str, Any], task: str) -> None:
     if task == "classify":
         click.echo("It loads as an image classifier: transformers' AutoModelForImageClassification reads it.")
     else:
-        click.echo(f"Search with it: siglip-ingest models use {result['checkpoint']}")
+        click.echo(f"Search with it: siglip-ingest models use {shlex.quote(result['checkpoint'])}")

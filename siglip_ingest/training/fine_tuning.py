@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from siglip_ingest.model.weights import WeightReader
 from siglip_ingest.preprocess.text import load_tokenizer
 from siglip_ingest.training.data import ClassBatches, PairBatches, Pictures, TrainingData, find_classes, find_pairs
 from siglip_ingest.training.freezing import freeze
+from siglip_ingest.training.interruption import InterruptedTrainingError, Interruption
 from siglip_ingest.training.lessons import compute_class_loss, compute_ring_loss, compute_sigmoid_loss
 from siglip_ingest.training.parallel import Place
 from siglip_ingest.training.recipe import Recipe
@@ -50,6 +52,7 @@ def fine_tune(
     save_interval: int = 500,
     listeners: Listeners | None = None,
     limits: dict[str, int] | None = None,
+    interruption: Interruption | None = None,
 ) -> dict[str, Any]:
     """Train, and write a checkpoint that transformers and `load_model` read.
 
@@ -63,6 +66,7 @@ def fine_tune(
         save_interval: Steps between two saves of checkpoint and state.
         listeners: Who is told.
         limits: `max_image_bytes` and `max_image_pixels` of `Pictures`.
+        interruption: Takes signals while steps are done; one that comes ends the run after its step, saved.
 
     Returns:
         What came of it, ready for JSON: steps, loss, pictures, and those that could not be used.
@@ -70,16 +74,20 @@ def fine_tune(
     Raises:
         InvalidInputError: If data, folder, batch or patterns can't be used, or the loss isn't finite.
         CheckpointError: If the checkpoint or the state can't be read.
+        InterruptedTrainingError: If a signal came.
     """
     place, listeners = place or Place(), listeners or Listeners()
     say = listeners.say if place.is_first else (lambda _text: None)
     data = find_classes(recipe.data) if recipe.task == "classify" else find_pairs(recipe.data)
     settings = recipe.read_image_settings()
-    with Pictures(
-        data.examples, settings, batch_size=recipe.batch_size, seed=recipe.seed, place=place, **(limits or {})
-    ) as pictures:
+    folder = RunFolder(target)
+    with (
+        Pictures(
+            data.examples, settings, batch_size=recipe.batch_size, seed=recipe.seed, place=place, **(limits or {})
+        ) as pictures,
+        closing(folder),
+    ):
         steps = recipe.find_steps(pictures.batches_per_epoch)
-        folder = RunFolder(target)
         _begin(folder, recipe, data, steps, place, is_resumed=is_resumed)
         if (result := folder.find_result()) is not None:
             say(f"The run in {target} is finished already.")
@@ -94,9 +102,13 @@ def fine_tune(
             folder.cut_log(trainer.step)
         if trainer.step == steps:
             _save(recipe, trainer, folder, place)  # it was stopped after its last step
-        while trainer.step < steps:
-            trainer.run((trainer.step // save_interval + 1) * save_interval)
-            _save(recipe, trainer, folder, place)
+        with interruption or nullcontext():
+            while trainer.step < steps and not trainer.is_stopped:
+                until = (trainer.step // save_interval + 1) * save_interval
+                trainer.run(until, is_stopping=interruption.has_come if interruption else lambda: False)
+                _save(recipe, trainer, folder, place)
+        if trainer.step < steps:
+            raise InterruptedTrainingError(trainer.step, steps)
     result = {
         "checkpoint": str(target),
         "steps": steps,

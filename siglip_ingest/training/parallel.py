@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,13 +68,14 @@ class Place:
             return module.no_sync()  # type: ignore[no-any-return,operator]
         return _without_reduction(module)
 
-    def mean(self, value: float, device: torch.device) -> float:
-        """Average a number over the processes."""
+    def agree(self, loss: float, device: torch.device, *, is_stopping: bool) -> tuple[float, bool]:
+        """Average a loss over the processes, and find out whether one of them is to stop: then all are."""
         if self.size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=device)
-        dist.all_reduce(total)
-        return float(total) / self.size
+            return loss, is_stopping
+        totals = torch.tensor([loss, float(is_stopping)], dtype=torch.float64, device=device)
+        dist.all_reduce(totals)
+        total, stopping = totals.tolist()
+        return total / self.size, stopping > 0
 
     def gather(self, items: Sequence[str]) -> list[str]:
         """Put the texts of all processes together, in the order of their ranks."""
@@ -121,6 +122,31 @@ def join_processes(place: Place, device: torch.device, *, timeout_s: float = 180
         yield
     finally:
         dist.destroy_process_group()
+
+
+def is_told_by_first(place: Place, message: str, environment: Mapping[str, str]) -> bool:
+    """Tell whether the first process fails with the same message as this one, and so says it for both.
+
+    Processes that fail can't count on the others being where they are: they leave their message where torchrun's agent
+    listens, and others wait two seconds for it. What goes wrong with that leaves everyone to speak for itself.
+    """
+    if place.size == 1:
+        return False
+    try:
+        store = dist.TCPStore(
+            environment["MASTER_ADDR"],
+            int(environment["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=2),
+            wait_for_workers=False,
+        )
+        key = f"siglip_ingest/error/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        if place.is_first:
+            store.set(key, message)
+            return False
+        return bool(store.get(key) == message.encode())
+    except (KeyError, ValueError, RuntimeError):
+        return False
 
 
 def to_whole(tensor: Tensor) -> Tensor:

@@ -5,18 +5,24 @@
     train_log.jsonl                       a line per interval
     train_state.safetensors               weights and optimiser state as of the last save; gone when the run is finished
 
-Each file is replaced at once, so a process that is killed leaves whole ones.
+Each file is replaced at once, so a process that is killed leaves whole ones. Until the first save there is nothing to
+go on with, and the folder is free for another run. One run at a time writes it: the folder is locked (`flock`), where
+its file system can lock.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, PROCESSOR_FILE, read_image_processor
 
 RECIPE_FILE = "train.json"
@@ -27,6 +33,11 @@ TOKENIZER_FILES = (
     "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json",
 )  # fmt: skip
+PARTIAL_FILES = {
+    f"{name}.partial"
+    for name in (RECIPE_FILE, LOG_FILE, STATE_FILE, CONFIG_FILE, WEIGHTS_FILE, *PROCESSOR_FILES, *TOKENIZER_FILES)
+}
+SAFETENSORS_PARTIAL = re.compile(r"\.tmp\w{6}")  # what safetensors' save_file writes before it renames it
 
 
 class RunFolder:
@@ -40,29 +51,36 @@ class RunFolder:
         self.path = path
         self.state = path / STATE_FILE
         self._log = path / LOG_FILE
+        self._lock: int | None = None
 
     def begin(self, recipe: Mapping[str, Any], *, is_resumed: bool) -> None:
         """Make the folder for a new run, or check that it holds the run to go on with.
 
         Args:
             recipe: All that decides what the run computes.
-            is_resumed: Whether an earlier run goes on. Where the folder is empty, there was none and a new one begins.
+            is_resumed: Whether an earlier run goes on. Where none has saved anything, a new one begins.
 
         Raises:
             InvalidInputError: If the folder is taken by something else, or can't be written.
         """
         earlier = self._read_recipe()
-        if earlier is None or not is_resumed:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                advice = "add --resume to go on with it, or name another folder" if earlier else "name another folder"
-                what = "holds a training run" if earlier else "is not an empty folder"
-                raise InvalidInputError(f"{self.path} {what}: {advice}.")
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
+        is_saved = earlier is not None and ("result" in earlier or self._has_saved())
+        if earlier is None and self._is_taken():
+            raise InvalidInputError(f"{self.path} is not an empty folder: name another folder.")
+        if is_saved and not is_resumed:
+            raise InvalidInputError(
+                f"{self.path} holds a training run: add --resume to go on with it, or name another folder."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take()
+            self._remove_leftovers()
+            if earlier is None or not is_saved:
+                self._log.unlink(missing_ok=True)
                 self._replace(RECIPE_FILE, json.dumps({"recipe": recipe}, indent=2) + "\n")
-            except OSError as error:
-                raise InvalidInputError(f"{self.path} can't be written: {error.strerror}.") from error
-            return
+                return
+        except OSError as error:
+            raise InvalidInputError(f"{self.path} can't be written: {error.strerror}.") from error
         recipe = json.loads(json.dumps(recipe))
         if changed := [key for key in recipe if earlier.get("recipe", {}).get(key) != recipe[key]]:
             differences = ", ".join(f"{key} {earlier['recipe'].get(key)!r}, not {recipe[key]!r}" for key in changed)
@@ -70,6 +88,12 @@ class RunFolder:
                 f"The run in {self.path} was started with {differences}. Resume it as it was started, or name another "
                 "folder."
             )
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def find_result(self) -> dict[str, Any] | None:
         """Return what came of the run, where it is finished."""
@@ -121,6 +145,37 @@ class RunFolder:
         """Note what came of the run, and remove the state."""
         self._replace(RECIPE_FILE, json.dumps({**(self._read_recipe() or {}), "result": result}, indent=2) + "\n")
         self.state.unlink(missing_ok=True)
+
+    def _is_taken(self) -> bool:
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(path.name != f"{RECIPE_FILE}.partial" for path in self.path.iterdir())
+
+    def _has_saved(self) -> bool:
+        return self.state.exists() or (self.path / WEIGHTS_FILE).exists()
+
+    def _take(self) -> None:
+        """Lock the folder until `close`, or until this process ends.
+
+        Raises:
+            InvalidInputError: If another run has it.
+        """
+        if self._lock is not None:
+            return
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise InvalidInputError(f"Another run is writing {self.path}: wait for its end, or stop it.") from error
+        except OSError:
+            return  # some network file systems lock no folders
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a run that was killed had begun to write: it can be as large as the state."""
+        for path in self.path.iterdir():
+            if path.name in PARTIAL_FILES or SAFETENSORS_PARTIAL.fullmatch(path.name):
+                path.unlink()
 
     def _read_recipe(self) -> dict[str, Any] | None:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -68,6 +69,15 @@ class TrainingSettings:
     log_interval: int = 50
 
 
+@dataclass
+class _Interval:
+    """What the next log line is made of: each step's loss, images seen, seconds in steps. A save keeps it."""
+
+    losses: list[float] = field(default_factory=list)
+    seen: int = 0
+    seconds: float = 0.0
+
+
 class _Lesson(nn.Module, Generic[ModelT, BatchT]):
     """Model and loss as one module: what DistributedDataParallel and FSDP wrap has to be called."""
 
@@ -108,27 +118,36 @@ class Trainer(Generic[ModelT, BatchT]):
         self.model = model
         self.settings = settings
         self.step = 0
+        self.is_stopped = False
         self._make_batch = make_batch
         self._log = log
         self._place = place or Place()
+        self._interval = _Interval()
         self._device = next(model.parameters()).device
         self._lesson = self._place.wrap(_Lesson(model, compute_loss))
         self._optimizer = make_optimizer(model, weight_decay=settings.weight_decay, logit_factor=settings.logit_factor)
 
-    def run(self, until: int | None = None) -> list[float]:
-        """Train up to step `until` (the settings' last one by default) and return each step's loss."""
+    def run(self, until: int | None = None, *, is_stopping: Callable[[], bool] = lambda: False) -> list[float]:
+        """Train up to step `until` (the settings' last one by default) and return each step's loss.
+
+        `is_stopping` is asked after each step whether to end there; what one process says holds for all, and
+        `is_stopped` tells.
+        """
         self.model.train()
         losses: list[float] = []
-        seen, logged, started = 0, 0, time.monotonic()
         end = self.settings.steps if until is None else min(until, self.settings.steps)
-        while self.step < end:
-            loss, count = self._train_step()
+        while self.step < end and not self.is_stopped:
+            started = time.monotonic()
+            loss, count = self._train_step(is_stopping)
             losses.append(loss)
-            seen += count
-            if self.step % self.settings.log_interval == 0 or self.step == end:
-                mean, pace = sum(losses[logged:]) / (len(losses) - logged), seen / (time.monotonic() - started)
+            interval = self._interval
+            interval.losses.append(loss)
+            interval.seen += count
+            interval.seconds += time.monotonic() - started
+            if self.step % self.settings.log_interval == 0 or self.step == self.settings.steps:
+                mean, pace = sum(interval.losses) / len(interval.losses), interval.seen / interval.seconds
+                self._interval = _Interval()
                 self._log(StepLog(self.step, mean, self._optimizer.param_groups[0]["lr"], pace))
-                seen, logged, started = 0, len(losses), time.monotonic()
         self.model.eval()
         return losses
 
@@ -145,8 +164,9 @@ class Trainer(Generic[ModelT, BatchT]):
                     self._keep_whole(tensors, f"{key}.{name}", value)
         if not self._place.is_first:
             return
+        progress = {"step": self.step, "interval": dataclasses.asdict(self._interval)}
         partial = path.with_name(f"{path.name}.partial")
-        save_file(tensors, partial, metadata={"trainer": json.dumps({"step": self.step})})
+        save_file(tensors, partial, metadata={"trainer": json.dumps(progress)})
         partial.replace(path)
 
     def load_state(self, path: Path) -> None:
@@ -157,7 +177,8 @@ class Trainer(Generic[ModelT, BatchT]):
         """
         try:
             with safe_open(path, framework="pt") as file:
-                self.step = int(json.loads(file.metadata()["trainer"])["step"])
+                progress = json.loads(file.metadata()["trainer"])
+                self.step, self._interval = int(progress["step"]), _Interval(**progress.get("interval", {}))
                 keys = set(file.keys())
                 for name, parameter in self.model.named_parameters():
                     if not parameter.requires_grad:
@@ -191,7 +212,7 @@ class Trainer(Generic[ModelT, BatchT]):
         if self._place.is_first:
             tensors[name] = whole.cpu().contiguous()
 
-    def _train_step(self) -> tuple[float, int]:
+    def _train_step(self, is_stopping: Callable[[], bool]) -> tuple[float, int]:
         """Do one optimiser step; return its loss and how many images it saw, both over all processes.
 
         Raises:
@@ -214,7 +235,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 loss.backward()
             total += loss.item()
             count += len(batch[0])
-        total = self._place.mean(total, self._device)
+        total, self.is_stopped = self._place.agree(total, self._device, is_stopping=is_stopping())
         if not math.isfinite(total):
             raise InvalidInputError(
                 f"The loss of step {self.step + 1} is {total}: training has left the rails. Try a lower learning rate."

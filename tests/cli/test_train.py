@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +36,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Ter
     return Terminal(folder, environment)
 
 
-def start(desk: Terminal, *arguments: str) -> subprocess.Popen[bytes]:
+def start(desk: Terminal, *arguments: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     command = [Path(sys.executable).with_name("siglip-ingest"), "train", *arguments]
-    return subprocess.Popen(
-        command, cwd=desk.folder, env=desk.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command, cwd=desk.folder, env=desk.environment, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -108,6 +107,43 @@ def test_two_processes_under_torchrun_have_the_losses_of_one(desk: Terminal, par
     load_model(desk.folder / parallel)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_interrupted_saves_its_step(desk: Terminal, number: signal.Signals, status: int) -> None:
+    target = f"interrupted by {number.name}"
+    arguments = ["captions", "--from", "checkpoint", *QUICK, "--steps", "100000", "--save-every", "100000"]
+    process = start(desk, *arguments, "--to", target, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: len(read_log(desk.folder / target)) > 2, timeout_s=60)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    step = len(read_log(desk.folder / target))
+    assert process.returncode == status
+    assert said.decode().splitlines()[-1] == f"Interrupted at step {step} of 100000. Go on with --resume."
+    assert (desk.folder / target / "train_state.safetensors").exists()
+    load_model(desk.folder / target)
+
+
+def test_a_mistake_of_all_processes_is_said_once_and_leaves_the_folder_free(desk: Terminal) -> None:
+    programs = Path(sys.executable).parent
+    arguments = ["train", "captions", "--from", "checkpoint", *QUICK, "--steps", "1", "--to", "mistaken"]
+    torchrun = [programs / "torchrun", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    failed = subprocess.run(
+        [*torchrun, programs / "siglip-ingest", *arguments, "--freeze", "visual"],
+        cwd=desk.folder,
+        env=desk.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert failed.returncode != 0
+    assert failed.stderr.count("Error: No part of the model is called 'visual'") == 1, failed.stderr
+    again = desk.run(*arguments)
+    assert again.returncode == 0, again.stderr
+
+
 def run_here(desk: Terminal, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Run the command in this process, which has imported everything already."""
     monkeypatch.chdir(desk.folder)
@@ -123,12 +159,12 @@ def run_here(desk: Terminal, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
 def test_shards_and_files_of_captions_are_data_too(
     desk: Terminal, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    target = str(tmp_path / "out")
+    target = str(tmp_path / "the checkpoint")
     status = run_here(desk, monkeypatch, data, "--from", "checkpoint", "--to", target, *QUICK, "--freeze", "vision")
     output = capsys.readouterr()
     assert status == 0, output.err
     assert f"{target}: " in output.out
-    assert "models use" in output.out
+    assert f"models use '{target}'" in output.out
 
 
 def test_a_classifier_is_trained_on_folders(
@@ -149,6 +185,7 @@ MISTAKES = {
     "everything frozen": (["captions", "--freeze", "vision,text,constants"], 1, "Nothing is left to train"),
     "a checkpoint that isn't there": (["captions", "--from", "no such"], 1, "no such"),
     "steps and epochs": (["captions", "--steps", "3", "--epochs", "1"], 2, "not both"),
+    "too few patches": (["captions", "--max-num-patches", "1"], 2, "16<=x<=1024"),
     "no steps": (["captions", "--steps", "0"], 2, "--steps"),
     "a folder that is taken": (["captions", "--to", "classes"], 1, "not an empty folder"),
     "captions for a classifier": (["captions", "--task", "classify"], 1, "one folder for each class"),

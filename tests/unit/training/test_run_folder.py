@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ RECIPE = {"seed": 0, "freeze": ("none",)}
 def test_a_run_goes_on_only_as_it_was_started(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.begin(RECIPE, is_resumed=True)  # nothing to go on with: it begins
+    folder.state.touch()
     folder.begin(RECIPE, is_resumed=True)
     with pytest.raises(InvalidInputError, match="started with seed 0, not 1"):
         folder.begin(RECIPE | {"seed": 1}, is_resumed=True)
 
 
 def test_a_folder_that_is_taken_is_refused(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run").begin(RECIPE, is_resumed=False)
+    with closing(RunFolder(tmp_path / "run")) as folder:
+        folder.begin(RECIPE, is_resumed=False)
+        folder.state.touch()
     with pytest.raises(InvalidInputError, match=r"holds a training run: add --resume"):
         RunFolder(tmp_path / "run").begin(RECIPE, is_resumed=False)
     for is_resumed in (False, True):
@@ -74,3 +78,36 @@ def test_the_preprocessor_says_how_many_patches_were_trained_with(tmp_path: Path
         "tokenizer.json",
         "train.json",
     ]
+
+
+def test_a_run_that_saved_nothing_leaves_its_folder_free(tmp_path: Path) -> None:
+    for seed, is_resumed in ((0, False), (1, False), (2, True)):
+        folder = RunFolder(tmp_path / "run")
+        folder.begin({"seed": seed}, is_resumed=is_resumed)
+        folder.append_log({"step": 1, "loss": 1.0})
+        assert json.loads((folder.path / "train.json").read_text()) == {"recipe": {"seed": seed}}
+        folder.close()
+    assert len((tmp_path / "run" / "train_log.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    with closing(RunFolder(tmp_path / "run")) as folder:
+        folder.begin(RECIPE, is_resumed=False)
+        folder.state.touch()
+        for name in (".tmpAb12Cd", "train_state.safetensors.partial", "model.safetensors.partial"):
+            (folder.path / name).write_bytes(b"half")
+        for name in (".tmp", "notes.partial", ".tmp-of-mine"):
+            (folder.path / name).touch()
+        folder.begin(RECIPE, is_resumed=True)
+        assert {path.name for path in folder.path.iterdir()} == {
+            *("train.json", "train_state.safetensors", ".tmp", "notes.partial", ".tmp-of-mine")
+        }
+
+
+def test_two_runs_dont_write_one_folder(tmp_path: Path) -> None:
+    with closing(RunFolder(tmp_path / "run")) as folder:
+        folder.begin(RECIPE, is_resumed=False)
+        with pytest.raises(InvalidInputError, match="Another run is writing"):
+            RunFolder(tmp_path / "run").begin(RECIPE, is_resumed=True)
+    with closing(RunFolder(tmp_path / "run")) as folder:
+        folder.begin(RECIPE, is_resumed=True)
