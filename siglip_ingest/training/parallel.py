@@ -133,7 +133,7 @@ def is_told_by_first(place: Place, message: str, environment: Mapping[str, str])
     if place.size == 1:
         return False
     try:
-        store = dist.TCPStore(
+        store = dist.TCPStore(  # type: ignore[attr-defined]
             environment["MASTER_ADDR"],
             int(environment["MASTER_PORT"]),
             is_master=False,

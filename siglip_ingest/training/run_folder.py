@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.model.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from siglip_ingest.model.checkpoint import CONFIG_FILE
+from siglip_ingest.model.weights import WEIGHTS_FILE
 from siglip_ingest.preprocess.image import PREPROCESSOR_FILE, PROCESSOR_FILE, read_image_processor
 
 RECIPE_FILE = "train.json"
