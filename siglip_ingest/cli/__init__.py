@@ -48,11 +48,11 @@ for _command in (
 
 def main() -> None:
     """Run a command. Exit status: 0 done, 1 an error that a sentence explains, 2 wrong usage, 130 interrupted."""
-    show_warnings()
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the error that follows says it in a sentence
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it has to say of broken EXIF data helps nobody here
     try:
-        result = cli(standalone_mode=False)
+        with show_warnings():
+            result = cli(standalone_mode=False)
     except DatabaseUnavailableError as error:
         if os.environ.get("SIGLIP_DATABASE_URL", "").strip():
             click.echo(f"Error: {error}", err=True)

@@ -25,9 +25,15 @@ class _WarningHandler(logging.Handler):
         click.echo(f"{record.levelname.capitalize()}: {record.getMessage()}", err=True)
 
 
-def show_warnings() -> None:
-    """Show people what the library warns of: that a text is too long for the model, for instance."""
-    logging.getLogger("siglip_ingest").addHandler(_WarningHandler(logging.WARNING))
+@contextmanager
+def show_warnings() -> Iterator[None]:
+    """Show people what the library warns of meanwhile: that a text is too long for the model, for instance."""
+    logger, handler = logging.getLogger("siglip_ingest"), _WarningHandler(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_published_numbers_are_compared_where_a_person_says_what_it_is(
 def test_json_says_all_of_it(verify: Verify, checkpoint: Path, published: table.Published) -> None:
     write_picture(checkpoint.parent / "cats.png", 1)
     done = verify(checkpoint, "--as", "google/tiny", "--pictures", checkpoint.parent, "--json")
-    report = json.loads(done.output)
+    report = json.loads(done.stdout)
     assert (report["is_match"], done.return_value) == (False, 1)
     assert report["published_as"] == "google/tiny"
     assert report["dtype"] == "float32"
