@@ -65,7 +65,7 @@ class LowerCaseTokenizer(Tokenizer):
         }
 
     @property
-    def library(self) -> Any:
+    def backend(self) -> Any:
         """The tokenizer of the library tokenizers, which lower-cases."""
         return self._tokenizer
 

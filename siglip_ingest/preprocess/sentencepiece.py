@@ -81,7 +81,7 @@ class SentencePieceTokenizer(Tokenizer):
         }
 
     @property
-    def library(self) -> Any:
+    def backend(self) -> Any:
         """The processor of the library sentencepiece."""
         return self._processor
 

@@ -90,7 +90,7 @@ class Tokenizer(ABC):
 
     @property
     @abstractmethod
-    def library(self) -> Any:
+    def backend(self) -> Any:
         """The object of the library that cuts, which knows the vocabulary: sentencepiece's or tokenizers'."""
 
     @abstractmethod

@@ -43,7 +43,7 @@ class PreTrainedTokenizer(ABC):
         self.special_tokens_map = dict(special_tokens)
         self.vocab_file = str(path)
         self._tokenizer = tokenizer
-        self._library = tokenizer.library
+        self._library = tokenizer.backend
 
     @classmethod
     @abstractmethod
