@@ -29,17 +29,23 @@ class Pair:
     pixel_values: Tensor
 
 
-def make_pair(config: dict[str, Any], folder: Path, *, images: int, texts: int, attention: str = "eager") -> Pair:
-    """Draw weights for transformers' model, save it as transformers does, and load the files with both."""
+def draw_reference(config: dict[str, Any]) -> Any:
+    """Draw weights for transformers' model of a config.json, none of them left at 0 or 1; the same ones each time."""
     torch.manual_seed(0)
-    drawn = transformers.SiglipModel(transformers.SiglipConfig(**config))
+    prefix = "Siglip2" if config.get("model_type") == "siglip2" else "Siglip"
+    drawn = getattr(transformers, f"{prefix}Model")(getattr(transformers, f"{prefix}Config")(**config))
     with torch.no_grad():
         for name, parameter in drawn.named_parameters():
             if name.endswith(("bias", "norm1.weight", "norm2.weight", "norm.weight")):
-                parameter.add_(0.1 * torch.randn_like(parameter))  # so that none of them is left at 0 or 1
+                parameter.add_(0.1 * torch.randn_like(parameter))
         drawn.logit_scale.fill_(4.7)
         drawn.logit_bias.fill_(-16.5)
-    drawn.save_pretrained(folder)
+    return drawn
+
+
+def make_pair(config: dict[str, Any], folder: Path, *, images: int, texts: int, attention: str = "eager") -> Pair:
+    """Draw weights for transformers' model, save it as transformers does, and load the files with both."""
+    draw_reference(config).save_pretrained(folder)
     reference = transformers.SiglipModel.from_pretrained(folder, attn_implementation=attention).eval()
     ours = load_model(folder)
     text, vision = ours.config.text_config, ours.config.vision_config

@@ -18,6 +18,7 @@ from siglip_ingest.model.inference import InferenceModel
 from siglip_ingest.preprocess.image import ImageSettings, normalize
 from siglip_ingest.preprocess.naflex import pad_patches
 from tests.checkpoints import tiny_config, tiny_naflex_config
+from tests.parity.pairs import draw_reference
 
 TOLERANCE = 1e-4
 SETTINGS = ImageSettings()
@@ -80,16 +81,8 @@ def score(images: Tensor, texts: Tensor, logit_scale: float, logit_bias: float) 
 
 
 def make_case(config: dict[str, Any], folder: Path) -> Case:
-    torch.manual_seed(0)
     is_naflex = config.get("model_type") == "siglip2"
-    prefix = "Siglip2" if is_naflex else "Siglip"
-    drawn = getattr(transformers, f"{prefix}Model")(getattr(transformers, f"{prefix}Config")(**config))
-    with torch.no_grad():
-        for name, parameter in drawn.named_parameters():
-            if name.endswith(("bias", "norm1.weight", "norm2.weight", "norm.weight")):
-                parameter.add_(0.1 * torch.randn_like(parameter))  # so that none of them is left at 0 or 1
-        drawn.logit_scale.fill_(4.7)
-        drawn.logit_bias.fill_(-16.5)
+    drawn = draw_reference(config)
     drawn.save_pretrained(folder)
     text, vision = drawn.config.text_config, drawn.config.vision_config
     generator = np.random.default_rng(0)

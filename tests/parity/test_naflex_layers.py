@@ -14,6 +14,7 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.model import SiglipClassifier, SiglipModel, config_from_dict, load_model
 from siglip_ingest.model.attention import Trace
 from tests.checkpoints import tiny_config
+from tests.parity.pairs import draw_reference
 from tests.parity.test_layers import assert_close
 
 SHAPES = torch.tensor([(4, 4), (2, 8), (1, 16), (16, 1), (3, 5), (1, 1), (5, 3)])
@@ -50,16 +51,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     config["vision_config"] |= {"num_hidden_layers": 3, "patch_size": 4, "num_patches": 25}
     if request.param == "base-patch16-naflex":
         config = {"text_config": {"vocab_size": 1000}, "vision_config": {}}
-    torch.manual_seed(0)
-    drawn = transformers.Siglip2Model(transformers.Siglip2Config(**config | {"model_type": "siglip2"}))
-    with torch.no_grad():
-        for name, parameter in drawn.named_parameters():
-            if name.endswith(("bias", "norm1.weight", "norm2.weight", "norm.weight")):
-                parameter.add_(0.1 * torch.randn_like(parameter))
-        drawn.logit_scale.fill_(4.7)
-        drawn.logit_bias.fill_(-16.5)
     folder = tmp_path_factory.mktemp("naflex")
-    drawn.save_pretrained(folder)
+    draw_reference(config | {"model_type": "siglip2"}).save_pretrained(folder)
     attention = request.param.removeprefix("small-") if "small" in request.param else "sdpa"
     reference = transformers.Siglip2Model.from_pretrained(folder, attn_implementation=attention).eval()
     ours = load_model(folder)
