@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
+import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest import ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
-from siglip_ingest.db.models import describe_model, get_model
+from siglip_ingest.db.models import ModelKey, describe_model, get_model
 from siglip_ingest.errors import InvalidInputError, SiglipError
 from siglip_ingest.loading import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.query_embedder import make_query_embedder
+from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
+from siglip_ingest.tickets import TicketSender
 from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
 
 if TYPE_CHECKING:
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
 
     from siglip_ingest.db.models import ModelRow
     from siglip_ingest.embedded import EmbeddedServices
+
+logger = logging.getLogger(__name__)
+
+LABELS_TIMEOUT_S = 60.0
 
 
 class SiglipClient:
@@ -64,12 +73,15 @@ class SiglipClient:
         self.settings = settings
         self._embedder = embedder
         self._owns_embedder = embedder is None
+        self._embedded_model: ModelKey | None = None
         self._worker_environment: dict[str, str] = {}
         self._is_model_checked = False
+        self._tickets: TicketSender | None = None
         self._lock = threading.RLock()
         self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
         self._services: EmbeddedServices | None = None
         self._database: Database | None = None
+        _clients.add(self)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> SiglipClient:
@@ -96,6 +108,21 @@ class SiglipClient:
                 self._services = None
             if self._owns_embedder:
                 self._embedder = None
+            self._tickets = None
+
+    def forget_inherited(self) -> None:
+        """In a process that was forked off: leave what the parent has opened to the parent.
+
+        A model that was loaded in the parent is loaded again, for its threads are the parent's; so is the lease on the
+        embedded services taken again.
+        """
+        self._lock = threading.RLock()
+        self._embedder_lock = threading.Lock()
+        self._tickets = None
+        self._services = None
+        if self._owns_embedder:
+            _inherited.append(self._embedder)
+            self._embedder = None
 
     @property
     def database(self) -> Database:
@@ -103,7 +130,8 @@ class SiglipClient:
         with self._lock:
             if self._database is None:
                 url = self.settings.database_url or self._start_services().database_url
-                database = Database(url)
+                settings = self.settings
+                database = Database(url, direct_url=settings.direct_database_url, pooler=settings.pooler)
                 try:
                     database.check_schema()
                 except BaseException:
@@ -147,14 +175,11 @@ class SiglipClient:
         Raises:
             InvalidInputError: If a file doesn't exist or a folder holds no pictures. Then nothing is queued.
         """
+        models.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         ingestion = ingest.enqueue_images(
-            self.database,
-            sources,
-            model_id=models.choose_model(self.database, self.settings.model, self.settings.max_num_patches).model_id,
-            collection=collection,
-            metadata=metadata,
-            check_worker=self._worker_check,
+            self.database, sources, collection=collection, metadata=metadata, check_worker=self._worker_check
         )
+        self._send_tickets(ingestion.model_id, len(ingestion.image_ids))
         return self._with_worker(ingestion)
 
     def embed_under_model(self) -> ingest.Ingestion:
@@ -193,16 +218,32 @@ class SiglipClient:
             items.retry_failed(connection, model_id, collection)
         return self._follow_model(model_id, collection)
 
-    def switch_model(self, model_id: int) -> None:
-        """Make a model the one that searches, labels and new images use, once the labels have its vectors too."""
+    def follow_model(self, model_id: int) -> ingest.Ingestion:
+        """Queue what has come since `embed_under_model`, and follow all images of the model once more."""
+        models.queue_missing(self.database, model_id)
+        return self._follow_model(model_id)
+
+    def switch_model(self, model_id: int, *, wait_for_labels_s: float = LABELS_TIMEOUT_S) -> None:
+        """Make a model the one that searches, labels and new images use, once the labels have its vectors too.
+
+        What was indexed meanwhile and has no vector under it yet is queued in the same transaction.
+
+        Args:
+            model_id: The model, as `embed_under_model` gave it.
+            wait_for_labels_s: Seconds that its workers have to embed the labels, where this process can't.
+        """
         with self.database.connection() as connection:
             row = get_model(connection, model_id)
             has_gaps = bool(list_missing_labels(connection, model_id))
-        if has_gaps and has_torch():  # else a worker of that model fills them
+        if has_gaps and has_torch():
             labeling.embed_labels_for_model(
                 self.database, load_embedder(row.name, self.settings, known=row.info), model_id
             )
-        models.switch_model(self.database, model_id)
+        if not models.switch_model(self.database, model_id, wait_for_labels_s=wait_for_labels_s):
+            logger.warning(
+                "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
+            )
+        self._send_tickets(model_id, 1)
 
     def search_images(
         self,
@@ -228,12 +269,17 @@ class SiglipClient:
         """
         self._check_model()
         options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}
-        search.check_limit(limit)
         if isinstance(query, str):
-            search.check_query(query)
-            return search.search_by_text(self.database, self._query_embedder, query, **options)
-        image = self._open_image(query)
-        return search.search_by_image(self.database, self._query_embedder, image, **options)
+            return search.search_by_text(
+                self.database,
+                self._text_embedder if self._can_embed else None,
+                query,
+                timeout_s=self.settings.embed_timeout_s,
+                max_cached_texts=self.settings.max_cached_texts,
+                **options,
+            )
+        search.check_limit(limit)
+        return search.search_by_image(self.database, self._query_embedder, self._open_image(query), **options)
 
     def similar_images(
         self,
@@ -286,13 +332,25 @@ class SiglipClient:
         opened = self._open_image(Path(image) if isinstance(image, str) else image)
         return labeling.label_scores_of_image(self.database, self._query_embedder, opened, label_set)
 
-    def _query_embedder(self) -> Embedder:
-        """The embedder of queries, of the active model; loads it at first use and when the active model has changed."""
-        row = self.model
+    @property
+    def _can_embed(self) -> bool:
+        """Whether this process, or a worker that it may start, embeds texts; else whichever worker listens does."""
+        return self._embedder is not None or self.settings.is_embedded or has_torch()
+
+    def _text_embedder(self, model: ModelKey) -> Embedder | None:
+        """The embedder of a new text; None where it is left to a worker, which the database asks."""
+        embedder = self._query_embedder(model)
+        return None if isinstance(embedder, RemoteEmbedder) else embedder
+
+    def _query_embedder(self, model: ModelKey) -> Embedder:
+        """The embedder of a model's queries; loads it at first use and when another model has become the active one."""
         with self._embedder_lock:
-            if self._embedder is None or (self._owns_embedder and self._embedder.info.name != row.name):
+            if self._embedder is None or (self._owns_embedder and self._embedded_model != model):
+                with self.database.connection() as connection:
+                    row = get_model(connection, model.model_id)
                 services = self._start_services() if self.settings.is_embedded else None
                 self._embedder = make_query_embedder(row, self.settings, self.database, services)
+                self._embedded_model = model
             return self._embedder
 
     def _check_model(self) -> None:
@@ -306,7 +364,7 @@ class SiglipClient:
         """Fill in the active model's row where no worker has loaded it yet, but this process can."""
         row = self.model
         if row.info is None and has_torch():
-            info = self._query_embedder().info
+            info = self._query_embedder(row.key).info
             with self.database.connection() as connection:
                 describe_model(connection, row.model_id, info)
 
@@ -319,6 +377,15 @@ class SiglipClient:
                 services.start()
                 self._services = services
             return self._services
+
+    def _send_tickets(self, model_id: int, images: int) -> None:
+        """Tell the workers that there is work; they find it without that too, only later."""
+        broker_url = self.settings.broker_url
+        if broker_url is None:
+            return  # the embedded worker hears the database's notification
+        with self._lock:
+            self._tickets = self._tickets or TicketSender(broker_url)
+        self._tickets.send(model_id, images)
 
     def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
         """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
@@ -345,3 +412,16 @@ class SiglipClient:
         return open_image(
             query, max_image_bytes=self.settings.max_image_bytes, max_image_pixels=self.settings.max_image_pixels
         )
+
+
+_clients: weakref.WeakSet[SiglipClient] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _forget_all_inherited() -> None:
+    for client in list(_clients):
+        client.forget_inherited()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all_inherited)

@@ -12,6 +12,7 @@
     │   └── VerificationError    it gives other numbers than published, or than it gave before
     ├── DatabaseError            PostgreSQL refused or failed
     │   ├── DatabaseUnavailableError  nobody answers at the URL                  worth a retry
+    │   ├── DatabaseConflictError     another transaction was in the way         worth a retry
     │   └── SchemaVersionError   the schema is behind or ahead: run `siglip-ingest migrate`
     ├── ServiceError             the embedded services could not start or stop
     └── WorkerUnavailableError   no worker answered in time                      worth a retry
@@ -86,6 +87,12 @@ class DatabaseError(SiglipError):
 
 class DatabaseUnavailableError(DatabaseError):
     """No PostgreSQL answered at the database URL."""
+
+    is_retryable = True
+
+
+class DatabaseConflictError(DatabaseError):
+    """Another transaction was in the way: a deadlock, a lock that wasn't free in time, a model that changed."""
 
     is_retryable = True
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from siglip_ingest.db import Database, images, items
-from siglip_ingest.errors import InvalidInputError, WorkerUnavailableError
+from siglip_ingest.db import Connection, Database, images, items
+from siglip_ingest.db.models import hold_active_model
+from siglip_ingest.errors import InvalidInputError, NotFoundError, WorkerUnavailableError
 from siglip_ingest.sources import find_pictures, is_web_address
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
@@ -55,7 +56,7 @@ def enqueue_images(
     database: Database,
     sources: Source | Iterable[Source],
     *,
-    model_id: int,
+    model_id: int | None = None,
     collection: str = DEFAULT_COLLECTION,
     metadata: Mapping[str, Any] | None = None,
     check_worker: Callable[[], None] | None = None,
@@ -66,7 +67,7 @@ def enqueue_images(
         database: Where they are stored.
         sources: One source or many: paths, folders (searched for pictures, subfolders too), http(s) URLs, bytes of
             image files, PIL images, or `ImageSource`s.
-        model_id: The model to embed them with.
+        model_id: The model to embed them with; by default the one that is active when they are written.
         collection: The set of images that they join.
         metadata: JSON kept with each image.
         check_worker: Called while `Ingestion.wait` sees no progress; raises if no worker can make any.
@@ -74,6 +75,7 @@ def enqueue_images(
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no pictures, or something isn't a source or isn't
             JSON. Then nothing is written.
+        NotFoundError: If no model is active yet.
     """
     if not collection or "\0" in collection:
         raise InvalidInputError("A collection needs a name; an empty one was given.")
@@ -95,9 +97,21 @@ def enqueue_images(
             rows[row.uri] = row
     if not rows:
         raise InvalidInputError("No images were given: the list of sources is empty.")
-    with database.connection() as connection:
-        image_ids = images.insert_images(connection, list(rows.values()), model_id)
-    return Ingestion(database, image_ids, model_id, check_worker=check_worker)
+
+    def write(connection: Connection) -> tuple[int, list[int]]:
+        chosen = _hold_active_model(connection) if model_id is None else model_id
+        return chosen, images.insert_images(connection, list(rows.values()), chosen)
+
+    chosen, image_ids = database.transact(write)
+    return Ingestion(database, image_ids, chosen, check_worker=check_worker)
+
+
+def _hold_active_model(connection: Connection) -> int:
+    """The active model's key. It stays active until the images are written: a switch then queues what it lacks."""
+    active = hold_active_model(connection)
+    if active is None:
+        raise NotFoundError("No model is active in this database yet. Start a worker (`siglip-ingest worker`).")
+    return active.model_id
 
 
 class Ingestion:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from siglip_ingest.db import Database, labels
+from siglip_ingest.db import Connection, Database, labels
 from siglip_ingest.db.labels import LabelSetRow
-from siglip_ingest.db.query import check_image_id, check_same_model, check_storable, described_model, embed_query
-from siglip_ingest.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from siglip_ingest.db.models import hold_active_model
+from siglip_ingest.db.query import (
+    EmbedderFactory,
+    check_image_id,
+    check_same_model,
+    check_storable,
+    described_model,
+    embed_query,
+)
+from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, InvalidInputError, NotFoundError
 from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
 from siglip_ingest.types import Embedder, LabelScore
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
+
+MODEL_CHANGES = 3  # so many switches may happen while one vocabulary is embedded
 
 
 def create_label_set(
     database: Database,
-    make_embedder: Callable[[], Embedder],
+    make_embedder: EmbedderFactory,
     name: str,
     label_names: Sequence[str] | Mapping[str, Sequence[str]],
     *,
@@ -31,7 +44,7 @@ def create_label_set(
 
     Args:
         database: Where it is stored.
-        make_embedder: Gives an embedder of the active model; called once everything else is found to be right.
+        make_embedder: Gives an embedder of a model; called once everything else is found to be right.
         name: What the label set is called.
         label_names: The labels; or a mapping from each label to prompts of its own, used as they are.
         template: Makes the prompt of each label that has none of its own; contains `{label}`.
@@ -50,35 +63,61 @@ def create_label_set(
     for label, own in prompts.items():
         for text in (label, *own):
             check_storable(text, f"The label {label!r}")
-    with database.connection() as connection:
-        model, info = described_model(connection)
-        if not replace and labels.find_label_set(connection, name) is not None:
-            raise _taken(name)
-    embedder = make_embedder()
-    check_same_model(embedder.info, info)
-    embeddings = embed_labels(embedder, list(prompts.values()))
-    with database.connection() as connection:
-        if replace:
-            labels.delete_label_set(connection, name)
-        label_ids = labels.insert_label_set(connection, name, template, prompts)
-        if label_ids is None:
-            raise _taken(name)
-        labels.insert_label_embeddings(connection, model.model_id, label_ids, embeddings)
+    for _ in range(MODEL_CHANGES):
+        with database.connection() as connection:
+            model, info = described_model(connection)
+            if not replace and labels.find_label_set(connection, name) is not None:
+                raise _taken(name)
+        embedder = make_embedder(model.key)
+        check_same_model(embedder.info, info)
+        embeddings = embed_labels(embedder, list(prompts.values()))
+        if database.transact(partial(_store, model.model_id, name, template, prompts, embeddings, replace=replace)):
+            return
+    raise DatabaseConflictError(
+        "The active model was changed again and again while the labels were embedded. Try again."
+    )
+
+
+def _store(
+    model_id: int,
+    name: str,
+    template: str,
+    prompts: Mapping[str, Sequence[str]],
+    embeddings: NDArray[np.float32],
+    connection: Connection,
+    *,
+    replace: bool,
+) -> bool:
+    """Store a vocabulary with its vectors; False where another model has become the active one meanwhile.
+
+    Other models' vectors are added by their workers.
+    """
+    active = hold_active_model(connection)
+    if active is None or active.model_id != model_id:
+        return False
+    label_ids = labels.store_label_set(connection, name, template, prompts, replace=replace)
+    if label_ids is None:
+        raise _taken(name)
+    labels.insert_label_embeddings(connection, model_id, label_ids, embeddings)
+    return True
 
 
 def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:
-    """Add the vectors that label sets lack under a model, when a worker starts for instance; returns how many."""
+    """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many."""
     with database.connection() as connection:
         missing = labels.list_missing_labels(connection, model_id)
     if not missing:
         return 0
     embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
-    with database.connection() as connection:
-        # A label set may have been deleted meanwhile.
-        still = {label_id for label_id, _ in labels.list_missing_labels(connection, model_id)}
+
+    def add(connection: Connection) -> int:
+        # A label set may have been deleted meanwhile; what is still there is held, so that it stays until it has a vector.
+        still = labels.hold_labels(connection, [label_id for label_id, _ in missing])
         kept = [index for index, (label_id, _) in enumerate(missing) if label_id in still]
         labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
-    return len(kept)
+        return len(kept)
+
+    return database.transact(add)
 
 
 def label_scores_of_image_id(database: Database, image_id: int, label_set: str) -> list[LabelScore]:
@@ -102,7 +141,7 @@ def label_scores_of_image_id(database: Database, image_id: int, label_set: str) 
 
 
 def label_scores_of_image(
-    database: Database, make_embedder: Callable[[], Embedder], image: Image.Image, label_set: str
+    database: Database, make_embedder: EmbedderFactory, image: Image.Image, label_set: str
 ) -> list[LabelScore]:
     """Score a decoded RGB picture against each label of a set, best first.
 
@@ -115,9 +154,9 @@ def label_scores_of_image(
         row = labels.find_label_set(connection, label_set)
     if row is None:
         _check_has_vectors(row, label_set, model.name)
-    embedding = embed_query(database, make_embedder, lambda embedder: embedder.embed_images([image]))
+    model, embedding = embed_query(database, make_embedder, lambda embedder: embedder.embed_images([image]))
     with database.connection() as connection:
-        scores = labels.score_embedding(connection, embedding, label_set)
+        scores = labels.score_embedding(connection, model.model_id, embedding, label_set)
     if not scores:
         _check_has_vectors(row, label_set, model.name)
     return scores
@@ -145,7 +184,7 @@ def _check_has_vectors(row: LabelSetRow | None, name: str, model_name: str) -> N
         raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
     raise NotFoundError(
         f"The label set {name!r} has no vectors under the active model {model_name!r} yet. A worker of that model "
-        "adds them when it starts (`siglip-ingest worker`)."
+        "adds them within seconds (`siglip-ingest worker`)."
     )
 
 

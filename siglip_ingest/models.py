@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from siglip_ingest.db import Database, items, models
+import time
+
+from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.hub import model_name
 from siglip_ingest.settings import DEFAULT_MODEL
+
+LABELS_POLL_S = 0.2
 
 
 def check_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow | None:
@@ -45,13 +49,20 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
     chosen = check_model(database, requested, max_num_patches)
     if chosen is not None:
         return chosen
-    with database.connection() as connection:
-        unloaded = models.active_model(connection)
+
+    def choose(connection: Connection) -> ModelRow:
+        models.lock_models(connection)
+        active = models.active_model(connection)
+        if active is not None and active.info is not None:
+            return active  # another caller's, or a worker's, meanwhile
         model_id = models.register_model(connection, model_name(requested or DEFAULT_MODEL))
+        if active is not None:
+            items.move_queued(connection, from_model_id=active.model_id, to_model_id=model_id)
         models.activate_model(connection, model_id)
-        if unloaded is not None:
-            items.move_queued(connection, from_model_id=unloaded.model_id, to_model_id=model_id)
         return models.get_model(connection, model_id)
+
+    chosen = database.transact(choose)
+    return check_model(database, requested, max_num_patches) or chosen
 
 
 def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
@@ -91,10 +102,31 @@ def queue_for_model(database: Database, name: str, max_num_patches: int | None =
         return models.get_model(connection, model_id)
 
 
-def switch_model(database: Database, model_id: int) -> None:
-    """Make a model the one that searches, labels and new images use."""
-    with database.connection() as connection:
-        models.activate_model(connection, model_id)
+def queue_missing(database: Database, model_id: int) -> int:
+    """Queue what has come since `queue_for_model`; returns how many images that are."""
+    return database.transact(lambda connection: items.queue_missing(connection, model_id))
+
+
+def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float = 0.0) -> bool:
+    """Make a model the one that searches, labels and new images use, and queue what it has no vectors of yet.
+
+    Args:
+        database: Where it is.
+        model_id: The model.
+        wait_for_labels_s: Seconds that its workers have to give every label a vector under it.
+
+    Returns:
+        Whether every label has one; workers of the model go on adding them.
+    """
+    give_up_at = time.monotonic() + wait_for_labels_s
+    while True:
+        with database.connection() as connection:
+            models.lock_models(connection)  # nobody adds a label now
+            is_complete = not labels.list_missing_labels(connection, model_id)
+            if is_complete or time.monotonic() >= give_up_at:
+                models.activate_model(connection, model_id)
+                return is_complete
+        time.sleep(LABELS_POLL_S)
 
 
 def give_up_model(database: Database, model_id: int) -> ModelRow | None:

@@ -1,4 +1,4 @@
-"""Who embeds a client's queries: the embedded worker, torch in this process, or a worker behind the broker."""
+"""Who embeds a client's queries: torch in this process, or a worker."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelRow
-from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.loading import has_torch, load_embedder
+from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import Embedder
 
@@ -23,27 +23,17 @@ def make_query_embedder(
     The embedded worker, where it runs, answers sooner than torch is imported here.
 
     Args:
-        row: The model, which is the active one.
+        row: The model.
         settings: The client's.
         database: The client's.
         services: The embedded services, where they are ours.
-
-    Raises:
-        ConfigurationError: If nobody can embed: torch isn't installed, and no workers are known.
     """
     has_worker = services is not None and row.info is not None and services.has_ready_worker(row.name)
     if has_torch() and not has_worker:
         return load_embedder(row.name, settings, known=row.info)
-    from siglip_ingest.remote import RemoteEmbedder
-
     broker_url = settings.broker_url
     if services is not None:
         if not has_worker:
             services.ensure_worker(model=row.name)
         broker_url = services.broker_url
-    if broker_url is None:
-        raise ConfigurationError(
-            "A new query must be embedded, but torch isn't installed here and no workers are known. Set "
-            "SIGLIP_BROKER_URL to the workers' Redis, or pip install 'siglip-ingest[model]'."
-        )
-    return RemoteEmbedder(broker_url, database, timeout_s=settings.embed_timeout_s)
+    return RemoteEmbedder(row, database, broker_url=broker_url, timeout_s=settings.embed_timeout_s)

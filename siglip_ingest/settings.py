@@ -12,6 +12,7 @@ from siglip_ingest.errors import ConfigurationError
 
 DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 ENVIRONMENT_PREFIX = "SIGLIP_"
+POOLERS = ("auto", "none", "transaction")
 PATCHES_RANGE = (16, 1024)  # NaFlex was trained with 128, 256, 576, 784 and 1024 ("SigLIP 2", section 2.4.2)
 
 
@@ -21,6 +22,10 @@ class Settings:
 
     Attributes:
         database_url: PostgreSQL URL; None means the embedded services.
+        direct_database_url: PostgreSQL URL that leads to the server itself, where `database_url` leads to a pooler in
+            transaction mode (PgBouncer, a hosted database's pooled port): for what needs a session.
+        standby_urls: URLs of hot standbys on which SQL may ask for texts too, separated by blanks.
+        pooler: `auto` (recognised by itself), `none`, or `transaction` where one stands before `database_url`.
         broker_url: Celery broker URL (Redis); None means the embedded services, or no broker where `database_url` is
             set.
         home: Folder of the embedded services' data, and of what is remembered of checkpoints; by default
@@ -34,9 +39,9 @@ class Settings:
             take longer. None means what the database's vectors were made with and, where it has none yet, the
             checkpoint's own (256). It is part of what the database holds a model's vectors to be: one model's vectors
             are all made with the same.
-        chunk_size: Most images in one Celery task.
+        chunk_size: Most images that a worker claims for one ticket.
         decode_threads: Threads that fetch and decode for one worker; 0 means one a core, at most 8.
-        lease_s: Seconds that a claimed item stays with a worker that doesn't renew its claim.
+        lease_s: Seconds without a sign of life from a worker, after which its images are queued again.
         max_attempts: How often an item is tried before it ends as failed.
         max_image_bytes: Larger files are refused.
         max_image_pixels: Images of more pixels are refused before they are decoded.
@@ -46,6 +51,9 @@ class Settings:
     """
 
     database_url: str | None = None
+    direct_database_url: str | None = None
+    standby_urls: str = ""
+    pooler: str = "auto"
     broker_url: str | None = None
     home: Path = field(default_factory=lambda: Path.home() / ".local/share/siglip_ingest")
     model: str | None = None
@@ -55,7 +63,7 @@ class Settings:
     max_num_patches: int | None = None
     chunk_size: int = 64
     decode_threads: int = 0
-    lease_s: float = 120.0
+    lease_s: float = 7.0
     max_attempts: int = 3
     max_image_bytes: int = 100_000_000
     max_image_pixels: int = 200_000_000
@@ -99,6 +107,8 @@ class Settings:
                     f"{ENVIRONMENT_PREFIX}{name.upper()} must be a number of seconds above 0, not "
                     f"{getattr(self, name)}."
                 )
+        if self.pooler not in POOLERS:
+            raise ConfigurationError(f"SIGLIP_POOLER must be one of {', '.join(POOLERS)}, not {self.pooler!r}.")
         least, most = PATCHES_RANGE
         if self.max_num_patches is not None and not least <= self.max_num_patches <= most:
             raise ConfigurationError(

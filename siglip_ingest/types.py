@@ -111,3 +111,11 @@ class Embedder(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts as typed; returns (N, D) float32 unit vectors in the same order."""
         ...
+
+    def describe_truncation(self, texts: Sequence[str]) -> str | None:
+        """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""
+        ...
+
+    def is_settled(self, prefix: str) -> bool:
+        """Whether the model reads nothing of what may follow: text after `prefix` would not change its vector."""
+        ...

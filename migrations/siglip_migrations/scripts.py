@@ -7,8 +7,10 @@ from importlib.resources import files
 import psycopg
 import sqlalchemy
 
-# Functions keep the search_path of their creation (SET search_path FROM CURRENT), so they work whatever the caller's
-# is. Before the extension is there, nothing is set: CREATE EXTENSION puts it where its owner expects it.
+# Functions of the first revisions keep the search_path of their creation (SET search_path FROM CURRENT). Later ones write
+# the extension's schema out, for which @vector@ stands in the files, and keep it out of their path: often it is `public`,
+# where others may create names too. Before the extension is there, nothing is set: CREATE EXTENSION puts it where its
+# owner expects it.
 SET_SEARCH_PATH = b"""
 SELECT set_config('search_path', concat_ws(', ', 'siglip', quote_ident(n.nspname), 'pg_temp'), true)
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -34,5 +36,14 @@ def _run(connection: sqlalchemy.Connection, script: str) -> None:
     if not isinstance(driver_connection, psycopg.Connection):
         raise TypeError(f"Migrations run over psycopg, not {type(driver_connection).__name__}.")
     driver_connection.execute(SET_SEARCH_PATH)
-    driver_connection.execute(script.encode())
+    driver_connection.execute(script.replace("@vector@", _find_vector_schema(driver_connection)).encode())
     driver_connection.execute("RESET search_path")
+
+
+def _find_vector_schema(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+    """Name the schema of the extension, quoted where it must be; `public` before the extension is there."""
+    row = connection.execute(
+        "SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'vector'"
+    ).fetchone()
+    return "public" if row is None else str(row[0])

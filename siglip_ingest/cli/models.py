@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from siglip_ingest.cli.checkpoint_table import HEADINGS, describe_checkpoints, has_hub_client, to_cells
 from siglip_ingest.cli.output import hide_warnings, json_option, print_json, print_table
-from siglip_ingest.client import SiglipClient
+from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
 from siglip_ingest.errors import SiglipError
@@ -30,6 +30,8 @@ from siglip_ingest.hub import (
 from siglip_ingest.hub import pull as pull_checkpoint
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
+
+_CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever
 
 
 @click.group()
@@ -115,10 +117,13 @@ def use(name: str, now: bool) -> None:
                 if not client.settings.is_embedded:
                     click.echo(f"A worker started with SIGLIP_MODEL={name} does the work.", err=True)
                 _wait(ingestion, name)
-            client.switch_model(ingestion.model_id)
+                _catch_up(client, ingestion.model_id)
+            client.switch_model(ingestion.model_id, wait_for_labels_s=0 if now else LABELS_TIMEOUT_S)
         except SiglipError:
             client.give_up_model(ingestion.model_id)
             raise
+        if not now:
+            client.follow_model(ingestion.model_id).wait()  # what came in the last moment
     click.echo(f"The active model is {name!r}.")
 
 
@@ -134,6 +139,15 @@ def _wait(ingestion: Ingestion, name: str) -> None:
     counts = ingestion.wait()
     if counts.failed and not counts.done:
         raise SiglipError(f"No image could be embedded under {name!r}; the active model stays as it was.")
+
+
+def _catch_up(client: SiglipClient, model_id: int) -> None:
+    """Embed what was indexed meanwhile, so that the switch leaves out as little as can be."""
+    for _ in range(_CATCH_UPS):
+        ingestion = client.follow_model(model_id)
+        if ingestion.counts().is_finished:
+            return
+        ingestion.wait()
 
 
 class _Bar(Progress):

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from siglip_ingest.errors import (
     ConfigurationError,
+    DatabaseConflictError,
     DatabaseError,
     DatabaseUnavailableError,
     InvalidInputError,
@@ -22,6 +23,8 @@ from siglip_ingest.errors import (
 )
 
 NO_WORKER_ANSWERED = "SIG01"  # raised by siglip.embed_text
+MODEL_CHANGED = "SIG02"  # raised by siglip.store_text
+_FULL = ("too many clients", "too many connections", "connection slots", "no more connections allowed")
 MIGRATE = "Run `siglip-ingest migrate`."
 
 
@@ -69,9 +72,18 @@ def connect_error(error: psycopg.OperationalError, parameters: dict[str, str]) -
         )
     if "no pg_hba.conf entry" in reason or "permission denied for database" in reason:
         return DatabaseError(f"PostgreSQL at {server} doesn't let {user!r} in: {reason}")
+    if any(words in reason for words in _FULL):
+        return DatabaseUnavailableError(
+            f"PostgreSQL at {server} takes no more connections: {reason} Close some, or raise its max_connections."
+        )
     return DatabaseUnavailableError(
         f"No PostgreSQL answered at {server}: {reason} Start it, or correct SIGLIP_DATABASE_URL."
     )
+
+
+def is_full(error: DatabaseUnavailableError) -> bool:
+    """Whether the server is there, but takes no more connections for now."""
+    return any(words in str(error) for words in _FULL)
 
 
 @contextmanager
@@ -103,8 +115,16 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
             return DatabaseError(f"{sentence}. The role {user} needs more rights: migrations/README.md lists them.")
         case pg.QueryCanceled():
             return DatabaseError(f"PostgreSQL stopped the statement: {sentence}.")
+        case pg.DeadlockDetected() | pg.SerializationFailure() | pg.LockNotAvailable():
+            return DatabaseConflictError(f"Another transaction was in the way: {sentence}. Try again.")
+    return _error_by_state(error, sentence, parameters)
+
+
+def _error_by_state(error: psycopg.Error, sentence: str, parameters: dict[str, str]) -> SiglipError:
     if error.sqlstate == NO_WORKER_ANSWERED:
         return WorkerUnavailableError(sentence)
+    if error.sqlstate == MODEL_CHANGED:
+        return DatabaseConflictError(sentence)
     is_gone = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))
     if is_gone and isinstance(error, psycopg.OperationalError):
         return DatabaseUnavailableError(f"PostgreSQL at {describe_server(parameters)} went away: {sentence}")

@@ -57,6 +57,7 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
                 metadata = Jsonb(dict(row.metadata))
                 copy.write_row((position, row.collection, row.uri, row.key, row.source_version, metadata, row.content))
         connection.execute(load_statement("mark_changed_images"))
+        connection.execute(load_statement("lock_new_items"))
         connection.execute(load_statement("upsert_images"))
         connection.execute(load_statement("upsert_image_bytes"))
         connection.execute(load_statement("requeue_changed_images"))

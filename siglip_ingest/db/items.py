@@ -1,16 +1,19 @@
 """The ledger `siglip.ingest_items`: what is queued, with a worker, done or failed.
 
-A claim is a lease: a token, and a time until which it counts. Whoever shows a token that no longer counts changes
-nothing.
+A claim is a token, which counts for as long as the worker that claimed lives (see workers.py). Whoever shows a token that
+no longer counts changes nothing.
+
+Images are locked before their items, images in the order of (collection, uri), items in that of (image_id, model_id): so
+that no two transactions wait for each other in a circle.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from siglip_ingest.db.pool import Connection
 from siglip_ingest.db.statements import load_statement
@@ -35,6 +38,7 @@ class ItemRow:
         uri: Where the image is.
         has_content: True where `images.load_content` has its bytes.
         attempts: How often it was claimed, this time included.
+        is_suspect: Whether its last worker was lost with it.
     """
 
     item_id: int
@@ -42,6 +46,7 @@ class ItemRow:
     uri: str
     has_content: bool
     attempts: int
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,44 +81,71 @@ class CompletedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued:
-    """What `requeue_expired` found: items queued again, and items that ended as failed."""
+class FailedItem:
+    """An item that can't be embedded now, or ever.
 
-    requeued: int
-    failed: int
+    Attributes:
+        item_id: Its key in the ledger.
+        code: A short word.
+        message: A sentence.
+        pause_s: Seconds to wait for the next attempt; None where there is no point in one.
+    """
+
+    item_id: int
+    code: str
+    message: str
+    pause_s: float | None = None
 
 
-def claim_items(connection: Connection, model_id: int, limit: int, lease_s: float) -> Chunk | None:
-    """Claim the next queued items for `lease_s` seconds; no two claims get the same one.
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What became of a claim: items that are done, that failed for good, and that are queued again."""
+
+    done: int = 0
+    failed: int = 0
+    requeued: int = 0
+
+
+def claim_items(
+    connection: Connection,
+    worker_id: UUID,
+    model_id: int,
+    limit: int,
+    lease_token: UUID,
+    *,
+    takes_suspects: bool = True,
+) -> list[ItemRow] | None:
+    """Claim the next queued items for a registered worker; no two claims get the same one.
 
     An item whose last worker was lost with it is claimed alone: if it is what killed the worker, nothing else goes
     with it.
 
+    Args:
+        connection: In or out of a transaction.
+        worker_id: Of the worker.
+        model_id: The model to embed with.
+        limit: Most items.
+        lease_token: A new one.
+        takes_suspects: Whether such an item may be claimed at all.
+
     Returns:
-        At most `limit` items; None where nothing is queued, or all that is waits for a retry.
+        None where nothing is queued, or all that is waits for a retry.
     """
-    lease_token = uuid4()
-    parameters = {"model_id": model_id, "limit": limit, "lease_token": lease_token, "lease_s": lease_s}
+    parameters = {
+        "worker_id": worker_id,
+        "model_id": model_id,
+        "limit": limit,
+        "lease_token": lease_token,
+        "takes_suspects": takes_suspects,
+    }
     rows = connection.execute(load_statement("claim_items"), parameters).fetchall()
-    return Chunk(lease_token, [_item(row) for row in rows]) if rows else None
+    return [_item(row) for row in rows] or None
 
 
-def load_items(connection: Connection, lease_token: UUID, item_ids: Sequence[int]) -> list[ItemRow]:
-    """Those of the items that are still claimed under the token, in the order of their ids."""
-    parameters = {"lease_token": lease_token, "item_ids": list(item_ids)}
-    return [_item(row) for row in connection.execute(load_statement("load_items"), parameters)]
-
-
-def renew_lease(connection: Connection, lease_token: UUID, lease_s: float) -> int:
-    """Let a claim count for `lease_s` seconds from now; returns how many items are still under it."""
-    return connection.execute(load_statement("renew_lease"), {"lease_token": lease_token, "lease_s": lease_s}).rowcount
-
-
-def requeue_expired(connection: Connection, max_attempts: int) -> Requeued:
-    """Queue what lost its worker again; after `max_attempts` it ends as failed, with the code `worker_lost`."""
-    row = connection.execute(load_statement("requeue_expired"), {"max_attempts": max_attempts}).fetchone()
-    requeued, failed, _ = cast("tuple[int, int, int]", row)
-    return Requeued(requeued=requeued, failed=failed)
+def has_queued_items(connection: Connection, model_id: int, *, takes_suspects: bool = True) -> bool:
+    """Whether there is something to claim now."""
+    parameters = {"model_id": model_id, "takes_suspects": takes_suspects}
+    return connection.execute(load_statement("has_queued_items"), parameters).fetchone() == (True,)
 
 
 def find_embedded(connection: Connection, model_id: int, content_hashes: Collection[bytes]) -> set[bytes]:
@@ -122,59 +154,61 @@ def find_embedded(connection: Connection, model_id: int, content_hashes: Collect
     return {cast("bytes", row[0]) for row in connection.execute(load_statement("find_embedded"), parameters)}
 
 
-def complete_items(connection: Connection, model_id: int, lease_token: UUID, results: Sequence[CompletedItem]) -> int:
-    """Store vectors by COPY, write down what the images are, and close the items: all or nothing.
-
-    Items that aren't claimed under the token are left alone, and so are their images. An item is only closed if its
-    content has a vector now.
-
-    Returns:
-        How many items were closed.
-    """
-    if not results:
-        return 0
-    with connection.transaction():
-        connection.execute(load_statement("create_new_results"))
-        connection.execute(load_statement("empty_new_results"))
-        with connection.cursor().copy(load_statement("copy_new_results")) as copy:
-            copy.write(COPY_HEADER + b"".join(map(_pack_result, results)) + COPY_TRAILER)
-        parameters = {"model_id": model_id, "lease_token": lease_token}
-        connection.execute(load_statement("lock_completed_images"))
-        connection.execute(load_statement("keep_claimed_results"), parameters)
-        connection.execute(load_statement("insert_image_embeddings"), parameters)
-        connection.execute(load_statement("update_completed_images"))
-        return connection.execute(load_statement("close_completed_items"), parameters).rowcount
-
-
-def fail_item(connection: Connection, item_id: int, lease_token: UUID, code: str, message: str) -> bool:
-    """End an item as failed, for good; returns False where it is no longer under the token."""
-    parameters = {"item_id": item_id, "lease_token": lease_token, "code": code, "message": _storable(message)}
-    return connection.execute(load_statement("fail_item"), parameters).rowcount == 1
-
-
-def retry_item(
+def close_items(
     connection: Connection,
-    item_id: int,
+    model_id: int,
     lease_token: UUID,
-    code: str,
-    message: str,
-    not_before_s: float,
-    max_attempts: int,
-) -> bool:
-    """Queue an item again, for `not_before_s` seconds from now; after `max_attempts` it ends as failed.
+    completed: Sequence[CompletedItem],
+    failed: Sequence[FailedItem] = (),
+    *,
+    max_attempts: int = 1,
+) -> Closed:
+    """Store vectors by COPY, write down what the images are, and close the claim's items: all or nothing.
 
-    Returns:
-        False where it is no longer under the token.
+    Items that aren't claimed under the token are left alone, and so are their images. An item is only done if its
+    content has a vector now; one that is neither in `completed` nor in `failed` goes back to the queue.
+
+    Args:
+        connection: In or out of a transaction; all happens in one.
+        model_id: The model.
+        lease_token: The claim's.
+        completed: Items that were embedded.
+        failed: Items that couldn't be.
+        max_attempts: After so many an item ends as failed, whatever its pause is.
     """
+    parameters = {"model_id": model_id, "lease_token": lease_token}
+    with connection.transaction():
+        connection.execute(load_statement("lock_claimed_images"), parameters)
+        connection.execute(load_statement("lock_claimed_items"), parameters)
+        done = _complete(connection, parameters, completed) if completed else 0
+        ended = _fail(connection, lease_token, failed, max_attempts) if failed else []
+        released = release_items(connection, lease_token)
+    return Closed(done, failed=ended.count("failed"), requeued=ended.count("queued") + released)
+
+
+def _complete(connection: Connection, parameters: Mapping[str, object], completed: Sequence[CompletedItem]) -> int:
+    connection.execute(load_statement("create_new_results"))
+    connection.execute(load_statement("empty_new_results"))
+    with connection.cursor().copy(load_statement("copy_new_results")) as copy:
+        copy.write(COPY_HEADER + b"".join(map(_pack_result, completed)) + COPY_TRAILER)
+    connection.execute(load_statement("keep_claimed_results"), parameters)
+    connection.execute(load_statement("insert_image_embeddings"), parameters)
+    connection.execute(load_statement("update_completed_images"))
+    return connection.execute(load_statement("close_completed_items"), parameters).rowcount
+
+
+def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem], max_attempts: int) -> list[str]:
+    """End or queue again; returns the state of each item that was still under the token."""
     parameters = {
-        "item_id": item_id,
         "lease_token": lease_token,
-        "code": code,
-        "message": _storable(message),
-        "not_before_s": not_before_s,
+        "item_ids": [item.item_id for item in failed],
+        "codes": [item.code for item in failed],
+        "messages": [_storable(item.message) for item in failed],
+        "pauses_s": [item.pause_s for item in failed],
         "max_attempts": max_attempts,
     }
-    return connection.execute(load_statement("retry_item"), parameters).rowcount == 1
+    rows: list[Any] = connection.execute(load_statement("fail_items"), parameters).fetchall()
+    return [state for _, state in rows]
 
 
 def release_items(connection: Connection, lease_token: UUID) -> int:
@@ -183,6 +217,20 @@ def release_items(connection: Connection, lease_token: UUID) -> int:
     for (model_id,) in set(released):
         connection.execute(load_statement("notify_items"), {"model_id": model_id})
     return len(released)
+
+
+def release_strays(connection: Connection, worker_id: UUID, lease_tokens: Sequence[UUID]) -> int:
+    """Hand back what a worker has claimed under other tokens than those that it knows; returns how many items."""
+    parameters = {"worker_id": worker_id, "lease_tokens": list(lease_tokens)}
+    released = connection.execute(load_statement("release_strays"), parameters).fetchall()
+    for (model_id,) in set(released):
+        connection.execute(load_statement("notify_items"), {"model_id": model_id})
+    return len(released)
+
+
+def disown_items(connection: Connection, lease_token: UUID) -> int:
+    """Leave a claim whose work doesn't move to whoever looks for lost ones; returns how many items that are."""
+    return connection.execute(load_statement("disown_items"), {"lease_token": lease_token}).rowcount
 
 
 def queue_missing(connection: Connection, model_id: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from siglip_ingest.db.pool import Connection
 from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import vector_text
+from siglip_ingest.db.vectors import HalfVector
 from siglip_ingest.types import LabelScore
 
 if TYPE_CHECKING:
@@ -33,23 +33,26 @@ class LabelSetRow:
     labels: list[str]
 
 
-def insert_label_set(
-    connection: Connection, name: str, template: str, prompts: Mapping[str, Sequence[str]]
+def store_label_set(
+    connection: Connection, name: str, template: str, prompts: Mapping[str, Sequence[str]], *, replace: bool
 ) -> list[int] | None:
-    """Store a vocabulary.
+    """Store a vocabulary; two callers that replace one wait for each other, and the second one's counts.
 
     Args:
         connection: In a transaction.
         name: What it is called.
         template: What made the prompts.
         prompts: The labels, in order, each with its prompts.
+        replace: Take the place of the vocabulary of that name, if there is one.
 
     Returns:
         The `label_id` of each label, in order; None where the name is taken.
     """
-    row = connection.execute(load_statement("insert_label_set"), {"name": name, "template": template}).fetchone()
+    parameters: dict[str, object] = {"name": name, "template": template, "replace": replace}
+    row = connection.execute(load_statement("upsert_label_set"), parameters).fetchone()
     if row is None:
         return None
+    connection.execute(load_statement("delete_labels"), {"label_set_id": row[0]})
     label_ids = []
     for position, (label, texts) in enumerate(prompts.items()):
         parameters = {"label_set_id": row[0], "position": position, "label": label, "prompts": list(texts)}
@@ -66,7 +69,7 @@ def insert_label_embeddings(
         cursor.executemany(
             load_statement("upsert_label_embedding"),
             [
-                {"model_id": model_id, "label_id": label_id, "embedding": vector_text(embedding)}
+                {"model_id": model_id, "label_id": label_id, "embedding": HalfVector(embedding)}
                 for label_id, embedding in zip(label_ids, embeddings, strict=True)
             ],
         )
@@ -95,6 +98,12 @@ def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int
     return rows
 
 
+def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:
+    """Those of the labels that are still there, which can't be deleted before the transaction ends."""
+    parameters = {"label_ids": list(label_ids)}
+    return {cast("int", label_id) for (label_id,) in connection.execute(load_statement("hold_labels"), parameters)}
+
+
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:
     """Scores of an indexed image for each label of a vocabulary under the active model, best first; or none."""
     parameters = {"image_id": image_id, "name": name}
@@ -102,9 +111,11 @@ def score_image(connection: Connection, image_id: int, name: str) -> list[LabelS
     return [LabelScore(*row) for row in rows]
 
 
-def score_embedding(connection: Connection, embedding: NDArray[np.float32], name: str) -> list[LabelScore]:
-    """Scores of a (D,) image vector of the active model for each label of a vocabulary, best first; or none."""
-    parameters = {"embedding": vector_text(embedding), "name": name}
+def score_embedding(
+    connection: Connection, model_id: int, embedding: NDArray[np.float32], name: str
+) -> list[LabelScore]:
+    """Scores of a (D,) image vector of a model for each label of a vocabulary, best first; or none."""
+    parameters = {"embedding": HalfVector(embedding), "name": name, "model_id": model_id}
     rows: list[Any] = connection.execute(load_statement("score_embedding"), parameters).fetchall()
     return [LabelScore(*row) for row in rows]
 

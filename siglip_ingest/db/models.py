@@ -9,10 +9,20 @@ from typing import Any, cast
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from siglip_ingest.db.items import queue_missing
 from siglip_ingest.db.pool import Connection
 from siglip_ingest.db.statements import load_statement
 from siglip_ingest.errors import ConfigurationError, NotFoundError
 from siglip_ingest.types import ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """What goes through every call that compares or stores vectors: one checkpoint revision in one database."""
+
+    model_id: int
+    name: str
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,11 @@ class ModelRow:
     is_active: bool
     info: ModelInfo | None
 
+    @property
+    def key(self) -> ModelKey:
+        """What names it."""
+        return ModelKey(self.model_id, self.name, self.revision)
+
 
 def register_model(connection: Connection, name: str, revision: str = "") -> int:
     """Find or make the row of a checkpoint; returns its `model_id`.
@@ -44,7 +59,7 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     parameters = {"name": name, "revision": revision}
     row = connection.execute(load_statement("find_model"), parameters).fetchone()
     if row is None:
-        connection.execute(load_statement("lock_models"))  # two callers must not both add it
+        lock_models(connection)  # two callers must not both add it
         row = connection.execute(load_statement("find_model"), parameters).fetchone()
     if row is None:
         row = connection.execute(load_statement("insert_model"), parameters).fetchone()
@@ -64,7 +79,7 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
         NotFoundError: If there is no such row.
         ConfigurationError: If the row describes another checkpoint, or one with other image settings.
     """
-    connection.execute(load_statement("lock_models"))
+    lock_models(connection)
     row = get_model(connection, model_id)
     described = row.info or info
     if row.name != info.name or (described.revision, described.dimension) != (info.revision, info.dimension):
@@ -143,16 +158,31 @@ def store_model_figures(
     return dict(figures) if row is None else cast("dict[str, Any]", row[0])
 
 
+def lock_models(connection: Connection) -> None:
+    """Let nobody else add, describe or activate a model, and nobody begin to write under the active one.
+
+    It ends with the transaction, and comes before all other locks.
+    """
+    connection.execute(load_statement("lock_models"))
+
+
+def hold_active_model(connection: Connection) -> ModelRow | None:
+    """The active model, which stays the active one until the transaction ends: what is written for it is in time."""
+    connection.execute(load_statement("hold_models"))
+    return active_model(connection)
+
+
 def activate_model(connection: Connection, model_id: int) -> None:
-    """Make a model the one that searches, labels and new images use.
+    """Make a model the one that searches, labels and new images use, and queue every image that it has no vector of.
 
     Raises:
         NotFoundError: If there is no such model. The one that was active stays so.
     """
-    connection.execute(load_statement("lock_models"))
+    lock_models(connection)
     get_model(connection, model_id)
     connection.execute(load_statement("deactivate_models"), {"model_id": model_id})
     connection.execute(load_statement("activate_model"), {"model_id": model_id})
+    queue_missing(connection, model_id)
 
 
 def delete_unused_model(connection: Connection, model_id: int) -> bool:
@@ -161,7 +191,7 @@ def delete_unused_model(connection: Connection, model_id: int) -> bool:
     Returns:
         Whether it is gone; False where it is active or has vectors, and stays.
     """
-    connection.execute(load_statement("lock_models"))
+    lock_models(connection)
     connection.execute(load_statement("lock_vectors"))
     if connection.execute(load_statement("delete_unused_model"), {"model_id": model_id}).fetchone() is None:
         return False

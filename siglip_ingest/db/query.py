@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from siglip_ingest.db.models import ModelRow, active_model, check_image_settings
+from siglip_ingest.db.models import ModelKey, ModelRow, active_model, check_image_settings
 from siglip_ingest.db.pool import Connection, Database
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from siglip_ingest.types import Embedder, ModelInfo
@@ -13,6 +13,8 @@ from siglip_ingest.types import Embedder, ModelInfo
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+EmbedderFactory: TypeAlias = Callable[[ModelKey], Embedder]
 
 
 def described_model(connection: Connection) -> tuple[ModelRow, ModelInfo]:
@@ -36,20 +38,19 @@ def described_model(connection: Connection) -> tuple[ModelRow, ModelInfo]:
 
 
 def embed_query(
-    database: Database, make_embedder: Callable[[], Embedder], embed: Callable[[Embedder], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """Embed one query with an embedder of the active model; returns its (D,) float32 unit vector.
+    database: Database, make_embedder: EmbedderFactory, embed: Callable[[Embedder], NDArray[np.float32]]
+) -> tuple[ModelRow, NDArray[np.float32]]:
+    """Embed one query under the active model; returns that model and the (D,) float32 unit vector.
 
     Raises:
         NotFoundError: If no model is active yet.
         ConfigurationError: If the embedder is of another model: vectors of two models can't be compared.
     """
     with database.connection() as connection:
-        _, info = described_model(connection)
-    embedder = make_embedder()
+        model, info = described_model(connection)
+    embedder = make_embedder(model.key)
     check_same_model(embedder.info, info)
-    embedding: NDArray[np.float32] = embed(embedder)[0]
-    return embedding
+    return model, embed(embedder)[0]
 
 
 def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
@@ -58,13 +59,22 @@ def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
     Raises:
         ConfigurationError: If it isn't, or prepares pictures otherwise than the active model's were.
     """
+    check_same_revision(found, active)
+    check_image_settings(found, active)
+
+
+def check_same_revision(found: ModelInfo, active: ModelInfo | ModelKey) -> None:
+    """Check that an embedder is of the active model, its revision included.
+
+    Raises:
+        ConfigurationError: If it isn't.
+    """
     if (found.name, found.revision) != (active.name, active.revision):
         raise ConfigurationError(
             f"The embedder's model is {found.name!r} at revision {found.revision!r}, the database's active one is "
             f"{active.name!r} at {active.revision!r}: their vectors can't be compared. Use the same checkpoint, or "
             "change the active model with `siglip-ingest models use`."
         )
-    check_image_settings(found, active)
 
 
 def check_storable(text: str, what: str) -> None:

@@ -1,15 +1,19 @@
-"""Vector searches. The queries themselves are the functions of the schema: see sql/ of siglip_migrations."""
+"""Vector searches. The queries themselves are the functions of the schema: see sql/ of siglip_migrations.
+
+Each is one statement by itself: one round trip, in autocommit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import vector_text
+from siglip_ingest.db.models import ModelKey
+from siglip_ingest.db.pool import Database
+from siglip_ingest.db.vectors import HalfVector
 from siglip_ingest.types import ImageMatch
 
 if TYPE_CHECKING:
@@ -17,45 +21,97 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def find_nearest(
-    connection: Connection,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """What narrows a search; see `search.search_by_text`."""
+
+    limit: int = 10
+    collection: str | None = None
+    filter: Mapping[str, Any] | None = None
+    min_score: float | None = None
+
+    def to_parameters(self) -> dict[str, Any]:
+        """As the statements take them."""
+        return {
+            "limit": self.limit,
+            "collection": self.collection,
+            "filter": None if self.filter is None else Jsonb(dict(self.filter)),
+            "min_score": self.min_score,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSearch:
+    """What a search among the cached texts found.
+
+    Attributes:
+        model: The model that it was done under, the active one.
+        matches: Best first; None where the text's vector isn't in the cache.
+    """
+
+    model: ModelKey
+    matches: list[ImageMatch] | None
+
+
+def find_by_cached_text(database: Database, query: str, options: SearchOptions) -> CachedSearch:
+    """Search under the active model by a text whose vector may be in the cache.
+
+    Raises:
+        NotFoundError: If no model is active, or none has loaded the active one.
+    """
+    rows = database.fetch("search_cached_text", {"query": query, **options.to_parameters()})
+    model_id, name, revision, is_cached = rows[0][:4]
+    matches = [ImageMatch(*row[4:]) for row in rows if row[4] is not None]
+    return CachedSearch(ModelKey(model_id, name, revision), matches if is_cached else None)
+
+
+def find_by_embedded_text(
+    database: Database,
+    query: str,
     embedding: NDArray[np.float32],
+    model: ModelKey,
+    options: SearchOptions,
     *,
-    limit: int,
-    collection: str | None,
-    filter: Mapping[str, Any] | None,  # noqa: A002  # the word of the SQL function and of the client
-    min_score: float | None,
+    warning: str | None,
+    max_rows: int | None,
 ) -> list[ImageMatch]:
-    """The images nearest to a (D,) unit vector of the active model, best first."""
-    parameters = {"embedding": vector_text(embedding), **_options(limit, collection, filter, min_score)}
-    rows: list[Any] = connection.execute(load_statement("search_images"), parameters).fetchall()
-    return [ImageMatch(*row) for row in rows]
+    """Remember a text's (D,) vector, which `model` made, where the role may; and search with it.
 
-
-def find_similar(
-    connection: Connection,
-    image_id: int,
-    *,
-    limit: int,
-    collection: str | None,
-    filter: Mapping[str, Any] | None,  # noqa: A002
-    min_score: float | None,
-) -> list[ImageMatch]:
-    """The images most similar to an indexed one, best first, without that one."""
-    parameters = {"image_id": image_id, **_options(limit, collection, filter, min_score)}
-    rows: list[Any] = connection.execute(load_statement("similar_images"), parameters).fetchall()
-    return [ImageMatch(*row) for row in rows]
-
-
-def _options(
-    limit: int,
-    collection: str | None,
-    filter: Mapping[str, Any] | None,  # noqa: A002
-    min_score: float | None,
-) -> dict[str, Any]:
-    return {
-        "limit": limit,
-        "collection": collection,
-        "filter": None if filter is None else Jsonb(dict(filter)),
-        "min_score": min_score,
+    Raises:
+        DatabaseConflictError: If that model was taken out meanwhile.
+    """
+    parameters = {
+        "query": query,
+        "embedding": HalfVector(embedding),
+        "model_id": model.model_id,
+        "name": model.name,
+        "revision": model.revision,
+        "warning": warning,
+        "max_rows": max_rows,
+        **options.to_parameters(),
     }
+    return [ImageMatch(*row) for row in database.fetch("search_embedded_text", parameters)]
+
+
+def find_by_text(database: Database, query: str, options: SearchOptions, *, timeout_s: float) -> list[ImageMatch]:
+    """Search under the active model by a text; a new one is embedded by a worker while the statement waits.
+
+    Raises:
+        WorkerUnavailableError: If no worker is there, or none answers in time.
+    """
+    parameters = {"query": query, "timeout_s": timeout_s, **options.to_parameters()}
+    return [ImageMatch(*row) for row in database.fetch("search_text", parameters)]
+
+
+def find_nearest(
+    database: Database, embedding: NDArray[np.float32], options: SearchOptions, *, model_id: int | None = None
+) -> list[ImageMatch]:
+    """The images nearest to a (D,) unit vector of a model, by default of the active one, best first."""
+    parameters = {"embedding": HalfVector(embedding), "model_id": model_id, **options.to_parameters()}
+    return [ImageMatch(*row) for row in database.fetch("search_images", parameters)]
+
+
+def find_similar(database: Database, image_id: int, options: SearchOptions) -> list[ImageMatch]:
+    """The images most similar to an indexed one, best first, without that one."""
+    parameters = {"image_id": image_id, **options.to_parameters()}
+    return [ImageMatch(*row) for row in database.fetch("similar_images", parameters)]

@@ -3,40 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from siglip_ingest.db.pool import Connection
 from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import parse_vector, vector_text
+from siglip_ingest.db.vectors import HalfVector, parse_vector
+from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MAX_TEXT_BYTES = 1200  # siglip.cut_text's
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedText:
+    """A text and what a model makes of it: a vector or a refusal.
+
+    Attributes:
+        query: The text, as `cut_text` leaves it.
+        embedding: (D,) float32 unit vector; None where the model can't read the text.
+        warning: What the model doesn't read of it, a sentence.
+        refusal: Why the model can't read it, a sentence.
+    """
+
+    query: str
+    embedding: NDArray[np.float32] | None
+    warning: str | None = None
+    refusal: str | None = None
+
+
+def cut_text(query: str) -> str:
+    """The first 1,200 bytes of a text in UTF-8, whole characters: more than any model reads, and all that is kept."""
+    content = query.encode()
+    return query if len(content) <= MAX_TEXT_BYTES else content[:MAX_TEXT_BYTES].decode(errors="ignore")
+
 
 def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.float32] | None:
     """The (D,) float32 unit vector of a text as typed; None where the cache hasn't got it."""
-    parameters = {"model_id": model_id, "query": query}
+    parameters = {"model_id": model_id, "query": cut_text(query)}
     row = connection.execute(load_statement("find_text"), parameters).fetchone()
-    if row is None:
-        return None
-    elements, is_to_touch = cast("tuple[Sequence[float], bool]", row)
-    if is_to_touch:
-        connection.execute(load_statement("touch_text"), parameters)
-    return parse_vector(elements)
+    return None if row is None or row[0] is None else parse_vector(cast("Sequence[float]", row[0]))
 
 
-def can_insert_texts(connection: Connection) -> bool:
-    """True where the cache can be written to; a role that only searches may have no right to."""
-    return connection.execute(load_statement("can_insert_texts")).fetchone() == (True,)
+def find_texts(connection: Connection, model_id: int, queries: Sequence[str]) -> set[str]:
+    """Those of the texts, each cut already, that the cache has."""
+    parameters = {"model_id": model_id, "queries": list(queries)}
+    return {cast("str", query) for (query,) in connection.execute(load_statement("find_texts"), parameters)}
 
 
-def insert_text(connection: Connection, model_id: int, query: str, embedding: NDArray[np.float32]) -> None:
-    """Remember a text's (D,) unit vector; one that is there already stays."""
-    parameters = {"model_id": model_id, "query": query, "embedding": vector_text(embedding)}
-    connection.execute(load_statement("insert_text"), parameters)
+def store_texts(
+    connection: Connection,
+    model_id: int,
+    info: ModelInfo,
+    answers: Sequence[EmbeddedText],
+    *,
+    max_rows: int | None = None,
+) -> None:
+    """Remember texts under the model that made their vectors; those that are there already stay.
+
+    Args:
+        connection: In a transaction, or in autocommit mode.
+        model_id: The model's key.
+        info: The model that made the vectors.
+        answers: What is to be remembered.
+        max_rows: Texts kept for the model, those that were used last; by default the database's setting.
+
+    Raises:
+        DatabaseConflictError: If `model_id` isn't that model (any more).
+    """
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            load_statement("store_text"),
+            [
+                {
+                    "query": answer.query,
+                    "embedding": None if answer.embedding is None else HalfVector(answer.embedding),
+                    "model_id": model_id,
+                    "name": info.name,
+                    "revision": info.revision,
+                    "warning": answer.warning,
+                    "refusal": answer.refusal,
+                    "max_rows": max_rows,
+                }
+                for answer in answers
+            ],
+        )
 
 
-def trim_texts(connection: Connection, model_id: int, max_rows: int) -> int:
-    """Forget the texts that were used longest ago, all but `max_rows`; returns how many."""
-    return connection.execute(load_statement("trim_texts"), {"model_id": model_id, "max_rows": max_rows}).rowcount
+def embed_text(connection: Connection, model_id: int, query: str, timeout_s: float) -> NDArray[np.float32]:
+    """The (D,) float32 unit vector of a text: from the cache, or from a worker that embeds it meanwhile.
+
+    Raises:
+        WorkerUnavailableError: If no worker of the model is there, or none answers in time.
+        InvalidInputError: If the model can't read the text.
+    """
+    parameters = {"query": query, "model_id": model_id, "timeout_s": timeout_s}
+    row = connection.execute(load_statement("embed_text"), parameters).fetchone()
+    return parse_vector(cast("tuple[Sequence[float]]", row)[0])

@@ -1,12 +1,17 @@
 """Between numpy's arrays and pgvector's `halfvec`, without asking the server for its type numbers.
 
-As text, `[0.25,-0.5]`, in statements; in pgvector's binary format (`halfvec_send` in its src/halfvec.c) for COPY.
+In pgvector's binary format (`halfvec_send` in its src/halfvec.c), for COPY and as parameters. A parameter names no type:
+PostgreSQL takes the one of the column or of the function's argument that it is for, wherever pgvector's schema is.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from psycopg import pq
+from psycopg.adapt import Dumper
 
 from siglip_ingest.errors import InvalidInputError
 
@@ -21,6 +26,23 @@ _FIELD_HEADER = struct.Struct(">i")
 _VECTOR_HEADER = struct.Struct(">HH")
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER = _ROW_HEADER.pack(-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HalfVector:
+    """A parameter of type `halfvec`: a (D,) vector of finite numbers."""
+
+    embedding: NDArray[np.floating]
+
+
+class HalfVectorDumper(Dumper):
+    """Sends a `HalfVector` in binary, without a type number."""
+
+    format = pq.Format.BINARY
+    oid = 0
+
+    def dump(self, obj: HalfVector) -> bytes:  # noqa: D102  # psycopg's
+        return vector_bytes(obj.embedding)
 
 
 def vector_text(embedding: NDArray[np.floating]) -> str:

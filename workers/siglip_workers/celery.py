@@ -13,7 +13,7 @@ from siglip_workers.runtime import celery_configuration
 app = Celery(
     "siglip_workers",
     include=["siglip_workers.tasks"],
-    task_cls="siglip_workers.requests:UnacknowledgedTask",
+    task_cls="siglip_workers.requests:ForgivingTask",
     set_as_current=False,
 )
 app.add_defaults(celery_configuration)

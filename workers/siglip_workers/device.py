@@ -63,8 +63,16 @@ class Device:
         """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""
         return self._embedder.describe_truncation(texts)
 
+    def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
+        """Say of each text why the model can't read it, in a sentence; None where it can."""
+        return self._embedder.describe_refusals(texts)
+
+    def is_settled(self, prefix: str) -> bool:
+        """Whether the model reads nothing of what may follow `prefix`."""
+        return self._embedder.is_settled(prefix)
+
     def embed_query_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed N prepared query pictures, each (H, W, 3) uint8; returns (N, D) float32 unit vectors."""
+        """Embed N prepared query images, each (H, W, 3) uint8; returns (N, D) float32 unit vectors."""
         with self._query():
             return self._embedder.embed_pixels(pixels)
 

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import psycopg
-
-from siglip_ingest.errors import DatabaseError, SchemaVersionError
+from siglip_ingest.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +18,9 @@ LAST_PAUSE_S = 5.0
 
 
 def retry_through_outages(action: Callable[[], T], *, patience_s: float) -> T:
-    """Do something in the database; while PostgreSQL refuses or is away, try again, ever more slowly.
+    """Do something in the database; while PostgreSQL is away or busy with others, try again, ever more slowly.
+
+    What it refuses for good, for lack of rights say, is raised at once.
 
     Args:
         action: A whole transaction that may run twice.
@@ -31,10 +31,8 @@ def retry_through_outages(action: Callable[[], T], *, patience_s: float) -> T:
     while True:
         try:
             return action()
-        except SchemaVersionError:
-            raise
-        except (DatabaseError, psycopg.OperationalError) as error:
-            if time.monotonic() + pause_s > give_up_at:
+        except DatabaseError as error:
+            if not error.is_retryable or time.monotonic() + pause_s > give_up_at:
                 raise
             logger.warning("PostgreSQL: %s; trying again in %.1f s.", str(error).strip(), pause_s)
             time.sleep(pause_s)

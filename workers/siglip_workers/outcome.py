@@ -18,15 +18,15 @@ RETRY_FACTOR = 6.0  # the third attempt waits so many times longer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedImage:
-    """A decoded picture, ready for the device.
+    """A decoded image, ready for the device.
 
     Attributes:
         item: Its ledger item.
         content_hash: SHA-256 of the file, 32 bytes.
-        width: Of the picture itself, in pixels.
-        height: Of the picture itself, in pixels.
+        width: Of the image itself, in pixels.
+        height: Of the image itself, in pixels.
         format: As Pillow names it, for instance `JPEG`.
-        pixels: (H, W, 3) uint8 of the size that the model takes, RGB; under NaFlex it differs by picture.
+        pixels: (H, W, 3) uint8 of the size that the model takes, RGB; under NaFlex it differs by image.
     """
 
     item: items.ItemRow
@@ -43,7 +43,7 @@ class Outcome:
 
     Attributes:
         claimed: All items of the chunk.
-        prepared: Pictures that could be decoded.
+        prepared: Images that could be decoded.
         embeddings: Unit vectors by content hash; None where the database has that vector already.
         rejected: Contents that the model failed on, and why.
         unprepared: Items that could not be fetched or decoded, and why.
@@ -83,23 +83,18 @@ class Outcome:
         return self.unprepared + rejected
 
 
-def write_outcome(database: Database, model_id: int, lease_token: UUID, outcome: Outcome, max_attempts: int) -> int:
+def write_outcome(
+    database: Database, model_id: int, lease_token: UUID, outcome: Outcome, max_attempts: int
+) -> items.Closed:
     """Write vectors, close the items that are done or failed, and hand the others back: all in one transaction.
 
     Items that are no longer claimed under `lease_token` are left as they are.
-
-    Returns:
-        How many items are done.
     """
-    embedded, failures = outcome.embedded, outcome.failures
+    failed = [_describe_failure(item, error) for item, error in outcome.failures]
     with database.connection() as connection:
-        closed = items.complete_items(connection, model_id, lease_token, embedded)
-        for item, error in failures:
-            if error.is_retryable:
-                pause_s = RETRY_PAUSE_S * RETRY_FACTOR ** max(0, item.attempts - 1)
-                items.retry_item(connection, item.item_id, lease_token, error.code, str(error), pause_s, max_attempts)
-            else:
-                items.fail_item(connection, item.item_id, lease_token, error.code, str(error))
-        if len(embedded) + len(failures) < len(outcome.claimed):
-            items.release_items(connection, lease_token)
-    return closed
+        return items.close_items(connection, model_id, lease_token, outcome.embedded, failed, max_attempts=max_attempts)
+
+
+def _describe_failure(item: items.ItemRow, error: ImageError) -> items.FailedItem:
+    pause_s = RETRY_PAUSE_S * RETRY_FACTOR ** max(0, item.attempts - 1)
+    return items.FailedItem(item.item_id, error.code, str(error), pause_s if error.is_retryable else None)

@@ -1,4 +1,4 @@
-"""Answering queries: texts and pictures that someone waits for. The layouts are those of `siglip_ingest.remote`."""
+"""Answering queries: texts and images that someone waits for. The layouts are those of `siglip_ingest.remote`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOBODY_WAITS = {"error": "Nobody waited for the answer any more."}
+
 
 def answer_texts(device: Device, texts: Sequence[str]) -> dict[str, Any]:
     """Embed query texts and write the answer, with a word on those that are too long for the model."""
@@ -25,8 +27,8 @@ def answer_texts(device: Device, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def answer_query_images(device: Device, pixels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Embed query pictures, each (H, W, 3) uint8 of a size that the model takes, and write the answer."""
-    return _answer(device, lambda: device.embed_query_pixels([decode_array(picture) for picture in pixels]))
+    """Embed query images, each (H, W, 3) uint8 of a size that the model takes, and write the answer."""
+    return _answer(device, lambda: device.embed_query_pixels([decode_array(image) for image in pixels]))
 
 
 def _answer(device: Device, embed: Callable[[], NDArray[np.float32]]) -> dict[str, Any]:

@@ -9,21 +9,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import uuid4
 
-import psycopg
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from siglip_ingest import hub, labeling, verify
-from siglip_ingest.db import Database, models
-from siglip_ingest.errors import ConfigurationError, SiglipError
+from siglip_ingest.db import Database, models, workers
+from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
 from siglip_ingest.loading import load_embedder
 from siglip_ingest.remote import queries_queue
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
-from siglip_workers.device import Device, DeviceError
-from siglip_workers.dispatcher import Dispatcher
-from siglip_workers.pipeline import Pipeline
+from siglip_ingest.tickets import images_queue
+from siglip_workers.attendant import Attendant
+from siglip_workers.broker import Broker
+from siglip_workers.device import Device
+from siglip_workers.stream import Stream
 from siglip_workers.text_listener import TextListener
-from siglip_workers.threads import stop_process
+from siglip_workers.threads import Repeater
+from siglip_workers.ticket_office import TicketOffice
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -33,62 +37,104 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TASK_THREADS = 4  # two for chunks of images, two for queries
+TASK_THREADS = 4  # two for tickets that have work, two for queries
+BEATS_PER_LEASE = 3.5
+LABELS_EVERY_S = 2.0
 
 
 class Runtime:
-    """What one worker process has: a database, a model on a device, and the threads that bring it work."""
+    """What one worker process has: a database, a model on a device, and the threads that bring it work.
+
+    Attributes:
+        office: Works on tickets.
+        device: The model.
+        broker: Redis; None before `start`.
+    """
 
     def __init__(self, settings: Settings, database: Database, embedder: TorchEmbedder, model_id: int) -> None:
         self.settings = settings
         self.database = database
         self.device = Device(embedder)
         self.model_id = model_id
-        self.pipeline = Pipeline(database, self.device, model_id, settings, cores=count_cores())
-        self.text_listener = TextListener(database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
-        self.dispatcher: Dispatcher | None = None
+        self.worker_id = uuid4()
+        self._embedder = embedder
+        self._node = ""
+        self._broker: Broker | None = None
+        self._stream = Stream(database, self.device, model_id, settings, cores=count_cores())
+        self.office = TicketOffice(
+            database, self._stream, self.device, self.worker_id, model_id, settings, self._send_ticket
+        )
+        self._standbys = [Database(url, pooler=settings.pooler) for url in settings.standby_urls.split()]
+        self._listeners = [
+            TextListener(server, database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
+            for server in (database, *self._standbys)
+        ]
+        self._heart = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
+        self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
+        self._attendant: Attendant | None = None
 
-    def start(self, app: Celery, queue: str) -> None:
-        """Begin to bring work, once the worker consumes `queue`."""
-        self.dispatcher = Dispatcher(app, queue, self.database, self.model_id, self.settings)
-        self.dispatcher.start()
-        self.text_listener.start()
+    @property
+    def broker(self) -> Broker:
+        """The worker's Redis, once it has started."""
+        if self._broker is None:
+            raise ConfigurationError("The worker has not started yet.")
+        return self._broker
 
-    def embed_chunk(self, model_id: int, lease_token: str, item_ids: list[int]) -> None:
-        """Embed one chunk; whatever goes wrong, its items end in the ledger or go back to the queue."""
-        token = UUID(lease_token)
-        if self.dispatcher is not None:
-            self.dispatcher.note_started(token)
-        is_handled = False
-        try:
-            if model_id == self.model_id:
-                self.pipeline.embed_chunk(token, item_ids)
-                is_handled = True
-        except DeviceError as error:
-            logger.error("%s The worker stops, to be started again.", error)  # noqa: TRY400  # the sentence says it all
-            is_handled = True
-            stop_process()
-        except (SiglipError, psycopg.Error) as error:
-            logger.warning("A chunk of %d images goes back to the queue: %s", len(item_ids), str(error).strip())
-        finally:
-            if self.dispatcher is not None:
-                self.dispatcher.note_ended(token, is_handled=is_handled)
+    def start(self, app: Celery, node: str) -> None:
+        """Begin to bring work, once the worker takes messages; `node` is what Celery calls it."""
+        self._node = node
+        self._broker = Broker(app, self.settings.broker_url or "")
+        self._beat()
+        self._attendant = Attendant(self.database, self._broker, self.office, self.model_id, self.settings)
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Claim nothing more, and let chunks end after the batch they are at. Sets flags only: for signal handlers."""
-        if self.dispatcher is not None:
-            self.dispatcher.stop()
-        self.pipeline.stop()
-        self.text_listener.stop()
+        """Take nothing more, and let chunks end after the batch they are at. Sets flags only: for signal handlers."""
+        self.office.stop()
+        self._stream.stop()
+        for thread in self._threads:
+            if thread is not self._heart:  # what is being handed back is still ours
+                thread.stop()
 
     def close(self) -> None:
         """Hand back what is left, and close the connections."""
         self.stop()
-        if self.dispatcher is not None:
-            self.dispatcher.close()
-        self.text_listener.close()
-        self.pipeline.close()
-        self.database.close()
+        for thread in self._threads:
+            thread.close()
+        self._stream.close()
+        try:
+            self.office.release_strays()
+            with self.database.connection() as connection:
+                workers.delete_worker(connection, self.worker_id)
+            if self._broker is not None:
+                self._broker.forget_node(self._node)
+                self._broker.close()
+        except (DatabaseError, RedisError, OSError) as error:
+            logger.warning("The worker could not say that it ends; others notice soon. %s", str(error).strip())
+        for database in (self.database, *self._standbys):
+            database.close()
+
+    @property
+    def _threads(self) -> list[Repeater | TextListener | Attendant]:
+        threads: list[Repeater | TextListener | Attendant] = [self._heart, self._labels, *self._listeners]
+        return threads if self._attendant is None else [self._attendant, *threads]
+
+    def _beat(self) -> None:
+        with self.database.connection() as connection:
+            workers.renew_worker(
+                connection, self.worker_id, self.model_id, node=self._node, lease_s=self.settings.lease_s
+            )
+
+    def _embed_labels(self) -> None:
+        if count := labeling.embed_labels_for_model(self.database, self._embedder, self.model_id):
+            logger.info("Embedded %d labels that had no vectors under this model.", count)
+
+    def _send_ticket(self) -> None:
+        try:
+            self.broker.send_ticket(self.model_id)
+        except (KombuError, RedisError, OSError) as error:  # the attendant sends one once Redis is back
+            logger.debug("No ticket was sent: %s", error)
 
 
 _runtime: Runtime | None = None
@@ -149,7 +195,7 @@ def make_runtime(settings: Settings) -> Runtime:
         ConfigurationError: If the database's vectors are of another revision of the model, or made with other image
             settings.
     """
-    database = Database(settings.database_url or "")
+    database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
     try:
         database.check_schema()
         with database.connection() as connection:
@@ -171,8 +217,6 @@ def make_runtime(settings: Settings) -> Runtime:
         figures = verify.check_at_start(embedder)
         model_id = enter_model(database, embedder.info)
         require_earlier_figures(database, name, model_id, figures)
-        if count := labeling.embed_labels_for_model(database, embedder, model_id):
-            logger.info("Embedded %d labels that had no vectors under this model.", count)
         return Runtime(settings, database, embedder, model_id)
     except BaseException:
         database.close()
@@ -249,7 +293,7 @@ def celery_configuration() -> dict[str, Any]:
         "worker_pool": "threads",  # a device can't be shared by forked processes
         "worker_concurrency": TASK_THREADS,
         "worker_prefetch_multiplier": 1,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,  # of late acknowledgement: none; else Celery warns
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "broker_connection_retry_on_startup": True,
@@ -260,6 +304,6 @@ def celery_configuration() -> dict[str, Any]:
     }
 
 
-def queues_of_worker(hostname: str, model_id: int) -> tuple[str, str]:
-    """Names of the queues that a worker takes from: its own, for chunks of images, and its model's, for queries."""
-    return f"siglip.images.{hostname}", queries_queue(model_id)
+def queues_of_model(model_id: int) -> tuple[str, str]:
+    """Names of the queues that the workers of a model take from: queries, and tickets for images."""
+    return queries_queue(model_id), images_queue(model_id)

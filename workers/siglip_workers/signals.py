@@ -48,7 +48,7 @@ def set_up_logging(loglevel: int | str = logging.INFO, **_: Any) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _load(sender: str, conf: Any, **_: Any) -> None:
+def _load(conf: Any, **_: Any) -> None:
     # Celery only logs what a receiver raises: SystemExit is what ends the worker.
     set_up_logging()
     warnings.filterwarnings("ignore", category=SecurityWarning)  # JSON only: nothing that arrives is run
@@ -58,16 +58,13 @@ def _load(sender: str, conf: Any, **_: Any) -> None:
     except Exception:
         logger.exception("The worker could not start.")
         raise SystemExit(1) from None
-    names = runtime.queues_of_worker(sender, loaded.model_id)
-    # Nothing is held back for an acknowledgement, either: kombu 5.7 ends the worker with an AttributeError when Redis
-    # goes away meanwhile. See requests.py.
-    conf.task_queues = [Queue(name, routing_key=name, no_ack=True) for name in names]  # type: ignore[no-untyped-call]
+    conf.task_queues = [Queue(name, routing_key=name) for name in runtime.queues_of_model(loaded.model_id)]  # type: ignore[no-untyped-call]
     conf.task_create_missing_queues = True
 
 
 def _start(sender: Any, **_: Any) -> None:
     worker = runtime.current_runtime()
-    worker.start(sender.app, runtime.queues_of_worker(sender.hostname, worker.model_id)[0])
+    worker.start(sender.app, sender.hostname)
     logger.info("Ready: model %s, %d images a chunk.", worker.device.info.name, worker.settings.chunk_size)
 
 

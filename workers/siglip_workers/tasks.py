@@ -1,28 +1,41 @@
-"""What workers do when a message arrives. Thin: the work is in pipeline.py and queries.py, the parts in runtime.py."""
+"""What workers do when a message arrives. Thin: the work is in ticket_office.py and queries.py, the parts in runtime.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from siglip_ingest.tickets import EMBED_IMAGES
 from siglip_workers.celery import app
-from siglip_workers.queries import answer_query_images, answer_texts
+from siglip_workers.queries import NOBODY_WAITS, answer_query_images, answer_texts
 from siglip_workers.runtime import current_runtime
 
 
-@app.task(name="siglip.embed_images", ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
-def embed_images(model_id: int, lease_token: str, item_ids: list[int]) -> None:
-    """Embed one chunk of claimed ledger items. Delivered twice, the second time changes nothing."""
-    current_runtime().embed_chunk(model_id, lease_token, item_ids)
+@app.task(name=EMBED_IMAGES)  # type: ignore[untyped-decorator]  # Celery has no types
+def embed_images(model_id: int, *_: object) -> dict[str, int]:
+    """Embed what the ledger has queued, up to a chunk; returns how many images are `done` and how many have `failed`.
+
+    Arguments of earlier versions, which named the work, are ignored: the ledger knows it.
+    """
+    return current_runtime().office.work_on(model_id)
 
 
-@app.task(name="siglip.embed_texts")  # type: ignore[untyped-decorator]
+@app.task(name="siglip.embed_texts", acks_late=True)  # type: ignore[untyped-decorator]
 def embed_texts(texts: Sequence[str]) -> dict[str, Any]:
-    """Embed query texts; see `siglip_ingest.remote` for the answer's layout."""
+    """Embed texts, for programs that have Celery anyway; see `siglip_ingest.remote` for the answer's layout."""
     return answer_texts(current_runtime().device, texts)
 
 
-@app.task(name="siglip.embed_query_images")  # type: ignore[untyped-decorator]
-def embed_query_images(pixels: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Embed query pictures that are of a size that the model takes; see `siglip_ingest.remote` for the layouts."""
-    return answer_query_images(current_runtime().device, pixels)
+@app.task(name="siglip.embed_query_images", acks_late=True, bind=True)  # type: ignore[untyped-decorator]
+def embed_query_images(self: Any, pixels: Sequence[dict[str, Any]], *, is_waited_for: bool = False) -> dict[str, Any]:
+    """Embed query images that are of a size that the model takes; see `siglip_ingest.remote` for the layouts.
+
+    Args:
+        self: The task.
+        pixels: The images.
+        is_waited_for: Whether the asker keeps a key in Redis for as long as it waits: once that is gone nothing is done.
+    """
+    worker = current_runtime()
+    if is_waited_for and not worker.broker.is_waited_for(self.request.id):
+        return NOBODY_WAITS
+    return answer_query_images(worker.device, pixels)

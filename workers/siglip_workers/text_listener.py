@@ -1,72 +1,59 @@
-"""Answers plain SQL: `siglip.embed_text('...')` asks for a text through the write-ahead log, and this thread embeds it.
+"""Answers plain SQL: `siglip.embed_text('...')` lays a text out as advisory locks, and this thread finds it in `pg_locks`.
 
-The function emits a logical message outside of its transaction, so that it is readable at once. A temporary
-replication slot reads it; the vector goes into `siglip.texts`, where the waiting function finds it. The slot ends
-with its connection, so that a dead worker holds back no log. Every worker answers every question; the first row wins.
+Of the workers of a model, one answers the questions of a server: it holds a lock that says so, and the others stand by.
+What several sessions ask becomes one batch. The vectors go into `siglip.texts` of the primary server, where the waiting
+functions find them; those on a standby once they have been replicated.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-import uuid
-from typing import TYPE_CHECKING
 
 import psycopg
 
-from siglip_ingest.db import Connection, Database, replication, texts
-from siglip_ingest.errors import DatabaseError
+from siglip_ingest.db import Connection, Database, text_requests, texts
+from siglip_ingest.db.text_requests import TextRequest
+from siglip_ingest.db.texts import EmbeddedText
+from siglip_ingest.errors import ConfigurationError, DatabaseConflictError, DatabaseError
+from siglip_ingest.search import TOO_LONG
 from siglip_workers.device import Device
 from siglip_workers.threads import make_thread
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
 BUSY_POLL_S = 0.002
-IDLE_POLL_S = 0.02
-BUSY_FOR_S = 10.0  # after a question, the log is looked at often for so long
+IDLE_POLL_S = 0.01
+BUSY_FOR_S = 10.0  # after a question, the locks are looked at often for so long
+STAND_BY_S = 0.2  # whether the one that answers is still there is looked at this often
 PAUSE_S = 1.0
-LONG_PAUSE_S = 60.0  # where the server's settings or the role's rights don't allow it
-TRIM_INTERVAL_S = 60.0
-MAX_TEXT_CHARACTERS = 100_000
-PREFIX = b"siglip"
-_MESSAGE_HEADER = 10  # bytes: 'M', flags (1), LSN (8)
-
-
-def read_message(data: bytes) -> bytes | None:
-    """Return the content of a logical message of ours; None for anything else that pgoutput writes.
-
-    The layout is 'M', Int8 flags, Int64 LSN, String prefix, Int32 length, content ("Logical Replication Message
-    Formats" in PostgreSQL's manual, protocol version 1).
-    """
-    if data[:1] != b"M":
-        return None
-    prefix, _, rest = data[_MESSAGE_HEADER:].partition(b"\0")
-    return rest[4:] if prefix == PREFIX else None
-
-
-def read_question(content: bytes, model_id: int) -> str | None:
-    """Return the text that a message asks for; None where it is meant for another model or isn't a question."""
-    try:
-        question = json.loads(content)
-        if question["model_id"] != model_id:
-            return None
-        query = question["query"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return query if isinstance(query, str) and 0 < len(query) <= MAX_TEXT_CHARACTERS else None
+LONG_PAUSE_S = 60.0  # where the server's address or the role's rights don't allow it
 
 
 class TextListener:
-    """The thread. Survives restarts of PostgreSQL."""
+    """The thread for one server. Survives restarts of PostgreSQL."""
 
-    def __init__(self, database: Database, device: Device, model_id: int, *, max_cached_texts: int) -> None:
-        self._database = database
+    def __init__(
+        self,
+        server: Database,
+        primary: Database,
+        device: Device,
+        model_id: int,
+        *,
+        max_cached_texts: int,
+    ) -> None:
+        """Make a listener; `start` starts it.
+
+        Args:
+            server: Whose sessions ask: the primary server or one of its standbys.
+            primary: Where vectors are written.
+            device: Embeds them.
+            model_id: For which texts are answered.
+            max_cached_texts: Texts kept for the model.
+        """
+        self._server = server
+        self._primary = primary
         self._device = device
         self._model_id = model_id
         self._max_cached_texts = max_cached_texts
@@ -78,7 +65,7 @@ class TextListener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more. Sets a flag only: for signal handlers."""
         self._stopping.set()
 
     def close(self) -> None:
@@ -92,62 +79,72 @@ class TextListener:
         while not self._stopping.is_set():
             pause_s = PAUSE_S
             try:
-                with self._database.connect() as connection:
+                with self._server.session() as connection:
                     self._listen(connection)
                 continue
-            except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InsufficientPrivilege) as error:
-                message = (
-                    "Texts that SQL asks for can't be embedded, except those in the cache: PostgreSQL needs wal_level "
-                    f"= logical, and the role REPLICATION. ({_first_line(error)})"
-                )
-                pause_s = LONG_PAUSE_S
+            except ConfigurationError as error:
+                message, pause_s = f"New texts that SQL asks for can't be embedded. {error}", LONG_PAUSE_S
             except (psycopg.Error, DatabaseError) as error:
                 message = f"Waiting for texts from SQL: {_first_line(error)}"
-            except Exception:
-                logger.exception("Listening for texts from SQL failed; trying again in %.0f s.", LONG_PAUSE_S)
-                message, pause_s = "", LONG_PAUSE_S
-            if message and message != said:
+                if not isinstance(error, psycopg.OperationalError) and not getattr(error, "is_retryable", False):
+                    pause_s = LONG_PAUSE_S
+            if message != said:
                 logger.warning("%s", message)
                 said = message
             self._stopping.wait(pause_s)
 
     def _listen(self, connection: Connection) -> None:
-        connection.execute("SET synchronous_commit = off")  # a cache: nobody waits for the disk to have it
-        slot = f"{replication.SLOT_PREFIX}{uuid.uuid4().hex}"
-        replication.create_slot(connection, slot)
-        trimmed_at = time.monotonic()
-        busy_at = trimmed_at - BUSY_FOR_S
-        position = ""
+        text_requests.announce_listener(connection, self._model_id)
+        while not text_requests.try_to_be_elected(connection, self._model_id):
+            if self._stopping.wait(STAND_BY_S):
+                return
+        busy_at = -BUSY_FOR_S
         while not self._stopping.is_set():
-            last_position, position = position, replication.read_log_position(connection)
-            if position != last_position and (asked := self._read_questions(connection, slot)):
+            if asked := text_requests.read_text_requests(connection, self._model_id):
                 busy_at = time.monotonic()
-                self._answer(connection, asked)
-            now = time.monotonic()
-            if now - trimmed_at > TRIM_INTERVAL_S:
-                trimmed_at = now
-                texts.trim_texts(connection, self._model_id, self._max_cached_texts)
-            self._stopping.wait(BUSY_POLL_S if now - busy_at < BUSY_FOR_S else IDLE_POLL_S)
+                self._answer(asked)
+            self._stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
 
-    def _read_questions(self, connection: Connection, slot: str) -> list[str]:
-        """Read what was asked since the last time; of a text that is asked several times, one."""
-        contents = (read_message(data) for data in replication.read_changes(connection, slot))
-        queries = (read_question(content, self._model_id) for content in contents if content is not None)
-        return list(dict.fromkeys(query for query in queries if query is not None))
-
-    def _answer(self, connection: Connection, queries: list[str]) -> None:
-        # A question is asked again while its answer is on the way, and other workers answer too.
-        new = [query for query in queries if texts.find_text(connection, self._model_id, query) is None]
-        for query, embedding in self._embed(new):
-            texts.insert_text(connection, self._model_id, query, embedding)
-
-    def _embed(self, queries: list[str]) -> list[tuple[str, NDArray[np.float32]]]:
+    def _answer(self, asked: list[TextRequest]) -> None:
+        # A question stays while its answer is on the way to a standby.
+        with self._primary.connection() as connection:
+            known = texts.find_texts(connection, self._model_id, [request.query for request in asked])
+        new = [request for request in asked if request.query not in known]
+        if not new:
+            return
         try:
-            return list(zip(queries, self._device.embed_texts(queries), strict=True)) if queries else []
+            answers = self._embed(new)
         except Exception as error:  # noqa: BLE001  # the asker gets a time-out; this thread must live on
             reason = f"{type(error).__name__}: {error}"
-            logger.warning("%d texts that SQL asked for could not be embedded: %s", len(queries), reason)
-            return []
+            logger.warning("%d texts that SQL asked for could not be embedded: %s", len(new), reason)
+            self._stopping.wait(PAUSE_S)
+            return
+        try:
+            with self._primary.connection() as connection:
+                if self._server is self._primary:  # a cache: nobody waits for the disk; a standby is sent what is on it
+                    connection.execute("SET LOCAL synchronous_commit = off")
+                texts.store_texts(
+                    connection, self._model_id, self._device.info, answers, max_rows=self._max_cached_texts
+                )
+        except DatabaseConflictError as error:
+            logger.warning("Texts that SQL asked for could not be stored: %s", error)
+
+    def _embed(self, requests: list[TextRequest]) -> list[EmbeddedText]:
+        """Embed the texts that the model can read, in one batch."""
+        refusals = [self._refuse(request) for request in requests]
+        readable = [request.query for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
+        embeddings = iter(self._device.embed_texts(readable) if readable else ())
+        return [
+            EmbeddedText(request.query, None, refusal=refusal)
+            if refusal is not None
+            else EmbeddedText(request.query, next(embeddings), self._device.describe_truncation([request.query]))
+            for request, refusal in zip(requests, refusals, strict=True)
+        ]
+
+    def _refuse(self, request: TextRequest) -> str | None:
+        if request.is_cut and not self._device.is_settled(request.query):
+            return TOO_LONG.format(size=len(request.query.encode()), more=" and more")
+        return self._device.describe_refusals([request.query])[0]
 
 
 def _first_line(error: BaseException) -> str:

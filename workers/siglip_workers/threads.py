@@ -8,6 +8,12 @@ import signal
 import threading
 from collections.abc import Callable
 
+import psycopg
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from siglip_ingest.errors import SiglipError
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,6 +28,51 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
             stop_process()
 
     return threading.Thread(target=run, name=name, daemon=True)
+
+
+class Repeater:
+    """A thread that does something again and again; PostgreSQL or Redis being away doesn't end it."""
+
+    def __init__(self, name: str, action: Callable[[], None], every_s: float) -> None:
+        """Make a thread; `start` starts it.
+
+        Args:
+            name: For people.
+            action: Runs every `every_s` seconds, or as soon as `wake` asks for it.
+            every_s: Seconds.
+        """
+        self._name = name
+        self._action = action
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._thread = make_thread(name, self._run)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Go on no more. Sets a flag only: for signal handlers."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread."""
+        self.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        said = ""
+        while not self._stopping.is_set():
+            try:
+                self._action()
+                said = ""
+            except (SiglipError, psycopg.Error, KombuError, RedisError, OSError) as error:
+                message = " ".join(str(error).split())
+                if message != said:
+                    logger.warning("%s: %s", self._name, message)
+                said = message
+            self._stopping.wait(self._every_s)
 
 
 def stop_process() -> None:

@@ -2,7 +2,7 @@
 -- Parameters: model_id; lease_token.
 -- A row means: no rows; the number of rows changed is the number of items closed.
 UPDATE siglip.ingest_items AS t
-SET state = 'done', is_suspect = false, lease_token = NULL, lease_expires_at = NULL, error_code = NULL, error_message = NULL,
+SET state = 'done', is_suspect = false, lease_token = NULL, worker_id = NULL, error_code = NULL, error_message = NULL,
     updated_at = now()
 FROM pg_temp.siglip_new_results AS r
 WHERE t.item_id = r.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s

@@ -1,4 +1,4 @@
--- Purpose: where COPY puts the rows of insert_images. One for a session, emptied with each transaction.
+-- Purpose: where COPY puts the rows of insert_images. It ends with the transaction: behind a pooler nothing else is ours.
 -- Parameters: none.
 -- A row means: one image that was handed over; is_changed is NULL for those that are new.
 CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_images (
@@ -10,4 +10,4 @@ CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_images (
     metadata       jsonb,
     content        bytea,
     is_changed     boolean
-) ON COMMIT DELETE ROWS
+) ON COMMIT DROP

@@ -1,12 +1,8 @@
--- Purpose: where COPY puts the results of a chunk. One for a session, emptied with each transaction.
+-- Purpose: where COPY puts the results of a chunk. It ends with the transaction: behind a pooler nothing else is ours.
 -- Parameters: none.
 -- A row means: one item that was embedded; embedding is NULL where the content has a vector already.
-CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results (
-    item_id      bigint,
-    image_id     bigint,
-    content_hash bytea,
-    width        integer,
-    height       integer,
-    format       text,
-    embedding    halfvec
-) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
+SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, e.content_hash, NULL::integer AS width, NULL::integer AS height,
+       NULL::text AS format, e.embedding
+FROM siglip.image_embeddings AS e
+WITH NO DATA

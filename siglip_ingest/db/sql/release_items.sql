@@ -1,7 +1,14 @@
 -- Purpose: hand back what is left of a claim, as if it had not been claimed.
 -- Parameters: lease_token.
 -- A row means: the model of an item that was handed back.
-UPDATE siglip.ingest_items
-SET state = 'queued', attempts = greatest(0, attempts - 1), lease_token = NULL, lease_expires_at = NULL, updated_at = now()
-WHERE state = 'claimed' AND lease_token = %(lease_token)s
-RETURNING model_id
+WITH held AS MATERIALIZED (
+    SELECT t.item_id FROM siglip.ingest_items AS t
+    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s
+    ORDER BY t.image_id, t.model_id
+    FOR NO KEY UPDATE
+)
+UPDATE siglip.ingest_items AS t
+SET state = 'queued', attempts = greatest(0, t.attempts - 1), lease_token = NULL, worker_id = NULL, updated_at = now()
+FROM held AS h
+WHERE t.item_id = h.item_id
+RETURNING t.model_id

@@ -1,0 +1,79 @@
+"""Reading the texts that `siglip.embed_text` asks for out of `pg_locks`; `siglip.ask_text` describes how they lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from siglip_ingest.db.pool import Connection
+from siglip_ingest.db.statements import load_statement
+
+BELL = 0x5349474C  # the letters SIGL; the first key of the lock that an asker takes last
+LISTENER = BELL + 1  # the first key of the lock that each listening worker shares
+ELECTED = BELL + 2  # the first key of the lock that one of them holds: it answers, and the others stand by
+_CHUNK_BYTES = 6
+_CUT = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """A text that a session waits for.
+
+    Attributes:
+        query: At most 1,200 bytes of it.
+        is_cut: Whether the text goes on.
+    """
+
+    query: str
+    is_cut: bool
+
+
+def announce_listener(connection: Connection, model_id: int) -> None:
+    """Let askers know, for as long as the connection lives, that somebody listens."""
+    connection.execute("SELECT pg_catalog.pg_advisory_lock_shared(%s, %s)", [LISTENER, model_id])
+
+
+def try_to_be_elected(connection: Connection, model_id: int) -> bool:
+    """Become the one that answers this server's questions for a model, if nobody is; until the connection ends."""
+    return connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", [ELECTED, model_id]).fetchone() == (
+        True,
+    )
+
+
+def read_text_requests(connection: Connection, model_id: int) -> list[TextRequest]:
+    """The texts that sessions wait for right now; of a text that several ask for, one."""
+    rows: list[Any] = connection.execute(
+        load_statement("read_text_requests"), {"bell": BELL, "model_id": model_id}
+    ).fetchall()
+    asked = (
+        read_locks(model_id, ((high << 32) | low for _, high, low in keys))
+        for _, keys in groupby(sorted(rows), key=lambda row: row[0])
+    )
+    return list(dict.fromkeys(request for request in asked if request is not None))
+
+
+def read_locks(model_id: int, keys: Iterable[int]) -> TextRequest | None:
+    """Put the keys of one session's locks together.
+
+    Args:
+        model_id: For which texts are answered.
+        keys: Of 64 bits each, in any order.
+
+    Returns:
+        None where they are no text for that model: part of it is missing, or somebody else uses such keys.
+    """
+    chunks = {(key >> 48) & 0xFF: key & 0xFFFF_FFFF_FFFF for key in keys if key >> 56 == ord("Z")}
+    head = chunks.get(0)
+    if head is None or head >> 16 != model_id:
+        return None
+    size = head & (_CUT - 1)
+    count = -(-size // _CHUNK_BYTES)
+    if len(chunks) != count + 1:
+        return None
+    try:
+        content = b"".join(chunks[index].to_bytes(_CHUNK_BYTES, "big") for index in range(1, count + 1))[:size]
+        return TextRequest(content.decode(), is_cut=bool(head & _CUT)) if content else None
+    except (KeyError, UnicodeDecodeError):
+        return None

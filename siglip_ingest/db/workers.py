@@ -1,0 +1,55 @@
+"""The table `siglip.workers`: which workers live, and taking back what those that don't had claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+from uuid import UUID
+
+from siglip_ingest.db.pool import Connection
+from siglip_ingest.db.statements import load_statement
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """What `requeue_lost` found: items queued again, and items that ended as failed."""
+
+    requeued: int
+    failed: int
+
+
+def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node: str, lease_s: float) -> None:
+    """Say that a worker lives; several times in `lease_s` seconds, after which it counts as lost.
+
+    Args:
+        connection: Any.
+        worker_id: The worker's own, new with each start.
+        model_id: The model that it serves.
+        node: What Celery calls it.
+        lease_s: Seconds that it may be silent for.
+    """
+    parameters = {"worker_id": worker_id, "model_id": model_id, "node": node, "lease_s": lease_s}
+    connection.execute(load_statement("renew_worker"), parameters)
+
+
+def delete_worker(connection: Connection, worker_id: UUID) -> None:
+    """Say that a worker has ended."""
+    connection.execute(load_statement("delete_worker"), {"worker_id": worker_id})
+
+
+def requeue_lost(connection: Connection, max_attempts: int) -> Requeued:
+    """Queue what lost its worker again; after `max_attempts` it ends as failed, with the code `worker_lost`."""
+    row = connection.execute(load_statement("requeue_lost"), {"max_attempts": max_attempts}).fetchone()
+    requeued, failed, _ = cast("tuple[int, int, int]", row)
+    return Requeued(requeued=requeued, failed=failed)
+
+
+def delete_lost_workers(connection: Connection) -> list[str]:
+    """Forget workers that ended without a word; returns what Celery called them."""
+    return [cast("str", node) for (node,) in connection.execute(load_statement("delete_lost_workers"))]
+
+
+def count_workers(connection: Connection, model_id: int | None = None) -> int:
+    """How many workers live, of one model or of any."""
+    row = connection.execute(load_statement("count_workers"), {"model_id": model_id}).fetchone()
+    return cast("tuple[int]", row)[0]
