@@ -19,6 +19,7 @@ from siglip_ingest.devices import choose_device, choose_dtype, is_out_of_memory
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model.checkpoint import read_config
 from siglip_ingest.model.inference import InferenceModel
+from siglip_ingest.model.weights import WeightReader
 from siglip_ingest.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.preprocess.naflex import cut_pictures
 from siglip_ingest.preprocess.text import Tokenizer, shorten
@@ -94,6 +95,7 @@ class TorchEmbedder:
                 isn't NaFlex.
         """
         config = read_config(folder)
+        WeightReader(folder)  # that the files are another library's is said before what follows from it
         image_settings = read_image_settings(folder, config, max_num_patches=max_num_patches)
         torch_device = choose_device(device)
         model = InferenceModel(

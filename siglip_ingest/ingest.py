@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import re
 import stat
@@ -164,7 +165,7 @@ class Ingestion:
     def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
         """Yield the counts, ever more slowly while nothing changes, and complain when nothing changes for long."""
         started = moved = time.monotonic()
-        said: float = 0
+        said = -math.inf
         last: IngestCounts | None = None
         pause_s = FIRST_POLL_S
         while True:

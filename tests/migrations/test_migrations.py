@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +17,7 @@ from siglip_ingest.db import Database, pool
 from siglip_ingest.db.migrate import migrate
 from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 from siglip_migrations import dump
+from tests.conftest import Services, replace_database
 from tests.database.helpers import FakeEmbedder, add_model, index_images, unit_vectors
 
 OBJECTS = """
@@ -124,6 +127,29 @@ def test_a_migrator_that_waits_too_long_says_for_what(empty_database_url: str, m
         with pytest.raises(DatabaseError, match=r"Another migration has been running .* Try again"):
             migrate(empty_database_url)
     assert _objects(empty_database_url) == set()
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def unsuitable_url(services: Services, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database of another encoding than UTF-8."""
+    name = f"siglip_{request.param.lower()}_{os.getpid()}"
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' "
+            "TEMPLATE template0".encode()
+        )
+        yield replace_database(services.database_url, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_database_that_is_not_utf8_is_refused_and_left_as_it_is(unsuitable_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"has the encoding (LATIN1|SQL_ASCII), .* ENCODING 'UTF8' TEMPLATE"):
+        migrate(unsuitable_url)
+    with psycopg.connect(unsuitable_url, client_encoding="utf8") as connection:
+        schemas = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        assert connection.execute(schemas.encode()).fetchall() == [("public",)]
+        assert connection.execute("SELECT extname FROM pg_extension").fetchall() == [("plpgsql",)]
+    assert migrate(unsuitable_url, "base") is None
 
 
 def test_schema_sql_is_what_the_migrations_make(database_url: str) -> None:
