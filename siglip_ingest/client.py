@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest import ingest, labeling, models, search
+from siglip_ingest import checks, ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import describe_model, get_model
@@ -188,6 +189,8 @@ class SiglipClient:
         Returns:
             All images of the collection, those included that are done.
         """
+        if collection is not None:
+            checks.check_name(collection, "A collection")
         model_id = self.model.model_id
         with self.database.connection() as connection:
             items.retry_failed(connection, model_id, collection)
@@ -228,9 +231,9 @@ class SiglipClient:
         """
         self._check_model()
         options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}
-        search.check_limit(limit)
+        checks.check_limit(limit)
         if isinstance(query, str):
-            search.check_query(query)
+            checks.check_query(query)
             return search.search_by_text(self.database, self._query_embedder, query, **options)
         image = self._open_image(query)
         return search.search_by_image(self.database, self._query_embedder, image, **options)
@@ -281,6 +284,8 @@ class SiglipClient:
             label_set: Name of a label set.
         """
         self._check_model()
+        if isinstance(image, Integral):  # numpy's too
+            image = checks.check_image_id(image)
         if isinstance(image, int):
             return labeling.label_scores_of_image_id(self.database, image, label_set)
         opened = self._open_image(Path(image) if isinstance(image, str) else image)

@@ -162,9 +162,10 @@ class TorchEmbedder:
         return np.concatenate(parts) if parts else self._no_vectors()
 
     def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
-        """Say for each text why it can't be embedded: the model would read nothing of it. None where it reads something.
+        """Say for each text why it is refused; None where the model reads something of it.
 
-        Padding alone has a vector too, but one that says nothing: many images match it with a score near 1.
+        Of what is refused the tokenizer leaves nothing. Padding alone has a vector too, which says nothing: images
+        match it with scores of 1.
         """
         return self._describe_refusals(texts, self.tokenize(texts))
 
@@ -245,12 +246,9 @@ class TorchEmbedder:
         return vectors
 
     def _describe_refusals(self, texts: Sequence[str], input_ids: NDArray[np.int64]) -> list[str | None]:
-        return [
-            None
-            if is_read
-            else f"The model's tokenizer leaves nothing of the text {shorten(text)!r}. Say in words what the image shows."
-            for text, is_read in zip(texts, self._tokenizer.has_content(texts, input_ids), strict=True)
-        ]
+        sentence = "The model's tokenizer leaves nothing of the text {!r}. Say in words what the image shows."
+        has_content = self._tokenizer.has_content(texts, input_ids)
+        return [None if found else sentence.format(shorten(t)) for t, found in zip(texts, has_content, strict=True)]
 
     def _check_pixels(self, image: NDArray[np.uint8]) -> None:
         settings = self._image_settings

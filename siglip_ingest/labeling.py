@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from siglip_ingest.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db import Database, labels
 from siglip_ingest.db.labels import LabelSetRow
-from siglip_ingest.db.query import check_image_id, check_same_model, check_storable, described_model, embed_query
-from siglip_ingest.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
-from siglip_ingest.types import Embedder, LabelScore
+from siglip_ingest.db.query import check_same_model, described_model, embed_query
+from siglip_ingest.errors import AlreadyExistsError, NotFoundError
+from siglip_ingest.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
+from siglip_ingest.types import Embedder, LabelScore, TextReader
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 
 def create_label_set(
@@ -43,10 +47,9 @@ def create_label_set(
         NotFoundError: If no model is active yet.
         ConfigurationError: If the embedder is of another model than the active one.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidInputError("A label set needs a name; an empty one was given.")
-    check_storable(name, "The label set's name")
+    check_name(name, "A label set")
     prompts = make_prompts(label_names, template)
+    check_storable(template, "The template")
     for label, own in prompts.items():
         for text in (label, *own):
             check_storable(text, f"The label {label!r}")
@@ -56,6 +59,7 @@ def create_label_set(
             raise _taken(name)
     embedder = make_embedder()
     check_same_model(embedder.info, info)
+    check_labels(embedder, label_names)
     embeddings = embed_labels(embedder, list(prompts.values()))
     with database.connection() as connection:
         if replace:
@@ -67,9 +71,12 @@ def create_label_set(
 
 
 def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:
-    """Add the vectors that label sets lack under a model, when a worker starts for instance; returns how many."""
+    """Add the vectors that label sets lack under a model, when a worker starts for instance; returns how many.
+
+    A label of which this model reads nothing, though another one did, goes without.
+    """
     with database.connection() as connection:
-        missing = labels.list_missing_labels(connection, model_id)
+        missing = _keep_read(embedder, labels.list_missing_labels(connection, model_id))
     if not missing:
         return 0
     embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
@@ -87,7 +94,8 @@ def label_scores_of_image_id(database: Database, image_id: int, label_set: str) 
     Raises:
         NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
     """
-    check_image_id(image_id)
+    image_id = check_image_id(image_id)
+    check_name(label_set, "A label set")
     with database.connection() as connection:
         scores = labels.score_image(connection, image_id, label_set)
         if not scores:
@@ -110,6 +118,7 @@ def label_scores_of_image(
         NotFoundError: If there is no such label set, or it has no vectors under the active model.
         ConfigurationError: If the embedder is of another model than the active one.
     """
+    check_name(label_set, "A label set")
     with database.connection() as connection:
         model, _ = described_model(connection)
         row = labels.find_label_set(connection, label_set)
@@ -129,6 +138,7 @@ def delete_label_set(database: Database, name: str) -> None:
     Raises:
         NotFoundError: If there is none of that name.
     """
+    check_name(name, "A label set")
     with database.connection() as connection:
         if not labels.delete_label_set(connection, name):
             raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
@@ -138,6 +148,21 @@ def list_label_sets(database: Database) -> list[LabelSetRow]:
     """All label sets, by name."""
     with database.connection() as connection:
         return labels.list_label_sets(connection)
+
+
+def _keep_read(embedder: Embedder, missing: Sequence[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Leave out the labels that have a prompt of which the model reads nothing, and warn of them."""
+    if not isinstance(embedder, TextReader):
+        return list(missing)
+    kept = []
+    for label_id, prompts in missing:
+        if refusals := [refusal for refusal in embedder.describe_refusals(prompts) if refusal is not None]:
+            logger.warning(
+                "The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusals[0]
+            )
+        else:
+            kept.append((label_id, prompts))
+    return kept
 
 
 def _check_has_vectors(row: LabelSetRow | None, name: str, model_name: str) -> None:

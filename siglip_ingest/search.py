@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from siglip_ingest.checks import check_image_id, check_options, check_query
 from siglip_ingest.db import Database, texts
 from siglip_ingest.db import search as queries
-from siglip_ingest.db.query import check_image_id, check_storable, described_model, embed_query
-from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.db.query import described_model, embed_query
 from siglip_ingest.types import Embedder, ImageMatch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
-
-MAX_LIMIT = 10_000
 
 
 def search_by_text(
@@ -47,7 +44,7 @@ def search_by_text(
         ConfigurationError: If the embedder is of another model than the active one.
     """
     check_query(query)
-    check_options(limit, filter, min_score)
+    limit, min_score = check_options(limit, collection, filter, min_score)
     with database.connection() as connection:
         model, _ = described_model(connection)
         embedding = texts.find_text(connection, model.model_id, query)
@@ -72,7 +69,7 @@ def search_by_image(
     min_score: float | None = None,
 ) -> list[ImageMatch]:
     """Find the images that resemble a decoded RGB picture, best first. Arguments and errors as for `search_by_text`."""
-    check_options(limit, filter, min_score)
+    limit, min_score = check_options(limit, collection, filter, min_score)
     embedding = embed_query(database, make_embedder, lambda embedder: embedder.embed_images([image]))
     return search_by_embedding(
         database, embedding, limit=limit, collection=collection, filter=filter, min_score=min_score
@@ -94,7 +91,7 @@ def search_by_embedding(
         InvalidInputError: If an argument is out of its range, or the vector has not the model's dimension.
         NotFoundError: If no model is active yet.
     """
-    check_options(limit, filter, min_score)
+    limit, min_score = check_options(limit, collection, filter, min_score)
     with database.connection() as connection:
         return queries.find_nearest(
             connection, embedding, limit=limit, collection=collection, filter=filter, min_score=min_score
@@ -116,49 +113,9 @@ def similar_images(
         InvalidInputError: If an argument is out of its range.
         NotFoundError: If there is no such image, or it isn't embedded under the active model.
     """
-    check_options(limit, filter, min_score)
-    check_image_id(image_id)
+    limit, min_score = check_options(limit, collection, filter, min_score)
+    image_id = check_image_id(image_id)
     with database.connection() as connection:
         return queries.find_similar(
             connection, image_id, limit=limit, collection=collection, filter=filter, min_score=min_score
         )
-
-
-def check_limit(limit: int) -> None:
-    """Check that a limit is a whole number from 1 to 10,000.
-
-    Raises:
-        InvalidInputError: If it isn't.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInputError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
-
-
-def check_query(query: str) -> None:
-    """Check that a text can be searched for.
-
-    Raises:
-        InvalidInputError: If it isn't text, is empty, or holds what PostgreSQL can't store.
-    """
-    if not isinstance(query, str):
-        raise InvalidInputError(f"A query is text, not {type(query).__name__}.")
-    if not query.strip():
-        raise InvalidInputError("The query is empty. Say in a few words what the image shows.")
-    check_storable(query, "The query")
-
-
-def check_options(limit: int, filter: Mapping[str, Any] | None, min_score: float | None) -> None:  # noqa: A002
-    """Check what all searches share.
-
-    Raises:
-        InvalidInputError: If `limit` or `min_score` is out of range, or `filter` isn't a mapping.
-    """
-    check_limit(limit)
-    if filter is not None and not isinstance(filter, Mapping):
-        raise InvalidInputError(f"filter must be a mapping such as {{'album': '2026'}}, not {filter!r}.")
-    try:
-        json.dumps(dict(filter or {}))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"filter can't be written as JSON: {error}.") from error
-    if min_score is not None and not (isinstance(min_score, int | float) and 0 <= min_score <= 1):
-        raise InvalidInputError(f"min_score must be a number from 0 to 1, not {min_score!r}.")

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["UnknownRevisionError", "UnsuitableEncodingError", "current_revision", "downgrade", "head_revision", "migrate", "upgrade"]
+__all__ = [
+    "UnknownRevisionError",
+    "UnsuitableEncodingError",
+    "current_revision",
+    "downgrade",
+    "head_revision",
+    "migrate",
+    "upgrade",
+]
 
 
 # Alembic keeps what it works on in module-level proxies: one thread of a process at a time.

@@ -155,8 +155,8 @@ class Tokenizer(ABC):
             texts: N texts as typed.
             input_ids: Their ids (N, max_length).
         """
-        has_tokens = ~np.isin(input_ids, (self.eos_id, self.pad_id)).all(axis=1)
-        return [bool(found) and _has_visible(text) for text, found in zip(texts, has_tokens, strict=True)]
+        is_token = (input_ids != self.eos_id) & (input_ids != self.pad_id)
+        return [any(row) and _has_visible(text) for text, row in zip(texts, is_token.tolist(), strict=True)]
 
     def is_settled(self, prefix: str) -> bool:
         """True where text that follows `prefix` can't change what the model reads: it is full well before that.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siglip_ingest import labeling
+from siglip_ingest import SiglipClient, labeling
 from siglip_ingest.db import Database, images
 from siglip_ingest.errors import AlreadyExistsError, ConfigurationError, InvalidInputError, NotFoundError
 from tests.database.helpers import (
@@ -202,6 +202,46 @@ def test_a_worker_of_a_new_model_adds_the_vectors_that_are_missing(database: Dat
     assert labeling.embed_labels_for_model(database, FakeEmbedder(info), model_id) == 3
     assert labeling.embed_labels_for_model(database, FakeEmbedder(info), model_id) == 0
     assert len(labeling.label_scores_of_image_id(database, image_ids[0], scenes)) == 3
+
+
+class Reader(FakeEmbedder):
+    """An embedder whose tokenizer leaves nothing of a text without letters."""
+
+    def describe_refusals(self, texts: Any) -> list[str | None]:
+        return [None if any(map(str.isalpha, text)) else f"Nothing is left of {text!r}." for text in texts]
+
+    def embed_texts(self, texts: Any) -> Any:
+        assert self.describe_refusals(texts) == [None] * len(texts)
+        return super().embed_texts(texts)
+
+
+def test_a_label_of_which_the_model_reads_nothing_is_refused(database: Database, model_id: int) -> None:
+    with pytest.raises(InvalidInputError, match=r"The label '!!!' can't be used\. Nothing is left of '!!!'"):
+        labeling.create_label_set(database, Reader, "new", ["cat", "!!!"])
+    assert labeling.list_label_sets(database) == []
+
+
+def test_a_label_that_another_model_reads_nothing_of_goes_without_a_vector(
+    database: Database, model_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    labeling.create_label_set(database, FakeEmbedder, "new", {"cat": ["a cat"], "surprise": ["!", "oh"]})
+    info = dataclasses.replace(INFO, revision="sha256:2")
+    with database.connection() as connection:
+        other_id = add_model(connection, info, is_active=False)
+    assert labeling.embed_labels_for_model(database, Reader(info), other_id) == 1
+    assert "has no vector under the model fake. Nothing is left of '!'" in caplog.text
+
+
+def test_a_client_takes_numpys_ids_and_refuses_what_is_none(
+    database_url: str, database: Database, image_ids: list[int], scenes: str
+) -> None:
+    with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
+        expected = labeling.label_scores_of_image_id(database, image_ids[0], scenes)
+        assert client.label_scores(np.int64(image_ids[0]), scenes) == expected  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="image_id must be a whole number, not True"):
+            client.label_scores(True, scenes)
+        with pytest.raises(InvalidInputError, match="A collection needs a name"):
+            client.retry_failed(collection="")
 
 
 def test_an_image_or_label_set_that_is_not_there_is_named(

@@ -170,6 +170,14 @@ def test_an_image_that_is_not_embedded_yet_is_not_found(database: Database, mode
         search.similar_images(database, image_id)
 
 
+def test_numpys_numbers_are_taken(database: Database, image_ids: list[int]) -> None:
+    limit, min_score = np.int64(3), np.float32(0)
+    expected = search.search_by_text(database, FakeEmbedder, "cat", limit=3, min_score=0)
+    assert search.search_by_text(database, FakeEmbedder, "cat", limit=limit, min_score=min_score) == expected  # type: ignore[arg-type]
+    like = search.similar_images(database, image_ids[0], limit=3)
+    assert search.similar_images(database, np.int64(image_ids[0]), limit=limit) == like  # type: ignore[arg-type]
+
+
 def test_a_vector_of_another_dimension_is_refused(database: Database, image_ids: list[int]) -> None:
     with pytest.raises(InvalidInputError, match=f"has 8 elements, those of the active model fake have {DIMENSION}"):
         search.search_by_embedding(database, unit_vectors(1, 8)[0])

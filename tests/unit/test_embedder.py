@@ -119,7 +119,9 @@ def test_a_text_of_which_nothing_can_be_seen_is_refused(embedder: TorchEmbedder,
 def test_a_text_of_which_siglips_tokenizer_leaves_nothing_is_refused(tiny_checkpoint: Path) -> None:
     embedder = open_embedder(tiny_checkpoint)
     for text, refusal in zip(NOTHING_FOR_SIGLIP, embedder.describe_refusals(NOTHING_FOR_SIGLIP), strict=True):
-        assert refusal == f"The model's tokenizer leaves nothing of the text {text!r}. Say in words what the image shows."
+        assert (
+            refusal == f"The model's tokenizer leaves nothing of the text {text!r}. Say in words what the image shows."
+        )
     assert embedder.describe_refusals(["a cat!", "a", "<unk>"]) == [None] * 3
     # The reference embeds padding alone, and training and evaluation go with it.
     assert embedder.embed_tokens(embedder.tokenize(NOTHING_FOR_SIGLIP)).shape == (4, 32)

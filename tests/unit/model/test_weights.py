@@ -202,7 +202,9 @@ def test_open_clips_tensors_are_named_whatever_the_config_says(folder: Path) -> 
         "visual.trunk.patch_embed.proj.weight",
     ]
     save_file({name: torch.zeros(2) for name in names}, folder / "model.safetensors")
-    sentence = r"model\.safetensors has text\.token_embedding\.weight, .* and 1 more tensors: these are open_clip's names"
+    sentence = (
+        r"model\.safetensors has text\.token_embedding\.weight, .* and 1 more tensors: these are open_clip's names"
+    )
     with pytest.raises(CheckpointError, match=sentence + r"\. Only transformers' layout is read"):
         load_model(folder)
     with pytest.raises(CheckpointError, match=sentence):
