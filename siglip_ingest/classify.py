@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
+from siglip_ingest.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import open_image
 from siglip_ingest.types import Embedder, LabelScore
@@ -41,10 +41,12 @@ def classify(
         settings: Their `max_image_bytes` and `max_image_pixels` apply; by default the defaults.
 
     Raises:
-        InvalidInputError: If there are no labels, one is empty or there twice, or the template lacks `{label}`.
+        InvalidInputError: If there are no labels, one is empty or there twice, the model reads nothing of one, or the
+            template lacks `{label}`.
         ImageError: If the image can't be read.
     """
     prompts = make_prompts(labels, template)
+    check_labels(embedder, labels)
     limits = settings or Settings()
     opened = open_image(image, max_image_bytes=limits.max_image_bytes, max_image_pixels=limits.max_image_pixels)
     similarities = embed_labels(embedder, list(prompts.values())) @ embedder.embed_images([opened])[0]

@@ -9,10 +9,11 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest import ingest, labeling, models, search
+from siglip_ingest import checks, ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
@@ -213,6 +214,8 @@ class SiglipClient:
         Returns:
             All images of the collection, those included that are done.
         """
+        if collection is not None:
+            checks.check_name(collection, "A collection")
         model_id = self.model.model_id
         with self.database.connection() as connection:
             items.retry_failed(connection, model_id, collection)
@@ -278,7 +281,7 @@ class SiglipClient:
                 max_cached_texts=self.settings.max_cached_texts,
                 **options,
             )
-        search.check_limit(limit)
+        checks.check_limit(limit)
         return search.search_by_image(self.database, self._query_embedder, self._open_image(query), **options)
 
     def similar_images(
@@ -327,6 +330,8 @@ class SiglipClient:
             label_set: Name of a label set.
         """
         self._check_model()
+        if isinstance(image, Integral):  # numpy's too
+            image = checks.check_image_id(image)
         if isinstance(image, int):
             return labeling.label_scores_of_image_id(self.database, image, label_set)
         opened = self._open_image(Path(image) if isinstance(image, str) else image)

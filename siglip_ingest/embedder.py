@@ -19,9 +19,10 @@ from siglip_ingest.devices import choose_device, choose_dtype, is_out_of_memory
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model.checkpoint import read_config
 from siglip_ingest.model.inference import InferenceModel
+from siglip_ingest.model.weights import WeightReader
 from siglip_ingest.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.preprocess.naflex import cut_pictures
-from siglip_ingest.preprocess.text import Tokenizer
+from siglip_ingest.preprocess.text import Tokenizer, shorten
 from siglip_ingest.revisions import find_revision
 from siglip_ingest.types import ModelInfo
 
@@ -94,6 +95,7 @@ class TorchEmbedder:
                 isn't NaFlex.
         """
         config = read_config(folder)
+        WeightReader(folder)  # that the files are another library's is said before what follows from it
         image_settings = read_image_settings(folder, config, max_num_patches=max_num_patches)
         torch_device = choose_device(device)
         model = InferenceModel(
@@ -159,12 +161,43 @@ class TorchEmbedder:
         parts = [self.embed_pixels([self.prepare_image(image) for image in batch]) for batch in batches]
         return np.concatenate(parts) if parts else self._no_vectors()
 
+    def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
+        """Say for each text why it is refused; None where the model reads something of it.
+
+        Of what is refused the tokenizer leaves nothing. Padding alone has a vector too, which says nothing: images
+        match it with scores of 1.
+        """
+        return self._describe_refusals(texts, self.tokenize(texts))
+
+    def is_settled(self, prefix: str) -> bool:
+        """True where no text that follows `prefix` changes what the model reads: it is full well before that."""
+        return self._tokenizer.is_settled(prefix)
+
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts as typed; returns (N, D) float32 unit vectors in the same order."""
+        """Embed texts as typed; returns (N, D) float32 unit vectors in the same order.
+
+        Raises:
+            InvalidInputError: If it isn't a list of texts, or the model's tokenizer leaves nothing of one.
+        """
         if isinstance(texts, str):
             raise InvalidInputError("embed_texts takes a list of texts, not one text.")
-        input_ids = torch.from_numpy(self._tokenizer(texts))
-        return self._embed(len(texts), lambda rows: (input_ids[rows.start : rows.stop],), self._model.encode_texts)
+        input_ids = self._tokenizer(texts)
+        for index, refusal in enumerate(self._describe_refusals(texts, input_ids)):
+            if refusal is not None:
+                raise InvalidInputError(refusal if len(texts) == 1 else f"Text {index + 1} of {len(texts)}: {refusal}")
+        return self.embed_tokens(input_ids)
+
+    def embed_tokens(self, input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Embed token ids as the reference does, whatever they are.
+
+        Args:
+            input_ids: (N, max_position_embeddings), padded, as `tokenize` gives them.
+
+        Returns:
+            (N, D) float32 unit vectors in the same order.
+        """
+        ids = torch.from_numpy(input_ids)
+        return self._embed(len(ids), lambda rows: (ids[rows.start : rows.stop],), self._model.encode_texts)
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squeeze a decoded image to the size that the model takes, without the device: (height, width, 3) uint8.
@@ -211,6 +244,11 @@ class TorchEmbedder:
         vectors = self._no_vectors(len(pixels))
         vectors[order] = self._embed(len(pixels), pack, self._model.encode_patches)
         return vectors
+
+    def _describe_refusals(self, texts: Sequence[str], input_ids: NDArray[np.int64]) -> list[str | None]:
+        sentence = "The model's tokenizer leaves nothing of the text {!r}. Say in words what the image shows."
+        has_content = self._tokenizer.has_content(texts, input_ids)
+        return [None if found else sentence.format(shorten(t)) for t, found in zip(texts, has_content, strict=True)]
 
     def _check_pixels(self, image: NDArray[np.uint8]) -> None:
         settings = self._image_settings

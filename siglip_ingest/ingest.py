@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
+import math
 import os
-import re
 import stat
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from siglip_ingest.checks import check_key, check_mapping, check_name, is_storable
 from siglip_ingest.db import Connection, Database, images, items
 from siglip_ingest.db.models import hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError, WorkerUnavailableError
@@ -34,7 +34,6 @@ FIRST_POLL_S = 0.05
 LAST_POLL_S = 1.0
 STALL_S = 30.0  # without progress, a waiting ingestion says so
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
-_ESCAPED_ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # in JSON, where a backslash of the text is two
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +76,9 @@ def enqueue_images(
             JSON. Then nothing is written.
         NotFoundError: If no model is active yet.
     """
-    if not collection or "\0" in collection:
-        raise InvalidInputError("A collection needs a name; an empty one was given.")
-    if metadata is not None and not isinstance(metadata, Mapping):
-        raise InvalidInputError(f"metadata must be a mapping such as {{'album': '2026'}}, not {metadata!r}.")
+    check_name(collection, "A collection")
+    check_mapping(metadata, "metadata")
     common = dict(metadata or {})
-    _check_metadata(common)
     if isinstance(sources, str | bytes | bytearray | os.PathLike | ImageSource) or hasattr(sources, "getexif"):
         many: Iterable[Source] = [cast("Source", sources)]
     elif isinstance(sources, Iterable):
@@ -178,7 +174,7 @@ class Ingestion:
     def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
         """Yield the counts, ever more slowly while nothing changes, and complain when nothing changes for long."""
         started = moved = time.monotonic()
-        said: float = 0
+        said = -math.inf
         last: IngestCounts | None = None
         pause_s = FIRST_POLL_S
         while True:
@@ -217,8 +213,8 @@ def _expand(source: Source, collection: str, common: Mapping[str, Any]) -> Itera
     """Turn one source into rows: one, or for a folder one for each picture in it."""
     key, metadata = None, dict(common)
     if isinstance(source, ImageSource):
-        _check_metadata(source.metadata)
-        key, metadata, source = source.key, {**common, **source.metadata}, source.source
+        check_mapping(source.metadata, "metadata")
+        key, metadata, source = check_key(source.key), {**common, **(source.metadata or {})}, source.source
     for uri, version, content in _resolve(source):
         if key is not None and isinstance(source, str | os.PathLike) and content is None and Path(source).is_dir():
             raise InvalidInputError(f"{os.fspath(source)!r} is a folder: a key names one image. Leave the key out.")
@@ -271,10 +267,18 @@ def _to_path(text: str) -> Path:
                 f"{text!r} can't be read: images come from files, http:// and https://, not from {scheme}://."
             )
         path = Path(text).expanduser()
-    if not text.strip() or "\0" in text:
+    if not text.strip() or not _is_encodable(path):
         raise InvalidInputError(f"{text!r} can't be the path of an image.")
     path = path.absolute()
     return path.parent.resolve() / path.name if ".." in path.parent.parts else path
+
+
+def _is_encodable(path: Path) -> bool:
+    """False for what no file can be called."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _resolve_content(content: bytes) -> tuple[str, None, bytes]:
@@ -288,7 +292,7 @@ def _check_address(address: str) -> str:
         is_complete = bool(urlsplit(address).hostname)
     except ValueError:
         is_complete = False
-    if not is_complete or "\0" in address:
+    if not is_complete or not is_storable(address):
         raise InvalidInputError(f"{address!r} isn't a complete address.")
     return address
 
@@ -304,12 +308,3 @@ def _encode(image: Image.Image) -> bytes:
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
         raise InvalidInputError(f"The PIL image can't be read: {error}.") from error
     return buffer.getvalue()
-
-
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
-    try:
-        text = json.dumps(dict(metadata), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"Metadata must be a mapping that can be written as JSON: {error}.") from error
-    if _ESCAPED_ZERO.search(text):
-        raise InvalidInputError("Metadata can't hold the character U+0000: PostgreSQL doesn't store it.")

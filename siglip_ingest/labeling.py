@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from siglip_ingest.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db import Connection, Database, labels
 from siglip_ingest.db.labels import LabelSetRow
 from siglip_ingest.db.models import hold_active_model
 from siglip_ingest.db.query import (
     EmbedderFactory,
-    check_image_id,
     check_same_model,
-    check_storable,
     described_model,
     embed_query,
 )
-from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, InvalidInputError, NotFoundError
-from siglip_ingest.prompts import DEFAULT_TEMPLATE, embed_labels, make_prompts
-from siglip_ingest.types import Embedder, LabelScore
+from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, NotFoundError
+from siglip_ingest.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
+from siglip_ingest.types import Embedder, LabelScore, TextReader
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 MODEL_CHANGES = 3  # so many switches may happen while one vocabulary is embedded
 
@@ -56,10 +58,9 @@ def create_label_set(
         NotFoundError: If no model is active yet.
         ConfigurationError: If the embedder is of another model than the active one.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidInputError("A label set needs a name; an empty one was given.")
-    check_storable(name, "The label set's name")
+    check_name(name, "A label set")
     prompts = make_prompts(label_names, template)
+    check_storable(template, "The template")
     for label, own in prompts.items():
         for text in (label, *own):
             check_storable(text, f"The label {label!r}")
@@ -70,6 +71,7 @@ def create_label_set(
                 raise _taken(name)
         embedder = make_embedder(model.key)
         check_same_model(embedder.info, info)
+        check_labels(embedder, label_names)
         embeddings = embed_labels(embedder, list(prompts.values()))
         if database.transact(partial(_store, model.model_id, name, template, prompts, embeddings, replace=replace)):
             return
@@ -102,16 +104,29 @@ def _store(
     return True
 
 
-def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:
-    """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many."""
+def embed_labels_for_model(
+    database: Database, embedder: Embedder, model_id: int, *, unreadable: set[int] | None = None
+) -> int:
+    """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many.
+
+    A label of which this model reads nothing, though another one did, goes without.
+
+    Args:
+        database: Where the labels are.
+        embedder: Of the model.
+        model_id: Its key.
+        unreadable: Labels that were found to be of that kind; those that are found now are added, and warned of.
+    """
     with database.connection() as connection:
-        missing = labels.list_missing_labels(connection, model_id)
+        missing = _keep_read(
+            embedder, labels.list_missing_labels(connection, model_id), set() if unreadable is None else unreadable
+        )
     if not missing:
         return 0
     embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
 
     def add(connection: Connection) -> int:
-        # A label set may have been deleted meanwhile; what is still there is held, so that it stays until it has a vector.
+        # A label may have been deleted meanwhile; one that is there is held, so that it stays until it has a vector.
         still = labels.hold_labels(connection, [label_id for label_id, _ in missing])
         kept = [index for index, (label_id, _) in enumerate(missing) if label_id in still]
         labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
@@ -126,7 +141,8 @@ def label_scores_of_image_id(database: Database, image_id: int, label_set: str) 
     Raises:
         NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
     """
-    check_image_id(image_id)
+    image_id = check_image_id(image_id)
+    check_name(label_set, "A label set")
     with database.connection() as connection:
         scores = labels.score_image(connection, image_id, label_set)
         if not scores:
@@ -149,6 +165,7 @@ def label_scores_of_image(
         NotFoundError: If there is no such label set, or it has no vectors under the active model.
         ConfigurationError: If the embedder is of another model than the active one.
     """
+    check_name(label_set, "A label set")
     with database.connection() as connection:
         model, _ = described_model(connection)
         row = labels.find_label_set(connection, label_set)
@@ -168,6 +185,7 @@ def delete_label_set(database: Database, name: str) -> None:
     Raises:
         NotFoundError: If there is none of that name.
     """
+    check_name(name, "A label set")
     with database.connection() as connection:
         if not labels.delete_label_set(connection, name):
             raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
@@ -177,6 +195,26 @@ def list_label_sets(database: Database) -> list[LabelSetRow]:
     """All label sets, by name."""
     with database.connection() as connection:
         return labels.list_label_sets(connection)
+
+
+def _keep_read(
+    embedder: Embedder, missing: Sequence[tuple[int, list[str]]], unreadable: set[int]
+) -> list[tuple[int, list[str]]]:
+    """Leave out the labels that have a prompt of which the model reads nothing, and warn of them."""
+    if not isinstance(embedder, TextReader):
+        return list(missing)
+    kept = []
+    for label_id, prompts in missing:
+        if label_id in unreadable:
+            continue
+        if refusals := [refusal for refusal in embedder.describe_refusals(prompts) if refusal is not None]:
+            logger.warning(
+                "The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusals[0]
+            )
+            unreadable.add(label_id)
+        else:
+            kept.append((label_id, prompts))
+    return kept
 
 
 def _check_has_vectors(row: LabelSetRow | None, name: str, model_name: str) -> None:

@@ -61,11 +61,13 @@ def check_checkpoint(name: str, *, max_num_patches: int | None) -> None:
     if not has_torch():
         return
     from siglip_ingest.checkpoint_inputs import read_image_settings
-    from siglip_ingest.model.checkpoint import find_weight_files, read_config
+    from siglip_ingest.model.checkpoint import read_config
+    from siglip_ingest.model.weights import WeightReader
 
     folder = resolve_checkpoint(name)
-    read_image_settings(folder, read_config(folder), max_num_patches=max_num_patches)
-    find_weight_files(folder)
+    config = read_config(folder)
+    WeightReader(folder)
+    read_image_settings(folder, config, max_num_patches=max_num_patches)
 
 
 def has_torch() -> bool:

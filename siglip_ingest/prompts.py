@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.types import Embedder
+from siglip_ingest.types import Embedder, TextReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,8 @@ def make_prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], template: 
         InvalidInputError: If there are no labels, one is empty or there twice, one has no prompts or an empty one, or
             the template doesn't contain `{label}`.
     """
+    if not isinstance(template, str):
+        raise InvalidInputError(f"A template is text, not {type(template).__name__}.")
     if isinstance(labels, str | bytes):
         raise InvalidInputError(f"Labels are a list, not one text: {labels!r}. Write [{labels!r}].")
     prompts: dict[str, list[str]] = {}
@@ -46,13 +48,29 @@ def make_prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], template: 
     return prompts
 
 
+def check_labels(embedder: Embedder, labels: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
+    """Check that the model reads something of each label that a template puts into words.
+
+    Of `!!!`, SigLIP reads the template alone. Labels with prompts of their own are names, which no model reads; and an
+    embedder on a worker has no tokenizer here to ask.
+
+    Raises:
+        InvalidInputError: If it reads nothing of one.
+    """
+    if isinstance(labels, Mapping) or not isinstance(embedder, TextReader):
+        return
+    for label, refusal in zip(labels, embedder.describe_refusals(labels), strict=True):
+        if refusal is not None:
+            raise InvalidInputError(f"The label {label!r} can't be used. {refusal}")
+
+
 def embed_labels(embedder: Embedder, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     """Embed labels by their prompts; returns (N, D) float32 unit vectors for N >= 1 labels.
 
     A label's vector is the mean of its prompts' unit vectors, normalised; of one prompt, that prompt's vector.
 
     Raises:
-        InvalidInputError: If a label's prompts cancel each other out.
+        InvalidInputError: If a label's prompts cancel each other out, or the model reads nothing of one.
     """
     import numpy as np
 

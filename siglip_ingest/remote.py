@@ -1,7 +1,7 @@
 """An embedder that asks workers, for programs without torch; and the layout of what the two say.
 
-Texts go through the database, as plain SQL's do: each is a statement that waits (see siglip_ingest/db/text_requests.py).
-Images go through Celery: they are resized here, with the model's own settings, and travel as raw bytes of pixels, each
+Texts go through the database, as plain SQL's do: each is a statement that waits (see db/text_requests.py). Images go
+through Celery: they are resized here, with the model's own settings, and travel as raw bytes of pixels, each
 {"dtype": "uint8", "shape": [H, W, 3], "data": <base64>}. The answer names the model, so that vectors of two models are
 never mixed:
 
@@ -137,8 +137,8 @@ class RemoteEmbedder:
 
         if self._tasks is None:
             raise ConfigurationError(
-                "A query image must be embedded, but torch isn't installed here and the workers' Redis isn't known. Set "
-                "SIGLIP_BROKER_URL, or pip install 'siglip-ingest[model]'."
+                "A query image must be embedded, but torch isn't installed here and the workers' Redis isn't known. "
+                "Set SIGLIP_BROKER_URL, or pip install 'siglip-ingest[model]'."
             )
         settings = ImageSettings.from_dict(self.info.image_settings)
         pixels = [encode_array(resize_image(image, settings)) for image in images]
@@ -151,14 +151,6 @@ class RemoteEmbedder:
                 "`siglip-ingest worker` starts one; SIGLIP_EMBED_TIMEOUT_S gives it longer."
             ) from error
         return _read_answer(answer, self.info)
-
-    def describe_truncation(self, texts: Sequence[str]) -> str | None:  # noqa: ARG002  # the protocol's
-        """None: a text that is too long is reported by the statement that embeds it."""
-        return None
-
-    def is_settled(self, prefix: str) -> bool:  # noqa: ARG002  # the protocol's
-        """True: the worker looks."""
-        return True
 
     def _embed_text(self, query: str) -> NDArray[np.float32]:
         with self._database.connection() as connection:

@@ -6,31 +6,28 @@ changes nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from siglip_ingest.checks import check_image_id, check_options, check_query
 from siglip_ingest.db import Database
 from siglip_ingest.db import search as queries
 from siglip_ingest.db.models import ModelKey
 from siglip_ingest.db.query import (
     EmbedderFactory,
-    check_image_id,
     check_same_revision,
-    check_storable,
     embed_query,
 )
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.db.texts import MAX_TEXT_BYTES, cut_text
 from siglip_ingest.errors import DatabaseConflictError, InvalidInputError
-from siglip_ingest.types import Embedder, ImageMatch
+from siglip_ingest.types import Embedder, ImageMatch, TextReader
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-MAX_LIMIT = 10_000
 MODEL_CHANGES = 3  # so many models may be taken out while one text is embedded
 
 
@@ -148,18 +145,17 @@ def similar_images(
         NotFoundError: If there is no such image, or it isn't embedded under the active model.
     """
     options = make_options(limit, collection, filter, min_score)
-    check_image_id(image_id)
-    return queries.find_similar(database, image_id, options)
+    return queries.find_similar(database, check_image_id(image_id), options)
 
 
 def _embed_text(embedder: Embedder, model: ModelKey, query: str) -> tuple[NDArray[np.float32], str | None]:
     """Embed what the database keeps of a text; returns its (D,) vector and what the model doesn't read of it."""
     check_same_revision(embedder.info, model)
     kept = cut_text(query)
-    if kept != query and not embedder.is_settled(kept):
+    if kept != query and isinstance(embedder, TextReader) and not embedder.is_settled(kept):
         raise InvalidInputError(TOO_LONG.format(size=len(query.encode()), more=""))
     embedding: NDArray[np.float32] = embedder.embed_texts([kept])[0]
-    return embedding, embedder.describe_truncation([kept])
+    return embedding, embedder.describe_truncation([kept]) if isinstance(embedder, TextReader) else None
 
 
 def make_options(
@@ -173,45 +169,5 @@ def make_options(
     Raises:
         InvalidInputError: If one of the four is out of range or of the wrong kind.
     """
-    check_options(limit, filter, min_score)
+    limit, min_score = check_options(limit, collection, filter, min_score)
     return SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
-
-
-def check_limit(limit: int) -> None:
-    """Check that a limit is a whole number from 1 to 10,000.
-
-    Raises:
-        InvalidInputError: If it isn't.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInputError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
-
-
-def check_query(query: str) -> None:
-    """Check that a text can be searched for.
-
-    Raises:
-        InvalidInputError: If it isn't text, is empty, or holds what PostgreSQL can't store.
-    """
-    if not isinstance(query, str):
-        raise InvalidInputError(f"A query is text, not {type(query).__name__}.")
-    if not query.strip():
-        raise InvalidInputError("The query is empty. Say in a few words what the image shows.")
-    check_storable(query, "The query")
-
-
-def check_options(limit: int, filter: Mapping[str, Any] | None, min_score: float | None) -> None:  # noqa: A002
-    """Check what all searches share.
-
-    Raises:
-        InvalidInputError: If `limit` or `min_score` is out of range, or `filter` isn't a mapping.
-    """
-    check_limit(limit)
-    if filter is not None and not isinstance(filter, Mapping):
-        raise InvalidInputError(f"filter must be a mapping such as {{'album': '2026'}}, not {filter!r}.")
-    try:
-        json.dumps(dict(filter or {}))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"filter can't be written as JSON: {error}.") from error
-    if min_score is not None and not (isinstance(min_score, int | float) and 0 <= min_score <= 1):
-        raise InvalidInputError(f"min_score must be a number from 0 to 1, not {min_score!r}.")

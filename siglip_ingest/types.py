@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,6 +110,15 @@ class Embedder(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts as typed; returns (N, D) float32 unit vectors in the same order."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """An embedder that has its model's tokenizer at hand, as those in this process have."""
+
+    def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
+        """Say for each text why it is refused; None where the model reads something of it."""
         ...
 
     def describe_truncation(self, texts: Sequence[str]) -> str | None:

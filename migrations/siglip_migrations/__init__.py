@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["UnknownRevisionError", "current_revision", "downgrade", "head_revision", "migrate", "upgrade"]
+__all__ = [
+    "UnknownRevisionError",
+    "UnsuitableEncodingError",
+    "current_revision",
+    "downgrade",
+    "head_revision",
+    "migrate",
+    "upgrade",
+]
 
 
 # Alembic keeps what it works on in module-level proxies: one thread of a process at a time.
@@ -20,6 +28,18 @@ _alembic_lock = threading.Lock()
 
 class UnknownRevisionError(ValueError):
     """No migration of this package has that number. The message lists those that there are."""
+
+
+class UnsuitableEncodingError(ValueError):
+    """The database's text isn't UTF-8.
+
+    Attributes:
+        encoding: What it is, as PostgreSQL calls it, such as `LATIN1`.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"The database's encoding is {encoding}, expected UTF8.")
+        self.encoding = encoding
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
@@ -32,12 +52,14 @@ def upgrade(database_url: str, revision: str = "head") -> None:
         revision: A revision such as `0002`, or `head` for the newest.
 
     Raises:
+        UnsuitableEncodingError: If the database's text isn't UTF-8. Nothing was done.
         psycopg.Error: If the server can't be reached (as it comes from psycopg).
         sqlalchemy.exc.DBAPIError: If it refuses a statement.
         alembic.util.CommandError: If the database is at a revision that this version doesn't know.
     """
     from alembic import command
 
+    _check_encoding(database_url)
     with _alembic_lock:
         command.upgrade(_config(database_url), revision)
 
@@ -67,6 +89,7 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
 
     Raises:
         UnknownRevisionError: If there is no such revision.
+        UnsuitableEncodingError: If the way is up and the database's text isn't UTF-8.
     """
     from alembic.script import ScriptDirectory
 
@@ -101,6 +124,16 @@ def head_revision() -> str:
     if head is None:
         raise RuntimeError("siglip_migrations/versions holds no migration: the installation is broken, install again.")
     return head
+
+
+def _check_encoding(database_url: str) -> None:
+    """Refuse a database that can't hold every text that people search for, or doesn't know what it holds."""
+    import psycopg
+
+    with psycopg.connect(database_url, client_encoding="utf8") as connection:  # else SQL_ASCII's text comes as bytes
+        row = connection.execute("SELECT current_setting('server_encoding')").fetchone()
+    if row != ("UTF8",):
+        raise UnsuitableEncodingError(str(row and row[0]))
 
 
 def _config(database_url: str | None) -> Config:

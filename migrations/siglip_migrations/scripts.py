@@ -7,10 +7,10 @@ from importlib.resources import files
 import psycopg
 import sqlalchemy
 
-# Functions of the first revisions keep the search_path of their creation (SET search_path FROM CURRENT). Later ones write
-# the extension's schema out, for which @vector@ stands in the files, and keep it out of their path: often it is `public`,
-# where others may create names too. Before the extension is there, nothing is set: CREATE EXTENSION puts it where its
-# owner expects it.
+# Functions of the first revisions keep the search_path of their creation (SET search_path FROM CURRENT). Later ones
+# write the extension's schema out, for which @vector@ stands in the files, and keep it out of their path: often it is
+# `public`, where others may create names too. Before the extension is there, nothing is set: CREATE EXTENSION puts it
+# where its owner expects it.
 SET_SEARCH_PATH = b"""
 SELECT set_config('search_path', concat_ws(', ', 'siglip', quote_ident(n.nspname), 'pg_temp'), true)
 FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace

@@ -1,10 +1,10 @@
 """The ledger `siglip.ingest_items`: what is queued, with a worker, done or failed.
 
-A claim is a token, which counts for as long as the worker that claimed lives (see workers.py). Whoever shows a token that
-no longer counts changes nothing.
+A claim is a token, which counts for as long as the worker that claimed lives (see workers.py). Whoever shows a token
+that no longer counts changes nothing.
 
-Images are locked before their items, images in the order of (collection, uri), items in that of (image_id, model_id): so
-that no two transactions wait for each other in a circle.
+Images are locked before their items, images in the order of (collection, uri), items in that of (image_id, model_id):
+no two transactions wait for each other in a circle.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from siglip_ingest.db.failures import connect_error, describe_server, parse_url, statement_error
-from siglip_ingest.errors import DatabaseError, InvalidInputError, SchemaVersionError
+from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 
 
 def migrate(database_url: str, revision: str = "head") -> str | None:
@@ -21,7 +21,7 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
         The revision that the schema is at now; None after `base`.
 
     Raises:
-        ConfigurationError: If the URL can't be read.
+        ConfigurationError: If the URL can't be read, or names a database whose text isn't UTF-8.
         DatabaseUnavailableError: If the server can't be reached.
         DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector; or if another
             migration of the database doesn't end.
@@ -38,6 +38,12 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
         return siglip_migrations.migrate(database_url, revision)
     except siglip_migrations.UnknownRevisionError as error:
         raise InvalidInputError(f"There is no schema revision {revision!r}. {error}") from error
+    except siglip_migrations.UnsuitableEncodingError as error:
+        raise ConfigurationError(
+            f"The database in {describe_server(parameters)} has the encoding {error.encoding}, but siglip-ingest needs "
+            "UTF8: names and texts come in every script. Make another one, CREATE DATABASE name ENCODING 'UTF8' "
+            "TEMPLATE template0, and name it in SIGLIP_DATABASE_URL."
+        ) from error
     except CommandError as error:
         raise SchemaVersionError(
             f"The schema siglip in {describe_server(parameters)} can't be brought to {revision!r}: {error}. It was "

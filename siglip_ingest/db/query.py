@@ -1,4 +1,4 @@
-"""What searching and labeling share: the active model, embedding one query with it, and checks of arguments."""
+"""What searching and labeling share: the active model, and embedding one query with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from siglip_ingest.db.models import ModelKey, ModelRow, active_model, check_image_settings
 from siglip_ingest.db.pool import Connection, Database
-from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
+from siglip_ingest.errors import ConfigurationError, NotFoundError
 from siglip_ingest.types import Embedder, ModelInfo
 
 if TYPE_CHECKING:
@@ -75,28 +75,3 @@ def check_same_revision(found: ModelInfo, active: ModelInfo | ModelKey) -> None:
             f"{active.name!r} at {active.revision!r}: their vectors can't be compared. Use the same checkpoint, or "
             "change the active model with `siglip-ingest models use`."
         )
-
-
-def check_storable(text: str, what: str) -> None:
-    """Check that PostgreSQL can store a text.
-
-    Raises:
-        InvalidInputError: If it holds U+0000 or half of a surrogate pair.
-    """
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidInputError(
-            f"{what} holds a character that isn't text (U+0000 or half of a surrogate pair). Remove it."
-        )
-
-
-def check_image_id(image_id: int) -> None:
-    """Check that a number can be the id of an image.
-
-    Raises:
-        InvalidInputError: If it isn't a whole number.
-        NotFoundError: If no database can hold it.
-    """
-    if isinstance(image_id, bool) or not isinstance(image_id, int):
-        raise InvalidInputError(f"image_id must be a whole number, not {image_id!r}.")
-    if not 0 < image_id < 2**63:
-        raise NotFoundError(f"There is no image {image_id}.")

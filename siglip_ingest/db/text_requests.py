@@ -1,4 +1,4 @@
-"""Reading the texts that `siglip.embed_text` asks for out of `pg_locks`; `siglip.ask_text` describes how they lie there."""
+"""Reads the texts that `siglip.embed_text` asks for out of `pg_locks`; `siglip.ask_text` says how they lie there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Between numpy's arrays and pgvector's `halfvec`, without asking the server for its type numbers.
 
-In pgvector's binary format (`halfvec_send` in its src/halfvec.c), for COPY and as parameters. A parameter names no type:
-PostgreSQL takes the one of the column or of the function's argument that it is for, wherever pgvector's schema is.
+In pgvector's binary format (`halfvec_send` in its src/halfvec.c), for COPY and as parameters. A parameter names no
+type: PostgreSQL takes that of the column or of the function's argument that it is for, wherever pgvector's schema is.
 """
 
 from __future__ import annotations

@@ -90,11 +90,11 @@ def embed_files(
 
 
 def embed_many_texts(embedder: TorchEmbedder, texts: Sequence[str], *, progress: Progress) -> NDArray[np.float32]:
-    """Embed texts, however many; returns (N, D) float32 unit vectors in the same order."""
+    """Embed texts, however many and whatever is left of them; returns (N, D) float32 unit vectors in the same order."""
     vectors = np.empty((len(texts), embedder.info.dimension), dtype=np.float32)
     for start in range(0, len(texts), TEXTS_PER_CALL):
         part = texts[start : start + TEXTS_PER_CALL]
-        vectors[start : start + len(part)] = embedder.embed_texts(part)
+        vectors[start : start + len(part)] = embedder.embed_tokens(embedder.tokenize(part))
         progress(len(part))
     return vectors
 

@@ -23,6 +23,9 @@ from siglip_ingest.git_lfs import describe_pointer
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Where open_clip's SigLIP has its towers: timm's vision transformer, and its own text tower (src/open_clip/model.py).
+OPEN_CLIP_PREFIXES = ("visual.", "text.transformer.", "text.token_embedding.", "transformer.resblocks.")
+OPEN_CLIP_CONFIG_FILE = "open_clip_config.json"
 # Safetensors' names of the dtypes that weights may be stored in.
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 # Older exports of transformers saved these buffers, the numbers 0, 1, 2, ..., along with the weights.
@@ -51,7 +54,8 @@ class WeightReader:
         """Open every weight file in `folder`.
 
         Raises:
-            CheckpointError: If a file is missing or broken, or the index contradicts the shards.
+            CheckpointError: If a file is missing or broken, the index contradicts the shards, or the tensors are
+                open_clip's.
         """
         self.folder = folder
         self._files = {path: _open(path) for path in find_weight_files(folder)}
@@ -59,6 +63,8 @@ class WeightReader:
         self.tensors = (
             headers[WEIGHTS_FILE] if WEIGHTS_FILE in headers else _join_shards(headers, folder / WEIGHTS_INDEX_FILE)
         )
+
+        self._refuse_open_clip()
 
     def check(self, expected: Mapping[str, Tensor], *, unused: Collection[str] = ()) -> None:
         """Compare names, shapes and dtypes with a model's, before anything is read.
@@ -111,6 +117,16 @@ class WeightReader:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: {name} can't be read ({error}).") from error
         return tensor.to(device=device, dtype=dtype)
+
+    def _refuse_open_clip(self) -> None:
+        """Refuse another library's layout of the same architecture, which some models are published in as `siglip`."""
+        if foreign := sorted(name for name in self.tensors if name.startswith(OPEN_CLIP_PREFIXES)):
+            hint = f", as {OPEN_CLIP_CONFIG_FILE} says too" if (self.folder / OPEN_CLIP_CONFIG_FILE).is_file() else ""
+            raise CheckpointError(
+                f"{self._describe_files()} has {_name_some(foreign)}: these are open_clip's names{hint}. Only "
+                "transformers' layout is read, whose tensors are named text_model. and vision_model., whatever "
+                "config.json says. Look for the model in that layout, convert it, or use open_clip."
+            )
 
     def _describe_files(self) -> str:
         paths = sorted(self._files)

@@ -12,7 +12,7 @@ from siglip_ingest.preprocess.sentencepiece import (
     SentencePieceTokenizer,
     canonicalize_text,
 )
-from siglip_ingest.preprocess.tokens import TOKENIZER_CONFIG_FILE, TokenizedTexts, Tokenizer, Truncation
+from siglip_ingest.preprocess.tokens import TOKENIZER_CONFIG_FILE, TokenizedTexts, Tokenizer, Truncation, shorten
 
 __all__ = [
     "PIECE_FILE",
@@ -28,6 +28,7 @@ __all__ = [
     "canonicalize_text",
     "find_tokenizer_file",
     "load_tokenizer",
+    "shorten",
 ]
 
 

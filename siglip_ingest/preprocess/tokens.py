@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from siglip_ingest.errors import CheckpointError, InvalidInputError
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 SHOWN_CHARACTERS = 120
+MARGIN_CHARACTERS = 64  # more than any piece of either vocabulary has
+# Unicode's categories of what can't be seen: control and format characters, and spaces.
+_INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 _logger = logging.getLogger(__name__)
 
@@ -60,13 +64,12 @@ class TokenizedTexts:
         if not self.truncations:
             return None
         first, count = self.truncations[0], len(self.input_ids)
-        shown = first.dropped[:SHOWN_CHARACTERS] + ("…" if len(first.dropped) > SHOWN_CHARACTERS else "")
         which = (
             "The text" if count == 1 else f"{len(self.truncations)} of {count} texts are cut. Text {first.index + 1}"
         )
         return (
             f"{which} has {first.token_count} tokens, but the model reads {first.max_length}. Its end is dropped: "
-            f"{' '.join(shown.split())!r}"
+            f"{shorten(first.dropped)!r}"
         )
 
 
@@ -142,9 +145,40 @@ class Tokenizer(ABC):
         check_texts(texts)
         return [self.add_final_token(ids) if has_final_token else ids for ids in self._encode(texts)]
 
+    def has_content(self, texts: Sequence[str], input_ids: NDArray[np.int64]) -> list[bool]:
+        """Say for each text whether the model reads anything of it.
+
+        It doesn't where nothing but final tokens and padding is left, as SigLIP 1 leaves of punctuation, or where
+        nothing of the text can be seen: spaces, control characters, characters of no width.
+
+        Args:
+            texts: N texts as typed.
+            input_ids: Their ids (N, max_length).
+        """
+        is_token = (input_ids != self.eos_id) & (input_ids != self.pad_id)
+        return [any(row) and _has_visible(text) for text, row in zip(texts, is_token.tolist(), strict=True)]
+
+    def is_settled(self, prefix: str) -> bool:
+        """True where text that follows `prefix` can't change what the model reads: it is full well before that.
+
+        More text changes how the end of a prefix is cut, but not what lies `MARGIN_CHARACTERS` in front of it.
+
+        Raises:
+            InvalidInputError: As for a call.
+        """
+        shorter, whole = self.encode([prefix[:-MARGIN_CHARACTERS], prefix])
+        kept = self.max_length - 1
+        return len(shorter) > self.max_length and shorter[:kept] == whole[:kept]
+
     def add_final_token(self, ids: list[int]) -> list[int]:
         """Give the ids with the end-of-text token behind them."""
         return [*ids, self.eos_id]
+
+
+def shorten(text: str) -> str:
+    """Give a text in one line, cut where it is longer than a message should be."""
+    shown = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
+    return " ".join(shown.split())
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -181,6 +215,10 @@ def read_tokenizer_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} can't be read as JSON ({error}). Fetch the checkpoint again.") from error
     return config if isinstance(config, dict) else {}
+
+
+def _has_visible(text: str) -> bool:
+    return any(unicodedata.category(character) not in _INVISIBLE for character in text)
 
 
 def token_text(value: object, default: str) -> str:

@@ -123,7 +123,7 @@ def take_figures(
     """
     ids, drawn = embedder.tokenize(texts), [draw_picture(name) for name in pictures]
     pixels = [embedder.prepare_image(picture) for picture in drawn]
-    text_vectors, picture_vectors = embedder.embed_texts(texts), embedder.embed_images(drawn)
+    text_vectors, picture_vectors = embedder.embed_tokens(ids), embedder.embed_images(drawn)
     info = embedder.info
     _require_unit_length(info.name, np.concatenate([text_vectors, picture_vectors]))
     return Figures(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siglip_ingest.db import Connection, Database, images, items, models
+from siglip_ingest.db import Connection, Database, images, items, models, texts, workers
 from siglip_ingest.types import ModelInfo
 
 DIMENSION = 16
@@ -75,10 +76,54 @@ def completed(
     )
 
 
-def claim(connection: Connection, model_id: int, limit: int = 100, lease_s: float = 60) -> items.Chunk:
-    chunk = items.claim_items(connection, model_id, limit, lease_s)
+def add_worker(connection: Connection, model_id: int, *, lease_s: float = 60) -> UUID:
+    """A worker that lives for `lease_s` seconds, if it isn't renewed."""
+    worker_id = uuid4()
+    workers.renew_worker(connection, worker_id, model_id, node="test@host", lease_s=lease_s)
+    return worker_id
+
+
+def claim(
+    connection: Connection,
+    model_id: int,
+    limit: int = 100,
+    *,
+    worker_id: UUID | None = None,
+    takes_suspects: bool = True,
+) -> items.Chunk:
+    """Claim as a worker, by default a new one."""
+    chunk = try_to_claim(connection, model_id, limit, worker_id=worker_id, takes_suspects=takes_suspects)
     assert chunk is not None
     return chunk
+
+
+def try_to_claim(
+    connection: Connection,
+    model_id: int,
+    limit: int = 100,
+    *,
+    worker_id: UUID | None = None,
+    takes_suspects: bool = True,
+) -> items.Chunk | None:
+    worker_id, token = worker_id or add_worker(connection, model_id), uuid4()
+    claimed = items.claim_items(connection, worker_id, model_id, limit, token, takes_suspects=takes_suspects)
+    return None if claimed is None else items.Chunk(token, claimed)
+
+
+def complete(connection: Connection, model_id: int, token: UUID, results: Sequence[items.CompletedItem]) -> int:
+    """Close items of a claim as done; returns how many."""
+    return items.close_items(connection, model_id, token, results).done
+
+
+def store_text(connection: Connection, model_id: int, query: str, info: ModelInfo | None = None) -> None:
+    """Put a text with its `text_vector` into the cache."""
+    info = info or INFO
+    answer = texts.EmbeddedText(query, text_vector(query, info.dimension))
+    texts.store_texts(connection, model_id, info, [answer])
+
+
+def make_fake(_: object) -> FakeEmbedder:
+    return FakeEmbedder()
 
 
 def index_images(
@@ -109,7 +154,7 @@ def index_images(
             position = positions[item.image_id]
             content = item.uri if contents is None else contents[position]
             results.append(completed(item, embeddings[position], content))
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == count
+        assert complete(connection, model_id, chunk.lease_token, results) == count
     return image_ids
 
 

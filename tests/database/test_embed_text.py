@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
-from siglip_ingest.db import Database, replication, texts
+from siglip_ingest.db import Database
+from siglip_ingest.db.text_requests import TextRequest
 from siglip_ingest.errors import DatabaseError, WorkerUnavailableError
-from tests.database.helpers import FakeEmbedder, index_images, text_vector, unit_vectors
-from tests.programs import wait_until
+from tests.database.helpers import index_images, make_fake, store_text, text_vector, unit_vectors
+from tests.database.listeners import listening
 
 SEARCH = "SELECT image_id FROM siglip.search_images(%s, 3)"
-
-
-class Listener(threading.Thread):
-    """Reads questions from a temporary slot and answers them, unless it is told to be mute."""
-
-    def __init__(self, database: Database, *, is_mute: bool = False) -> None:
-        super().__init__(daemon=True)
-        self.asked: list[dict[str, Any]] = []
-        self.is_ready = threading.Event()
-        self._database = database
-        self._is_mute = is_mute
-        self._stopping = threading.Event()
-
-    def run(self) -> None:
-        with self._database.connect() as connection:
-            slot = f"{replication.SLOT_PREFIX}{uuid.uuid4().hex}"
-            replication.create_slot(connection, slot)
-            self.is_ready.set()
-            while not self._stopping.wait(0.002):
-                for data in replication.read_changes(connection, slot):
-                    self._answer(data)
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self.join(10)
-
-    def _answer(self, data: bytes) -> None:
-        if data[:1] != b"M":
-            return
-        prefix, _, rest = data[10:].partition(b"\0")
-        assert prefix == b"siglip"
-        question = json.loads(rest[4:])
-        self.asked.append(question)
-        if not self._is_mute:
-            with self._database.connection() as connection:
-                texts.insert_text(connection, question["model_id"], question["query"], text_vector(question["query"]))
-
-
-def skip_before_17(database: Database) -> None:
-    with database.connection() as connection:
-        if connection.info.server_version < 170000:
-            pytest.skip("before PostgreSQL 17 SQL can't reach a worker")
-
-
-@contextmanager
-def listening(database: Database, *, is_mute: bool = False) -> Iterator[Listener]:
-    skip_before_17(database)
-    listener = Listener(database, is_mute=is_mute)
-    listener.start()
-    assert listener.is_ready.wait(30)
-    try:
-        yield listener
-    finally:
-        listener.stop()
 
 
 def ask(database: Database, query: str = "cat", *, before: str = "SELECT 1") -> list[Any]:
@@ -93,14 +35,14 @@ def test_plain_sql_reaches_a_worker(database: Database, model_id: int, image_ids
         rows = connection.execute(SEARCH, [query]).fetchall()
     expected = sorted(range(20), key=lambda n: -float(unit_vectors(20)[n] @ text_vector(query)))
     assert [image_id for (image_id,) in rows] == [image_ids[n] for n in expected[:3]]
-    assert listener.asked == [{"model_id": model_id, "query": query}]
+    assert listener.asked == [TextRequest(query, is_cut=False)]
 
 
 def test_a_worker_answers_one_query_after_another(database: Database, image_ids: list[int]) -> None:
     queries = [f"query {n}" for n in range(10)]
     with listening(database) as listener, database.connection() as connection:
         assert [len(connection.execute(SEARCH, [query]).fetchall()) for query in queries] == [3] * 10
-    assert [question["query"] for question in listener.asked] == queries
+    assert [request.query for request in listener.asked] == queries
 
 
 def test_within_a_longer_transaction_too(database: Database, image_ids: list[int]) -> None:
@@ -130,7 +72,7 @@ def test_many_sessions_ask_at_once(database: Database, image_ids: list[int]) -> 
 
 def test_a_cached_text_needs_no_worker(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
-        texts.insert_text(connection, model_id, "cat", text_vector("cat"))
+        store_text(connection, model_id, "cat")
     assert len(ask(database)) == 3
     assert len(ask(database, before="SET TRANSACTION READ ONLY")) == 3
 
@@ -138,7 +80,7 @@ def test_a_cached_text_needs_no_worker(database: Database, model_id: int, image_
 def test_the_use_of_a_cached_text_is_noted_once_a_day(database: Database, model_id: int) -> None:
     age = "SELECT now() - last_used_at FROM siglip.texts"
     with database.connection() as connection:
-        texts.insert_text(connection, model_id, "cat", text_vector("cat"))
+        store_text(connection, model_id, "cat")
         connection.execute("UPDATE siglip.texts SET last_used_at = now() - interval '2 days'")
     with database.connection() as locker, database.connection() as connection:
         locker.execute("SELECT FROM siglip.texts FOR UPDATE")
@@ -154,15 +96,14 @@ def test_the_use_of_a_cached_text_is_noted_once_a_day(database: Database, model_
 
 
 def test_without_a_worker_the_error_says_what_to_do(database: Database, image_ids: list[int]) -> None:
-    skip_before_17(database)
     started = time.monotonic()
-    with pytest.raises(WorkerUnavailableError, match=r"no worker listens.*Start a worker"):
+    with pytest.raises(WorkerUnavailableError, match=r"no worker of the model fake listens.*Start a worker"):
         ask(database)
     assert time.monotonic() - started < 6  # two seconds, not the ten of siglip.embed_timeout_s
 
 
 def test_a_worker_that_never_answers_is_waited_for_as_long_as_was_set(database: Database, image_ids: list[int]) -> None:
-    with listening(database, is_mute=True), database.connect() as connection:
+    with listening(database, is_mute=True), database.session() as connection:
         connection.execute("SET siglip.embed_timeout_s = '0.5'")
         started = time.monotonic()
         with pytest.raises(psycopg.Error, match=r"No worker embedded the text within 0\.5 s") as caught:
@@ -190,7 +131,7 @@ def test_a_transaction_that_would_never_see_the_answer_fails_at_once(
             ask(database, before=isolation)
         assert listener.asked == []
     with database.connection() as connection:
-        texts.insert_text(connection, model_id, "cat", text_vector("cat"))
+        store_text(connection, model_id, "cat")
     assert len(ask(database, before=isolation)) == 3
 
 
@@ -199,34 +140,10 @@ def test_a_search_that_is_canceled_ends(database: Database, image_ids: list[int]
         ask(database, before="SET LOCAL statement_timeout = '300ms'")
 
 
-def test_a_listener_that_ends_leaves_no_slot(database: Database) -> None:
-    with listening(database):
-        pass
-    slots = "SELECT FROM pg_replication_slots WHERE database = current_database()"
-    with database.connect() as connection:
-        wait_until(lambda: connection.execute(slots).fetchone() is None)
-
-
-def test_other_changes_don_t_reach_the_listener(database: Database, model_id: int, image_ids: list[int]) -> None:
-    skip_before_17(database)
-    with database.connect() as connection:
-        slot = f"{replication.SLOT_PREFIX}{uuid.uuid4().hex}"
-        replication.create_slot(connection, slot)
-        with database.connection() as other:
-            other.execute("UPDATE siglip.images SET key = 'y'")
-        with database.connection() as other:
-            other.execute("SELECT siglip.request_text('hello', %s)", [model_id])
-        changes = replication.read_changes(connection, slot)
-    messages = [data for data in changes if data[:1] == b"M"]
-    assert len(messages) == 1
-    assert b"hello" in messages[0]
-    assert not [data for data in changes if data[:1] in {b"I", b"U", b"D", b"R"}]
-
-
 def test_python_and_sql_share_the_cache(database: Database, image_ids: list[int]) -> None:
     from siglip_ingest import search
 
-    matches = search.search_by_text(database, FakeEmbedder, "dog", limit=3)
+    matches = search.search_by_text(database, make_fake, "dog", limit=3)
     with database.connection() as connection:
         rows = connection.execute(SEARCH, ["dog"]).fetchall()
     assert [match.image_id for match in matches] == [image_id for (image_id,) in rows]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siglip_ingest import labeling
+from siglip_ingest import SiglipClient, labeling
 from siglip_ingest.db import Database, images
 from siglip_ingest.errors import AlreadyExistsError, ConfigurationError, InvalidInputError, NotFoundError
 from tests.database.helpers import (
@@ -15,6 +15,7 @@ from tests.database.helpers import (
     add_model,
     image_rows,
     index_images,
+    make_fake,
     text_vector,
     unit_vectors,
 )
@@ -38,7 +39,7 @@ def image_ids(database: Database, model_id: int) -> list[int]:
 
 @pytest.fixture
 def scenes(database: Database, model_id: int) -> str:
-    labeling.create_label_set(database, FakeEmbedder, "scenes", LABELS)
+    labeling.create_label_set(database, make_fake, "scenes", LABELS)
     return "scenes"
 
 
@@ -129,7 +130,7 @@ def test_images_with_label_says_what_is_wrong(
 
 
 def test_several_prompts_are_averaged(database: Database, image_ids: list[int]) -> None:
-    labeling.create_label_set(database, FakeEmbedder, "pets", {"cat": ["a cat", "a kitten"], "dog": "a dog"})
+    labeling.create_label_set(database, make_fake, "pets", {"cat": ["a cat", "a kitten"], "dog": "a dog"})
     mean = text_vector("a cat") + text_vector("a kitten")
     expected = float(_scores(VECTORS[0] @ (mean / np.linalg.norm(mean))))
     scores = dict(labeling.label_scores_of_image_id(database, image_ids[0], "pets"))
@@ -140,12 +141,12 @@ def test_several_prompts_are_averaged(database: Database, image_ids: list[int]) 
 def test_a_name_that_is_taken_is_refused_before_anything_is_embedded(database: Database, scenes: str) -> None:
     embedder = FakeEmbedder()
     with pytest.raises(AlreadyExistsError, match="'scenes' already"):
-        labeling.create_label_set(database, lambda: embedder, scenes, ["x"])
+        labeling.create_label_set(database, lambda _: embedder, scenes, ["x"])
     assert embedder.calls == 0
 
 
 def test_replacing_keeps_nothing_of_the_old_one(database: Database, image_ids: list[int], scenes: str) -> None:
-    labeling.create_label_set(database, FakeEmbedder, scenes, ["lake"], template="{label}!", replace=True)
+    labeling.create_label_set(database, make_fake, scenes, ["lake"], template="{label}!", replace=True)
     assert [label for label, _ in labeling.label_scores_of_image_id(database, image_ids[0], scenes)] == ["lake"]
     (row,) = labeling.list_label_sets(database)
     assert (row.name, row.template, row.labels) == ("scenes", "{label}!", ["lake"])
@@ -175,18 +176,18 @@ def test_label_sets_are_listed_with_their_labels_in_order_and_deleted(database: 
 )
 def test_labels_that_can_t_be_used_are_refused(database: Database, labels: Any, template: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        labeling.create_label_set(database, FakeEmbedder, "new", labels, template=template)
+        labeling.create_label_set(database, make_fake, "new", labels, template=template)
 
 
 def test_a_label_set_needs_a_name(database: Database) -> None:
     with pytest.raises(InvalidInputError, match="needs a name"):
-        labeling.create_label_set(database, FakeEmbedder, " ", ["cat"])
+        labeling.create_label_set(database, make_fake, " ", ["cat"])
 
 
 def test_label_vectors_of_two_models_are_never_mixed(database: Database, model_id: int) -> None:
     other = FakeEmbedder(dataclasses.replace(INFO, revision="sha256:2"))
     with pytest.raises(ConfigurationError, match="sha256:2"):
-        labeling.create_label_set(database, lambda: other, "new", ["cat"])
+        labeling.create_label_set(database, lambda _: other, "new", ["cat"])
     assert labeling.list_label_sets(database) == []
 
 
@@ -204,6 +205,52 @@ def test_a_worker_of_a_new_model_adds_the_vectors_that_are_missing(database: Dat
     assert len(labeling.label_scores_of_image_id(database, image_ids[0], scenes)) == 3
 
 
+class Reader(FakeEmbedder):
+    """An embedder whose tokenizer leaves nothing of a text without letters."""
+
+    def describe_refusals(self, texts: Any) -> list[str | None]:
+        return [None if any(map(str.isalpha, text)) else f"Nothing is left of {text!r}." for text in texts]
+
+    def describe_truncation(self, texts: Any) -> str | None:
+        return None
+
+    def is_settled(self, prefix: str) -> bool:
+        return True
+
+    def embed_texts(self, texts: Any) -> Any:
+        assert self.describe_refusals(texts) == [None] * len(texts)
+        return super().embed_texts(texts)
+
+
+def test_a_label_of_which_the_model_reads_nothing_is_refused(database: Database, model_id: int) -> None:
+    with pytest.raises(InvalidInputError, match=r"The label '!!!' can't be used\. Nothing is left of '!!!'"):
+        labeling.create_label_set(database, lambda _: Reader(), "new", ["cat", "!!!"])
+    assert labeling.list_label_sets(database) == []
+
+
+def test_a_label_that_another_model_reads_nothing_of_goes_without_a_vector(
+    database: Database, model_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    labeling.create_label_set(database, make_fake, "new", {"cat": ["a cat"], "surprise": ["!", "oh"]})
+    info = dataclasses.replace(INFO, revision="sha256:2")
+    with database.connection() as connection:
+        other_id = add_model(connection, info, is_active=False)
+    assert labeling.embed_labels_for_model(database, Reader(info), other_id) == 1
+    assert "has no vector under the model fake. Nothing is left of '!'" in caplog.text
+
+
+def test_a_client_takes_numpys_ids_and_refuses_what_is_none(
+    database_url: str, database: Database, image_ids: list[int], scenes: str
+) -> None:
+    with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
+        expected = labeling.label_scores_of_image_id(database, image_ids[0], scenes)
+        assert client.label_scores(np.int64(image_ids[0]), scenes) == expected  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="image_id must be a whole number, not True"):
+            client.label_scores(True, scenes)
+        with pytest.raises(InvalidInputError, match="A collection needs a name"):
+            client.retry_failed(collection="")
+
+
 def test_an_image_or_label_set_that_is_not_there_is_named(
     database: Database, model_id: int, image_ids: list[int], scenes: str
 ) -> None:
@@ -215,9 +262,9 @@ def test_an_image_or_label_set_that_is_not_there_is_named(
     with pytest.raises(NotFoundError, match="no label set 'nothing'"):
         labeling.label_scores_of_image_id(database, image_ids[0], "nothing")
     with pytest.raises(NotFoundError, match="no label set 'nothing'"):
-        labeling.label_scores_of_image(database, FakeEmbedder, "picture", "nothing")  # type: ignore[arg-type]
+        labeling.label_scores_of_image(database, make_fake, "picture", "nothing")  # type: ignore[arg-type]
 
 
 def test_without_an_active_model_labels_can_t_be_made(database: Database) -> None:
     with pytest.raises(NotFoundError, match="No model is active"):
-        labeling.create_label_set(database, FakeEmbedder, "new", ["cat"])
+        labeling.create_label_set(database, make_fake, "new", ["cat"])

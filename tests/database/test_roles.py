@@ -13,8 +13,8 @@ from psycopg import sql
 from siglip_ingest import labeling, search
 from siglip_ingest.db import Database
 from siglip_ingest.errors import DatabaseError
-from tests.database.helpers import FakeEmbedder, index_images, unit_vectors
-from tests.database.test_embed_text import listening
+from tests.database.helpers import index_images, make_fake, unit_vectors
+from tests.database.listeners import listening
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def reader_role(reader: Database) -> str:
 
 def test_a_role_that_only_searches_can_search(reader: Database, database: Database, image_ids: list[int]) -> None:
     reader.check_schema()
-    matches = search.search_by_text(reader, FakeEmbedder, "cat", limit=3)
-    assert matches == search.search_by_text(database, FakeEmbedder, "cat", limit=3)
+    matches = search.search_by_text(reader, make_fake, "cat", limit=3)
+    assert matches == search.search_by_text(database, make_fake, "cat", limit=3)
     assert len(search.similar_images(reader, image_ids[0])) == 10
-    labeling.create_label_set(database, FakeEmbedder, "pets", ["cat"])
+    labeling.create_label_set(database, make_fake, "pets", ["cat"])
     assert len(labeling.label_scores_of_image_id(reader, image_ids[0], "pets")) == 1
     with reader.connection() as connection:
         assert len(connection.execute("SELECT * FROM siglip.images_with_label('pets', 'cat', 0)").fetchall()) == 20
@@ -62,10 +62,10 @@ def test_it_reaches_a_worker_from_sql(reader: Database, database: Database) -> N
 def test_a_cached_text_that_was_long_unused_is_found_though_its_use_can_t_be_noted(
     reader: Database, database: Database
 ) -> None:
-    search.search_by_text(database, FakeEmbedder, "cat")
+    search.search_by_text(database, make_fake, "cat")
     with database.connection() as connection:
         connection.execute("UPDATE siglip.texts SET last_used_at = now() - interval '9 days'")
-    assert search.search_by_text(reader, FakeEmbedder, "cat")
+    assert search.search_by_text(reader, make_fake, "cat")
     with reader.connection() as connection:
         assert connection.execute("SELECT * FROM siglip.search_images('cat')").fetchall()
 
@@ -75,7 +75,7 @@ def test_without_the_grants_it_is_told_that_it_needs_rights(reader: Database, da
         role = reader_role(reader)
         connection.execute(sql.SQL("REVOKE USAGE ON SCHEMA siglip FROM {}").format(sql.Identifier(role)))
     with pytest.raises(DatabaseError, match=r"permission denied for schema siglip.*needs more rights"):
-        search.search_by_text(reader, FakeEmbedder, "cat")
+        search.search_by_text(reader, make_fake, "cat")
 
 
 def test_it_can_change_nothing(reader: Database) -> None:

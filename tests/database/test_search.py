@@ -18,6 +18,8 @@ from tests.database.helpers import (
     add_model,
     image_rows,
     index_images,
+    make_fake,
+    store_text,
     text_vector,
     unit_vectors,
 )
@@ -36,14 +38,14 @@ def image_ids(database: Database, model_id: int) -> list[int]:
 
 
 def test_search_by_text_orders_by_similarity(database: Database, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, FakeEmbedder, "sunset over water", limit=20)
+    matches = search.search_by_text(database, make_fake, "sunset over water", limit=20)
     similarities = VECTORS @ text_vector("sunset over water")
     assert [match.image_id for match in matches] == [image_ids[n] for n in np.argsort(-similarities)[:20]]
     assert [match.similarity for match in matches] == pytest.approx(np.sort(similarities)[::-1][:20], abs=1e-3)
 
 
 def test_a_score_is_the_sigmoid_of_the_scaled_similarity(database: Database, image_ids: list[int]) -> None:
-    match = search.search_by_text(database, FakeEmbedder, "cat", limit=1)[0]
+    match = search.search_by_text(database, make_fake, "cat", limit=1)[0]
     logit = np.exp(INFO.logit_scale) * match.similarity + INFO.logit_bias
     assert match.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-12)
     assert match.uri.startswith("file:///default/")
@@ -51,7 +53,7 @@ def test_a_score_is_the_sigmoid_of_the_scaled_similarity(database: Database, ima
 
 
 def test_a_text_is_embedded_once_and_then_comes_from_the_database(database: Database, image_ids: list[int]) -> None:
-    first = search.search_by_text(database, FakeEmbedder, "cat")
+    first = search.search_by_text(database, make_fake, "cat")
     assert search.search_by_text(database, _no_embedder, "cat") == first
     with database.connection() as connection:
         connection.execute("UPDATE siglip.texts SET last_used_at = now() - interval '3 days'")
@@ -64,12 +66,15 @@ def test_a_text_is_embedded_once_and_then_comes_from_the_database(database: Data
 def test_texts_used_longest_ago_are_forgotten(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         for age, query in enumerate(["new", "old", "older"]):
-            texts.insert_text(connection, model_id, query, text_vector(query))
-            texts.insert_text(connection, model_id, query, text_vector("another"))  # the first one stays
+            store_text(connection, model_id, query)
+            store_text(connection, model_id, query)  # the first one stays
             connection.execute(
                 "UPDATE siglip.texts SET last_used_at = now() - %s * interval '1 h' WHERE query = %s", [age, query]
             )
-        assert texts.trim_texts(connection, model_id, 1) == 2
+        connection.execute("SET LOCAL siglip.max_cached_texts = '1'")
+        for number in range(128):  # with each 128th row the oldest ones are forgotten
+            store_text(connection, model_id, f"text {number}")
+            connection.execute("DELETE FROM siglip.texts WHERE query LIKE 'text %'")
         found = texts.find_text(connection, model_id, "new")
         assert texts.find_text(connection, model_id, "old") is None
     assert found == pytest.approx(text_vector("new"), abs=1e-3)
@@ -108,19 +113,19 @@ def test_filters_narrow_the_search_and_it_still_returns_as_many_rows_as_asked(
     database: Database, model_id: int, image_ids: list[int]
 ) -> None:
     other_ids = index_images(database, model_id, VECTORS[:30], collection="other", metadata=[{"album": 3}] * 30)
-    album = search.search_by_text(database, FakeEmbedder, "cat", limit=15, filter={"album": 3}, collection="default")
+    album = search.search_by_text(database, make_fake, "cat", limit=15, filter={"album": 3}, collection="default")
     assert len(album) == 15
     assert {match.metadata["album"] for match in album} == {3}
-    other = search.search_by_text(database, FakeEmbedder, "cat", limit=100, collection="other")
+    other = search.search_by_text(database, make_fake, "cat", limit=100, collection="other")
     assert {match.image_id for match in other} == set(other_ids)
-    assert search.search_by_text(database, FakeEmbedder, "cat", collection="nowhere") == []
-    assert search.search_by_text(database, FakeEmbedder, "cat", filter={"album": "3"}) == []
+    assert search.search_by_text(database, make_fake, "cat", collection="nowhere") == []
+    assert search.search_by_text(database, make_fake, "cat", filter={"album": "3"}) == []
     assert len(search.similar_images(database, image_ids[0], limit=9, filter={"album": 0})) == 9
 
 
 def test_min_score_cuts_the_end_off(database: Database, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, FakeEmbedder, "cat", limit=200)
-    cut = search.search_by_text(database, FakeEmbedder, "cat", limit=200, min_score=0.5)
+    matches = search.search_by_text(database, make_fake, "cat", limit=200)
+    cut = search.search_by_text(database, make_fake, "cat", limit=200, min_score=0.5)
     assert cut == [match for match in matches if match.score >= 0.5]
     assert 0 < len(cut) < len(matches)
 
@@ -166,21 +171,29 @@ def test_an_unknown_image_is_not_found(database: Database, model_id: int, image_
 def test_an_image_that_is_not_embedded_yet_is_not_found(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         (image_id,) = images.insert_images(connection, image_rows(1), model_id)
-    with pytest.raises(NotFoundError, match="not embedded under the active model fake"):
+    with pytest.raises(NotFoundError, match="not embedded under the model fake"):
         search.similar_images(database, image_id)
 
 
+def test_numpys_numbers_are_taken(database: Database, image_ids: list[int]) -> None:
+    limit, min_score = np.int64(3), np.float32(0)
+    expected = search.search_by_text(database, make_fake, "cat", limit=3, min_score=0)
+    assert search.search_by_text(database, make_fake, "cat", limit=limit, min_score=min_score) == expected  # type: ignore[arg-type]
+    like = search.similar_images(database, image_ids[0], limit=3)
+    assert search.similar_images(database, np.int64(image_ids[0]), limit=limit) == like  # type: ignore[arg-type]
+
+
 def test_a_vector_of_another_dimension_is_refused(database: Database, image_ids: list[int]) -> None:
-    with pytest.raises(InvalidInputError, match=f"has 8 elements, those of the active model fake have {DIMENSION}"):
+    with pytest.raises(InvalidInputError, match=f"has 8 elements, those of the model fake have {DIMENSION}"):
         search.search_by_embedding(database, unit_vectors(1, 8)[0])
 
 
 def test_vectors_of_two_models_are_never_mixed(database: Database, image_ids: list[int]) -> None:
     other = dataclasses.replace(INFO, revision="sha256:2")
     with pytest.raises(ConfigurationError, match="sha256:2"):
-        search.search_by_text(database, lambda: FakeEmbedder(other), "cat")
+        search.search_by_text(database, lambda _: FakeEmbedder(other), "cat")
     with pytest.raises(ConfigurationError, match="sha256:2"):
-        search.search_by_image(database, lambda: FakeEmbedder(other), "picture")  # type: ignore[arg-type]
+        search.search_by_image(database, lambda _: FakeEmbedder(other), "picture")  # type: ignore[arg-type]
     with database.connection() as connection:
         assert connection.execute("SELECT count(*) FROM siglip.texts").fetchone() == (0,)
 
@@ -189,9 +202,9 @@ def test_after_changing_the_active_model_only_its_vectors_are_found(database: Da
     other = dataclasses.replace(INFO, name="other", dimension=8)
     with database.connection() as connection:
         other_id = add_model(connection, other)
-    assert search.search_by_text(database, lambda: FakeEmbedder(other), "cat") == []
+    assert search.search_by_text(database, lambda _: FakeEmbedder(other), "cat") == []
     found = index_images(database, other_id, unit_vectors(4, 8), collection="new")
-    matches = search.search_by_text(database, lambda: FakeEmbedder(other), "cat")
+    matches = search.search_by_text(database, lambda _: FakeEmbedder(other), "cat")
     assert {match.image_id for match in matches} == set(found)
 
 
@@ -210,7 +223,7 @@ def test_a_model_that_no_worker_has_loaded_is_named(database: Database) -> None:
     with database.connection() as connection:
         connection.execute("INSERT INTO siglip.models (name, is_active) VALUES ('org/model', true)")
     for one in (search.search_by_text, search.search_by_image):
-        with pytest.raises(NotFoundError, match="'org/model' has not been loaded"):
+        with pytest.raises(NotFoundError, match=r"'org/model' has not been loaded|model org/model has not been loaded"):
             one(database, _no_embedder, "cat")  # type: ignore[operator]
 
 
@@ -234,9 +247,9 @@ def test_a_model_that_no_worker_has_loaded_is_named(database: Database) -> None:
 def test_sql_says_what_is_wrong_and_gives_a_hint(
     database: Database, model_id: int, call: str, sqlstate: str, message: str
 ) -> None:
-    with database.connect() as connection:
+    with database.session() as connection:
         with database.connection() as writer:
-            texts.insert_text(writer, model_id, "cat", text_vector("cat"))
+            store_text(writer, model_id, "cat")
         with pytest.raises(psycopg.Error, match=message) as caught:
             connection.execute(f"SELECT * FROM {call}".encode())
     assert caught.value.sqlstate == sqlstate
@@ -244,7 +257,7 @@ def test_sql_says_what_is_wrong_and_gives_a_hint(
 
 
 def test_sql_and_python_find_the_same(database: Database, model_id: int, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, FakeEmbedder, "cat", limit=3, filter={"album": 4}, min_score=0.01)
+    matches = search.search_by_text(database, make_fake, "cat", limit=3, filter={"album": 4}, min_score=0.01)
     with database.connection() as connection:
         rows = connection.execute(
             """SELECT * FROM siglip.search_images('cat', 3, filter => '{"album": 4}', min_score => 0.01)"""
@@ -258,7 +271,7 @@ def test_sql_and_python_find_the_same(database: Database, model_id: int, image_i
 
 
 def test_functions_work_whatever_the_search_path_is(database: Database, image_ids: list[int]) -> None:
-    search.search_by_text(database, FakeEmbedder, "cat")
+    search.search_by_text(database, make_fake, "cat")
     with database.connection() as connection:
         connection.execute("SET LOCAL search_path = pg_catalog")
         rows = connection.execute("SELECT * FROM siglip.search_images('cat', 5)").fetchall()

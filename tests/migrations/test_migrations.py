@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +17,8 @@ from siglip_ingest.db import Database, pool
 from siglip_ingest.db.migrate import migrate
 from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 from siglip_migrations import dump
-from tests.database.helpers import FakeEmbedder, add_model, index_images, unit_vectors
+from tests.conftest import Services, replace_database
+from tests.database.helpers import add_model, index_images, make_fake, unit_vectors
 
 OBJECTS = """
 SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = to_regnamespace('siglip') AND c.relkind IN ('r', 'p', 'v',
@@ -36,8 +39,8 @@ def _fill(url: str) -> list[int]:
         with database.connection() as connection:
             model_id = add_model(connection)
         image_ids = index_images(database, model_id, unit_vectors(30))
-        search.search_by_text(database, FakeEmbedder, "cat")
-        labeling.create_label_set(database, FakeEmbedder, "pets", ["cat", "dog"], replace=True)
+        search.search_by_text(database, make_fake, "cat")
+        labeling.create_label_set(database, make_fake, "pets", ["cat", "dog"], replace=True)
         return image_ids
 
 
@@ -126,6 +129,29 @@ def test_a_migrator_that_waits_too_long_says_for_what(empty_database_url: str, m
     assert _objects(empty_database_url) == set()
 
 
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def unsuitable_url(services: Services, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty database of another encoding than UTF-8."""
+    name = f"siglip_{request.param.lower()}_{os.getpid()}"
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' "
+            "TEMPLATE template0".encode()
+        )
+        yield replace_database(services.database_url, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_a_database_that_is_not_utf8_is_refused_and_left_as_it_is(unsuitable_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"has the encoding (LATIN1|SQL_ASCII), .* ENCODING 'UTF8' TEMPLATE"):
+        migrate(unsuitable_url)
+    with psycopg.connect(unsuitable_url, client_encoding="utf8") as connection:
+        schemas = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        assert connection.execute(schemas.encode()).fetchall() == [("public",)]
+        assert connection.execute("SELECT extname FROM pg_extension").fetchall() == [("plpgsql",)]
+    assert migrate(unsuitable_url, "base") is None
+
+
 def test_schema_sql_is_what_the_migrations_make(database_url: str) -> None:
     assert dump.SCHEMA_FILE.read_text(encoding="utf-8") == dump.dump_schema(database_url), "run `make schema`"
 
@@ -150,7 +176,7 @@ def test_each_statement_of_the_library_has_a_header_and_is_used() -> None:
     for file in (folder / "sql").glob("*.sql"):
         header = [line.partition(":")[0] for line in file.read_text(encoding="utf-8").splitlines()[:3]]
         assert header == ["-- Purpose", "-- Parameters", "-- A row means"], file
-        assert f'load_statement("{file.stem}")' in code, file
+        assert f'"{file.stem}"' in code, file
 
 
 def test_every_function_of_the_schema_says_what_it_is_for(database_url: str) -> None:

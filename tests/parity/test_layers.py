@@ -9,11 +9,9 @@ from siglip_ingest.model.attention import Trace
 from tests.parity.pairs import TOLERANCE, Pair
 
 
-def assert_close(stage: str, ours: Tensor, reference: Tensor) -> None:
+def assert_close(stage: str, ours: Tensor, reference: Tensor, *, atol: float = TOLERANCE) -> None:
     assert ours.shape == reference.shape, f"{stage} has the shape {tuple(ours.shape)}, not {tuple(reference.shape)}"
-    torch.testing.assert_close(
-        ours, reference, rtol=0, atol=TOLERANCE, msg=lambda message: f"{stage} differs. {message}"
-    )
+    torch.testing.assert_close(ours, reference, rtol=0, atol=atol, msg=lambda message: f"{stage} differs. {message}")
 
 
 def test_patch_embeddings_equal_the_references(pair: Pair) -> None:
@@ -90,8 +88,10 @@ def test_embeddings_and_logits_equal_the_references(pair: Pair) -> None:
         reference = pair.reference(input_ids=pair.input_ids, pixel_values=pair.pixel_values)
     assert_close("image_embeds", ours.image_embeds, reference.image_embeds)
     assert_close("text_embeds", ours.text_embeds, reference.text_embeds)
-    assert_close("logits_per_image", ours.logits_per_image, reference.logits_per_image)
-    assert_close("logits_per_text", ours.logits_per_text, reference.logits_per_text)
+    # The last digits of a float32 sum depend on the CPU, and those of a cosine are multiplied by exp(logit_scale), 110.
+    atol = 1e-6 * float(pair.ours.logit_scale.exp())
+    assert_close("logits_per_image", ours.logits_per_image, reference.logits_per_image, atol=atol)
+    assert_close("logits_per_text", ours.logits_per_text, reference.logits_per_text, atol=atol)
 
 
 def test_gradients_equal_the_references(small_pair: Pair) -> None:

@@ -22,13 +22,12 @@ def test_importing_the_client_imports_neither_torch_nor_celery() -> None:
     assert not {"torch", "celery", "transformers"} & set(loaded)
 
 
-def test_importing_the_package_takes_under_200_ms() -> None:
-    def measure() -> float:
-        code = "import time; t = time.perf_counter(); import siglip_ingest; print(time.perf_counter() - t)"
-        return float(run_python(code))
-
-    # The best of a few: the bound is of the import, not of what else the machine does.
-    assert min(measure() for _ in range(5)) < 0.2
+def test_importing_the_package_imports_nothing_that_takes_long() -> None:
+    # What takes time is other packages; the standard library's modules are few.
+    code = "import sys; before = set(sys.modules); import siglip_ingest; print(*set(sys.modules) - before)"
+    loaded = run_python(code).split()
+    assert {name.partition(".")[0] for name in loaded} - {"siglip_ingest"} <= sys.stdlib_module_names
+    assert len(loaded) < 100
 
 
 def test_every_public_name_resolves_and_the_list_is_sorted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,28 @@ def test_a_path_its_bytes_and_the_picture_score_the_same(tiny_checkpoint: Path, 
 def test_labels_that_cannot_be_used_are_refused(labels: list[str], reason: str) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         classify(picture(8, 8), labels, embedder=FixedEmbedder({}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "template", "sentence"),
+    [
+        (["cat", "!!!"], "a photo of {label}", r"The label '!!!' can't be used\. The model's tokenizer leaves nothing"),
+        (["?", "cat"], "{label}", r"The label '\?' can't be used"),
+        (
+            {"cat": ["a cat", "..."]},
+            "{label}",
+            r"Text 2 of 2: The model's tokenizer leaves nothing of the text '\.\.\.'",
+        ),
+    ],
+    ids=["in a template", "a template of the label alone", "a prompt"],
+)
+def test_a_label_of_which_the_model_reads_nothing_is_refused(
+    tiny_checkpoint: Path, labels: Any, template: str, sentence: str
+) -> None:
+    embedder = TorchEmbedder.from_checkpoint(tiny_checkpoint, name="tiny", device="cpu")
+    with pytest.raises(InvalidInputError, match=sentence):
+        classify(picture(8, 8), labels, embedder=embedder, template=template)
+    assert classify(picture(8, 8), {"!!!": ["a cat"]}, embedder=embedder)[0].label == "!!!"
 
 
 def test_a_template_without_the_label_is_refused() -> None:

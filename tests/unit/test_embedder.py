@@ -96,11 +96,69 @@ def test_vectors_do_not_depend_on_the_batch(embedder: TorchEmbedder) -> None:
     together = embedder.embed_images(pictures())
     one_by_one = np.concatenate([embedder.embed_images([image]) for image in pictures()])
     np.testing.assert_allclose(together, one_by_one, rtol=0, atol=1e-6)
-    texts = ["a cat", "", "A CAT", "a boat over water", "x"]
+    texts = ["a cat", "a dog", "A CAT", "a boat over water", "x"]
     vectors = embedder.embed_texts(texts)
     one_by_one = np.concatenate([embedder.embed_texts([text]) for text in texts])
     np.testing.assert_allclose(vectors, one_by_one, rtol=0, atol=1e-6)
     np.testing.assert_allclose(vectors[0], vectors[2], rtol=0, atol=1e-6)
+
+
+NOTHING = ["", "  \n", "\u200b", "\u200d\ufeff\u2060", "\x01\x07\x7f"]
+NOTHING_FOR_SIGLIP = ["!!!", "-- ... ?!", "</s>", "! </s> !"]
+NOTHING_FOR_SIGLIP2 = ["<eos>", "<pad><eos>"]
+
+
+@pytest.mark.parametrize("text", NOTHING, ids=ascii)
+def test_a_text_of_which_nothing_can_be_seen_is_refused(embedder: TorchEmbedder, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"leaves nothing of the text .* Say in words"):
+        embedder.embed_texts([text])
+    assert embedder.describe_refusals(["a cat", text])[0] is None
+    assert embedder.describe_refusals(["a cat", text])[1] is not None
+
+
+def test_a_text_of_which_siglips_tokenizer_leaves_nothing_is_refused(tiny_checkpoint: Path) -> None:
+    embedder = open_embedder(tiny_checkpoint)
+    for text, refusal in zip(NOTHING_FOR_SIGLIP, embedder.describe_refusals(NOTHING_FOR_SIGLIP), strict=True):
+        assert (
+            refusal == f"The model's tokenizer leaves nothing of the text {text!r}. Say in words what the image shows."
+        )
+    assert embedder.describe_refusals(["a cat!", "a", "<unk>"]) == [None] * 3
+    # The reference embeds padding alone, and training and evaluation go with it.
+    assert embedder.embed_tokens(embedder.tokenize(NOTHING_FOR_SIGLIP)).shape == (4, 32)
+
+
+def test_a_text_of_which_siglip2s_tokenizer_leaves_nothing_is_refused(naflex: TorchEmbedder) -> None:
+    assert None not in naflex.describe_refusals(NOTHING_FOR_SIGLIP2)
+    assert naflex.describe_refusals(["!!!", "a cat", "<mask>", "\U0001f984", "日"]) == [None] * 5
+
+
+def test_the_first_of_several_texts_that_is_refused_is_named(embedder: TorchEmbedder) -> None:
+    with pytest.raises(InvalidInputError, match=r"^Text 2 of 4: .* leaves nothing of the text '\\u200b'"):
+        embedder.embed_texts(["a cat", "\u200b", "a dog", ""])
+
+
+def test_a_long_text_that_is_refused_is_shown_in_one_short_line(embedder: TorchEmbedder) -> None:
+    (refusal,) = embedder.describe_refusals(["\u200b\n" * 10_000])
+    assert refusal is not None
+    assert len(refusal) < 1000
+    assert "\n" not in refusal
+
+
+def test_a_prefix_is_settled_once_the_model_is_full_well_before_its_end(embedder: TorchEmbedder) -> None:
+    text = "a photo of a cat and a dog beside a river and a red boat " * 4
+    settled = [text[:length] for length in range(len(text)) if embedder.is_settled(text[:length])]
+    first_cut = next(n for n in range(len(text)) if embedder.describe_truncation([text[:n]]) is not None)
+    assert first_cut + 64 <= len(settled[0]) < first_cut + 64 + 20  # where the cut is inside a word, a word later
+    for more in ("", "s", " and a tree", "</s>", "!" * 500, "\u0301", "\n"):
+        found = embedder.tokenize([prefix + more for prefix in settled])
+        np.testing.assert_array_equal(found, embedder.tokenize([text] * len(settled)))
+
+
+def test_a_long_prefix_of_which_little_is_left_is_not_settled(tiny_checkpoint: Path) -> None:
+    embedder = open_embedder(tiny_checkpoint)
+    assert not embedder.is_settled("a cat" + "!" * 10_000)
+    assert not embedder.is_settled("")
+    assert embedder.is_settled("a cat " * 40 + "!" * 10_000)
 
 
 def test_prepared_pixels_give_the_same_vectors(embedder: TorchEmbedder) -> None:

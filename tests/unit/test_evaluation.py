@@ -39,14 +39,20 @@ class FakeEmbedder:
         self.info = ModelInfo("fake", "1", 8, 0.0, 0.0, text_settings={"pad_id": 0, "max_length": 6})
         self.batches: list[int] = []
         self.texts: list[str] = []
+        self.tokenized: list[str] = []
 
     def tokenize(self, texts: list[str]) -> NDArray[np.int64]:
+        self.tokenized = texts
         rows = [[5] * min(len(text.split()), 5) + [1] for text in texts]
         return np.array([row + [0] * (6 - len(row)) for row in rows])
 
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         self.texts += texts
         return np.stack([self._vector(next((c for c in self.colours if c in text), "none")) for text in texts])
+
+    def embed_tokens(self, input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert len(input_ids) == len(self.tokenized)
+        return self.embed_texts(self.tokenized)
 
     def prepare_image(self, image: Any) -> NDArray[np.uint8]:
         return np.asarray(image)[:1, :1]

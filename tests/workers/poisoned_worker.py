@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
+from siglip_workers.pipeline import Pipeline
+
 from siglip_ingest.db.items import ItemRow
 from siglip_workers import runtime
 from siglip_workers.__main__ import main
 from siglip_workers.outcome import PreparedImage
-from siglip_workers.pipeline import Pipeline
 
 
 class PoisonedPipeline(Pipeline):

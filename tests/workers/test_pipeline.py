@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from siglip_workers.pipeline import Pipeline
 
 from siglip_ingest.db import Database, items
 from siglip_ingest.embedder import TorchEmbedder
@@ -19,7 +20,6 @@ from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.settings import Settings
 from siglip_workers import outcome
 from siglip_workers.device import Device, DeviceError
-from siglip_workers.pipeline import Pipeline
 from siglip_workers.runtime import enter_model
 from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_pictures
 

@@ -27,7 +27,7 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     start_worker()
     local, remote = load_tiny_embedder(tiny_checkpoint), RemoteEmbedder(broker_url, database)
     assert remote.info == local.info
-    texts = ["a red boat", "Night sky, with 3 stars!", ""]
+    texts = ["a red boat", "Night sky, with 3 stars!"]
     np.testing.assert_allclose(remote.embed_texts(texts), local.embed_texts(texts), atol=1e-6)
     images = [picture(60, 40), picture(33, 99, seed=1), picture(32, 32).convert("L")]
     np.testing.assert_allclose(remote.embed_images(images), local.embed_images(images), atol=1e-6)

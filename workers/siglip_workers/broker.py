@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 from redis import Redis
 
@@ -32,7 +34,8 @@ class Broker:
 
     def count_tickets(self, model_id: int) -> int:
         """How many tickets wait."""
-        return int(self._redis.llen(images_queue(model_id)))  # type: ignore[arg-type]  # not a coroutine
+        count: Any = self._redis.llen(images_queue(model_id))
+        return int(count)
 
     def is_waited_for(self, task_id: str) -> bool:
         """Whether somebody waits for a task's result."""
@@ -41,7 +44,8 @@ class Broker:
     def forget_node(self, node: str) -> None:
         """Take out what a worker's mailbox for `celery inspect` leaves in Redis: one entry for each start, for ever."""
         queue = f"{node}.celery.pidbox".encode()
-        for member in self._redis.smembers(_BINDINGS):  # type: ignore[union-attr]  # not a coroutine
+        members: Any = self._redis.smembers(_BINDINGS)
+        for member in members:
             if member.rpartition(_SEPARATOR)[2] == queue:
                 self._redis.srem(_BINDINGS, member)
         self._redis.delete(queue)

@@ -72,6 +72,7 @@ class Runtime:
         self._heart = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
         self._attendant: Attendant | None = None
+        self._unreadable: set[int] = set()  # labels
 
     @property
     def broker(self) -> Broker:
@@ -127,7 +128,9 @@ class Runtime:
             )
 
     def _embed_labels(self) -> None:
-        if count := labeling.embed_labels_for_model(self.database, self._embedder, self.model_id):
+        if count := labeling.embed_labels_for_model(
+            self.database, self._embedder, self.model_id, unreadable=self._unreadable
+        ):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
 
     def _send_ticket(self) -> None:

@@ -1,7 +1,7 @@
-"""The stream that all tickets of a worker feed: fetch, decode and resize in threads; embed in batches that fill across them.
+"""The stream that all tickets of a worker feed: fetch, decode and resize in threads, embed in batches.
 
-While the device works on one batch, the threads prepare the next; a batch waits for its last images only for as long as
-more are on their way.
+Batches fill across tickets. While the device works on one batch, the threads prepare the next; a batch waits for its
+last images only for as long as more are on their way.
 """
 
 from __future__ import annotations

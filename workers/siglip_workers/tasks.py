@@ -1,4 +1,4 @@
-"""What workers do when a message arrives. Thin: the work is in ticket_office.py and queries.py, the parts in runtime.py."""
+"""What workers do when a message arrives. Thin: the work is in ticket_office.py and queries.py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def embed_query_images(self: Any, pixels: Sequence[dict[str, Any]], *, is_waited
     Args:
         self: The task.
         pixels: The images.
-        is_waited_for: Whether the asker keeps a key in Redis for as long as it waits: once that is gone nothing is done.
+        is_waited_for: Whether the asker keeps a key in Redis while it waits: once that is gone nothing is done.
     """
     worker = current_runtime()
     if is_waited_for and not worker.broker.is_waited_for(self.request.id):

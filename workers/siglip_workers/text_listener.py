@@ -1,4 +1,4 @@
-"""Answers plain SQL: `siglip.embed_text('...')` lays a text out as advisory locks, and this thread finds it in `pg_locks`.
+"""Answers plain SQL: `siglip.embed_text` lays a text out as advisory locks; this thread finds it in `pg_locks`.
 
 Of the workers of a model, one answers the questions of a server: it holds a lock that says so, and the others stand by.
 What several sessions ask becomes one batch. The vectors go into `siglip.texts` of the primary server, where the waiting

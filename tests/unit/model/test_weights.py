@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from siglip_ingest.embedder import TorchEmbedder
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.loading import check_checkpoint
 from siglip_ingest.model import load_model
 from siglip_ingest.model.weights import WeightReader
 
@@ -185,3 +187,30 @@ def count_resident_bytes(path: Path) -> int:
         elif is_file and first == "Rss:":
             count += int(rest[0]) * 1024
     return count
+
+
+def test_open_clips_tensors_are_named_whatever_the_config_says(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["text_config"], config["vision_config"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    names = [
+        "logit_bias",
+        "logit_scale",
+        "text.transformer.resblocks.0.attn.in_proj_weight",
+        "text.token_embedding.weight",
+        "visual.trunk.blocks.0.attn.qkv.weight",
+        "visual.trunk.patch_embed.proj.weight",
+    ]
+    save_file({name: torch.zeros(2) for name in names}, folder / "model.safetensors")
+    sentence = (
+        r"model\.safetensors has text\.token_embedding\.weight, .* and 1 more tensors: these are open_clip's names"
+    )
+    with pytest.raises(CheckpointError, match=sentence + r"\. Only transformers' layout is read"):
+        load_model(folder)
+    with pytest.raises(CheckpointError, match=sentence):
+        TorchEmbedder.from_checkpoint(folder, name="fashion")
+    with pytest.raises(CheckpointError, match=sentence):
+        check_checkpoint(str(folder), max_num_patches=None)
+    (folder / "open_clip_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"open_clip's names, as open_clip_config\.json says too"):
+        load_model(folder)

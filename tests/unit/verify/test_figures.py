@@ -30,8 +30,8 @@ def test_what_is_no_number_never_matches() -> None:
 
 def test_vectors_of_another_length_are_refused(tiny_checkpoint: Path) -> None:
     class Twice(TorchEmbedder):
-        def embed_texts(self, texts: Any) -> Any:
-            return 2 * super().embed_texts(texts)
+        def embed_tokens(self, input_ids: Any) -> Any:
+            return 2 * super().embed_tokens(input_ids)
 
     with pytest.raises(CheckpointError, match="vectors of length 1 to 2, expected 1"):
         take_figures(Twice.from_checkpoint(tiny_checkpoint, name="twice", device="cpu"))

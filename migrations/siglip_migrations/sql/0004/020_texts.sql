@@ -62,7 +62,7 @@ BEGIN
         RETURN (cut_text.query);
     END IF;
     content := convert_to(query, 'UTF8');
-    WHILE get_byte(content, size) & 192 = 128 LOOP  -- in the middle of a character
+    WHILE (get_byte(content, size) & 192) = 128 LOOP  -- in the middle of a character
         size := size - 1;
     END LOOP;
     RETURN convert_from(substring(content FROM 1 FOR size), 'UTF8');
@@ -124,7 +124,7 @@ BEGIN
     END IF;
     INSERT INTO siglip.texts AS t (model_id, query, embedding, warning, refusal)
     VALUES (store_text.model_id, siglip.cut_text(store_text.query), store_text.embedding, store_text.warning, store_text.refusal)
-    ON CONFLICT (model_id, text_hash) DO NOTHING;
+    ON CONFLICT DO NOTHING;
 END
 $$;
 

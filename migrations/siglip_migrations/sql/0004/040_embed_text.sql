@@ -8,8 +8,8 @@
 --
 -- A key is 01011010 (the letter Z), an index (8 bits), a payload (48 bits). Of index 0 the payload is the model_id (32 bits),
 -- a bit that says that the text was cut, and its size in bytes (15 bits); the others hold six bytes of the text each. The
--- doorbell, whose two keys are 1397311564 (the letters SIGL) and the model_id, is taken last: who sees it sees the text.
--- Each listening worker holds (1397311565, model_id), shared, as a session's lock; siglip_ingest.db.text_requests reads all that.
+-- doorbell, whose two keys are 1397311308 (the letters SIGL) and the model_id, is taken last: who sees it sees the text.
+-- Each listening worker holds (1397311309, model_id), shared, as a session's lock; siglip_ingest.db.text_requests reads all that.
 CREATE FUNCTION siglip.ask_text(query text, model_id integer, is_cut boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -19,17 +19,17 @@ DECLARE
     content constant bytea := convert_to(query, 'UTF8');
     size    constant integer := octet_length(content);
     padded  constant bytea := content || '\x0000000000'::bytea;
-    payload bigint := model_id::bigint << 16 | size | CASE WHEN is_cut THEN 32768 ELSE 0 END;
+    payload bigint := (model_id::bigint << 16) | size | CASE WHEN is_cut THEN 32768 ELSE 0 END;
     is_free boolean := pg_try_advisory_xact_lock_shared(letter | payload);
 BEGIN
     FOR chunk IN 0 .. (size - 1) / 6 LOOP
         payload := 0;
         FOR position IN 6 * chunk .. 6 * chunk + 5 LOOP
-            payload := payload << 8 | get_byte(padded, position);
+            payload := (payload << 8) | get_byte(padded, position);
         END LOOP;
-        is_free := is_free AND pg_try_advisory_xact_lock_shared(letter | (chunk + 1)::bigint << 48 | payload);
+        is_free := is_free AND pg_try_advisory_xact_lock_shared(letter | ((chunk + 1)::bigint << 48) | payload);
     END LOOP;
-    IF NOT (is_free AND pg_try_advisory_xact_lock_shared(1397311564, model_id)) THEN
+    IF NOT (is_free AND pg_try_advisory_xact_lock_shared(1397311308, model_id)) THEN
         RAISE EXCEPTION 'The text can''t be sent to a worker: another program holds an advisory lock that it needs.'
             USING ERRCODE = 'object_in_use', HINT = 'pg_locks shows it, with the mode ExclusiveLock.';
     END IF;
@@ -46,7 +46,7 @@ AS $$
     SELECT EXISTS (
         SELECT FROM pg_locks AS l
         WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
-          AND l.classid = 1397311565::oid AND l.objid = model_id::oid
+          AND l.classid = 1397311309::oid AND l.objid = model_id::oid
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
     )
 $$;
