@@ -173,7 +173,4 @@ def _create_database(services: Services, name: str, template: str = "template1")
 def _drop_database(services: Services, name: str) -> None:
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(services.database_url, autocommit=True) as connection:
-        # A replication slot goes a moment after its connection; until then FORCE doesn't help.
-        slots = "SELECT FROM pg_replication_slots WHERE database = %s AND temporary"
-        wait_until(lambda: connection.execute(slots, [name]).fetchone() is None)
         connection.execute(statement)

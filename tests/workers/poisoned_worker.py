@@ -1,24 +1,30 @@
-"""A worker that a picture called poison.png kills, as a fault in a decoder's C code would."""
+"""A worker that an image called poison.png kills, as a fault in a decoder's C code would; on hang.png it hangs.
+
+SIGLIP_TEST_STALL_S says after how many seconds it notices.
+"""
 
 from __future__ import annotations
 
 import os
-
-from siglip_workers.pipeline import Pipeline
+import time
 
 from siglip_ingest.db.items import ItemRow
-from siglip_workers import runtime
+from siglip_workers import runtime, stream
 from siglip_workers.__main__ import main
 from siglip_workers.outcome import PreparedImage
+from siglip_workers.stream import Stream
 
 
-class PoisonedPipeline(Pipeline):
+class PoisonedStream(Stream):
     def _prepare(self, item: ItemRow) -> PreparedImage:
         if item.uri.endswith("poison.png"):
             os._exit(9)
+        if item.uri.endswith("hang.png"):
+            time.sleep(600)
         return super()._prepare(item)
 
 
 if __name__ == "__main__":
-    runtime.Pipeline = PoisonedPipeline  # type: ignore[misc]
+    runtime.Stream = PoisonedStream  # type: ignore[misc]
+    stream.STALL_S = float(os.environ.get("SIGLIP_TEST_STALL_S", "900"))
     main()

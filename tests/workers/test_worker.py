@@ -179,7 +179,7 @@ def test_a_new_worker_embeds_labels_that_have_no_vectors_under_its_model(
     from tests.checkpoints import write_tiny_checkpoint
 
     start_worker().kill()
-    create_label_set(database, lambda: load_tiny_embedder(tiny_checkpoint), "things", ["boat", "house"])
+    create_label_set(database, lambda _: load_tiny_embedder(tiny_checkpoint), "things", ["boat", "house"])
     other = tmp_path / "other"
     other.mkdir()
     start_worker(model=write_tiny_checkpoint(other, seed=5))

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError, SiglipError
@@ -23,10 +23,15 @@ from siglip_workers.device import Device
 from siglip_workers.outcome import Outcome, PreparedImage
 from siglip_workers.threads import make_thread
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 logger = logging.getLogger(__name__)
 
 MAX_DECODE_THREADS = 8
 MAX_WAIT_S = 0.25  # an image waits so long for its batch to fill, while the device has nothing else to do
+RECENT_CONTENTS = 1024
 STALL_S = 900.0  # work that hasn't moved for so long doesn't move any more
 _LOOK_S = 1.0
 
@@ -102,6 +107,7 @@ class Stream:
         self._preparing = 0
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
+        self._recent: dict[bytes, NDArray[np.float32]] = {}  # the batcher's own
         self._is_stopping = False
         self._batcher = make_thread("batcher", self._embed_batches)
         self._batcher.start()
@@ -214,7 +220,8 @@ class Stream:
     def _embed_batch(self, batch: dict[bytes, list[_Waiting]]) -> None:
         known = self._find_embedded(list(batch))
         results: dict[bytes, object] = dict.fromkeys(known)
-        self._embed_contents({key: waiting[0].image for key, waiting in batch.items() if key not in known}, results)
+        results.update({key: self._recent[key] for key in batch if key in self._recent and key not in known})
+        self._embed_contents({key: waiting[0].image for key, waiting in batch.items() if key not in results}, results)
         for content_hash, waiters in batch.items():
             for waiting in waiters:
                 waiting.collector.take(waiting.image, results[content_hash])
@@ -250,3 +257,10 @@ class Stream:
             )
             return
         results.update(zip(contents, embeddings, strict=True))
+        self._remember(dict(zip(contents, embeddings, strict=True)))
+
+    def _remember(self, embeddings: dict[bytes, NDArray[np.float32]]) -> None:
+        """Keep the last vectors: the same image may come again before the database has its vector."""
+        self._recent.update(embeddings)
+        while len(self._recent) > RECENT_CONTENTS:
+            del self._recent[next(iter(self._recent))]

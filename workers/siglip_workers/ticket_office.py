@@ -7,7 +7,6 @@ sends one (a ticket that ends, and the attendant while the worker has room).
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from siglip_workers.device import Device, DeviceError
 from siglip_workers.outages import retry_through_outages
 from siglip_workers.outcome import Outcome, write_outcome
 from siglip_workers.stream import StalledError, Stream
-from siglip_workers.threads import stop_process
+from siglip_workers.threads import end_process, stop_process
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,9 @@ class TicketOffice:
         model_id: int,
         settings: Settings,
         send_ticket: Callable[[], None],
+        *,
+        stop_worker: Callable[[], None] = stop_process,
+        end_worker: Callable[[], None] = end_process,
     ) -> None:
         """Make an office.
 
@@ -52,6 +54,8 @@ class TicketOffice:
             model_id: Of the model on the device.
             settings: The worker's.
             send_ticket: Sends a ticket to the model's queue; may fail silently.
+            stop_worker: Asks this worker to end; what is in work is handed back.
+            end_worker: Ends it at once.
         """
         self._database = database
         self._stream = stream
@@ -61,6 +65,8 @@ class TicketOffice:
         self._max_attempts = settings.max_attempts
         self._chunk_size = max(settings.chunk_size, settings.batch_size)
         self._send_ticket = send_ticket
+        self._stop_worker = stop_worker
+        self._end_worker = end_worker
         self._entering = threading.Lock()
         self._tokens: set[UUID] = set()
         self._has_suspect = False
@@ -99,13 +105,13 @@ class TicketOffice:
             self._end_stalled(token, error)
         except DeviceError as error:
             logger.error("%s The worker stops, to be started again.", error)  # noqa: TRY400  # the sentence says it all
-            stop_process()
+            self._stop_worker()
         except DatabaseError as error:
             if error.is_retryable:
                 logger.warning("A chunk goes back to the queue: %s", str(error).strip())
             else:
                 logger.error("%s The worker stops: it can't do its work.", str(error).strip())  # noqa: TRY400
-                stop_process()
+                self._stop_worker()
         finally:
             self._leave(token)
         return nothing
@@ -175,11 +181,12 @@ class TicketOffice:
                 items.disown_items(connection, token)
         except DatabaseError as reason:
             logger.warning("The chunk could not be left: %s", reason)
-        logging.shutdown()
-        os._exit(1)
+        self._end_worker()
 
     def _leave(self, token: UUID) -> None:
         with self._entering:
+            if token not in self._tokens:
+                return  # there was no room: whoever has it looks for more
             self._tokens.discard(token)
             self._has_suspect = False
         if not self._is_stopping:

@@ -1,0 +1,89 @@
+"""A worker's ticket office and stream in this process, with an embedder that may fail."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siglip_ingest.db import Database, workers
+from siglip_ingest.embedder import TorchEmbedder
+from siglip_ingest.settings import Settings
+from siglip_workers.device import Device
+from siglip_workers.stream import Stream
+from siglip_workers.ticket_office import TicketOffice
+
+SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30)
+
+
+class FragileEmbedder:
+    """The tiny model, on a device that fails for batches with certain images, or for all."""
+
+    def __init__(self, embedder: TorchEmbedder) -> None:
+        self.info = embedder.info
+        self.batch_size = embedder.batch_size
+        self.prepare_image = embedder.prepare_image
+        self.batches: list[int] = []
+        self.fails_for: set[int] = set()
+        self.is_broken = False
+        self._embedder = embedder
+
+    @property
+    def embedded(self) -> int:
+        return sum(self.batches)
+
+    def embed_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        if self.is_broken or self.fails_for & {int(image.sum()) for image in pixels}:
+            raise RuntimeError("illegal memory access")
+        self.batches.append(len(pixels))
+        return self._embedder.embed_pixels(pixels)
+
+
+class Office:
+    """What a worker process has for tickets. `sent` counts the tickets that it sent, `stops` has what would end it."""
+
+    def __init__(self, database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> None:
+        self.database = database
+        self.model_id = model_id
+        self.worker_id = uuid4()
+        self.sent = 0
+        self.stops: list[str] = []
+        chosen = dataclasses.replace(SETTINGS, **settings)
+        device = Device(embedder)  # type: ignore[arg-type]
+        self.stream = Stream(database, device, model_id, chosen, cores=2)
+        self.tickets = TicketOffice(
+            database,
+            self.stream,
+            device,
+            self.worker_id,
+            model_id,
+            chosen,
+            self._count_ticket,
+            stop_worker=lambda: self.stops.append("stop"),
+            end_worker=lambda: self.stops.append("end"),
+        )
+        self.beat()
+
+    def beat(self, *, lease_s: float = 60) -> None:
+        with self.database.connection() as connection:
+            workers.renew_worker(connection, self.worker_id, self.model_id, node="test@host", lease_s=lease_s)
+
+    def work(self) -> dict[str, int]:
+        return self.tickets.work_on(self.model_id)
+
+    def _count_ticket(self) -> None:
+        self.sent += 1
+
+
+@contextmanager
+def opened_office(database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> Iterator[Office]:
+    office = Office(database, embedder, model_id, **settings)
+    try:
+        yield office
+    finally:
+        office.stream.close()
