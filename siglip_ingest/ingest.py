@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from siglip_ingest.checks import check_key, check_mapping, check_name, is_storable
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import InvalidInputError, WorkerUnavailableError
+from siglip_ingest.paths import expand_user
 from siglip_ingest.sources import find_pictures, is_web_address
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
@@ -252,7 +253,7 @@ def _to_path(text: str) -> Path:
             raise InvalidInputError(
                 f"{text!r} can't be read: images come from files, http:// and https://, not from {scheme}://."
             )
-        path = Path(text).expanduser()
+        path = expand_user(text)
     if not text.strip() or not _is_encodable(path):
         raise InvalidInputError(f"{text!r} can't be the path of an image.")
     path = path.absolute()
