@@ -266,7 +266,7 @@ def _to_path(text: str) -> Path:
             raise InvalidInputError(
                 f"{text!r} can't be read: images come from files, http:// and https://, not from {scheme}://."
             )
-        path = Path(text).expanduser()
+        path = expand_user(text)
     if not text.strip() or not _is_encodable(path):
         raise InvalidInputError(f"{text!r} can't be the path of an image.")
     path = path.absolute()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.hub import resolve_checkpoint
+from siglip_ingest.paths import expand_user
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import ModelInfo
 
@@ -43,7 +44,9 @@ def load_embedder(name: str, settings: Settings, *, known: ModelInfo | None = No
     return TorchEmbedder.from_checkpoint(
         folder,
         name=name,
-        revision=find_revision(folder, cache=settings.home / CACHE_FILE),
+        revision=find_revision(
+            folder, cache=None if settings.home is None else expand_user(settings.home) / CACHE_FILE
+        ),
         device=settings.device,
         dtype=settings.dtype,
         batch_size=settings.batch_size,

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.paths import expand_user, find_home_folder
 
 DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 ENVIRONMENT_PREFIX = "SIGLIP_"
 POOLERS = ("auto", "none", "transaction")
 PATCHES_RANGE = (16, 1024)  # NaFlex was trained with 128, 256, 576, 784 and 1024 ("SigLIP 2", section 2.4.2)
+
+
+def _find_default_home() -> Path | None:
+    folder = find_home_folder()
+    return None if folder is None else folder / ".local/share/siglip_ingest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,8 @@ class Settings:
         broker_url: Celery broker URL (Redis); None means the embedded services, or no broker where `database_url` is
             set.
         home: Folder of the embedded services' data, and of what is remembered of checkpoints; by default
-            `$XDG_DATA_HOME/siglip_ingest`.
+            `$XDG_DATA_HOME/siglip_ingest`, or else in the user's home folder. None where the user has none, as in
+            containers: whatever needs the folder says so.
         model: Name of a checkpoint (`demo`, a folder, a hub name); None means the database's active model and, where it
             has none yet, `DEFAULT_MODEL`.
         device: `auto` (CUDA where there is a device, else CPU), `cpu`, `cuda`, `cuda:1`, ...
@@ -55,7 +62,7 @@ class Settings:
     standby_urls: str = ""
     pooler: str = "auto"
     broker_url: str | None = None
-    home: Path = field(default_factory=lambda: Path.home() / ".local/share/siglip_ingest")
+    home: Path | None = field(default_factory=_find_default_home)
     model: str | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -139,4 +146,9 @@ def _parse(name: str, text: str, type_name: str) -> Any:
             return float(text)
     except ValueError as error:
         raise ConfigurationError(f"{name} must be a number, not {text!r}.") from error
-    return Path(text).expanduser() if type_name == "Path" else text
+    if not type_name.startswith("Path"):
+        return text
+    folder = expand_user(text)
+    if folder.parts[:1] == ("~",):
+        raise ConfigurationError(f"{name} is {text!r}, but this user has no home folder. Give the whole path.")
+    return folder

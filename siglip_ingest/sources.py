@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
+from siglip_ingest.paths import expand_user
 
 if TYPE_CHECKING:
     import httpx
@@ -112,7 +113,7 @@ def open_image(source: str | Path | bytes | Image.Image, *, max_image_bytes: int
         except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
             raise ImageError(f"The PIL image can't be read: {error}.", code="unreadable") from error
     if isinstance(source, str | Path):
-        content = _read_file(Path(source).expanduser(), max_image_bytes)
+        content = _read_file(expand_user(source), max_image_bytes)
     elif isinstance(source, bytes):
         content = source
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from siglip_ingest.family import BYTES_PER_PARAMETER, FAMILY, Figures, measure
 from siglip_ingest.hub import DEMO_FOLDER, DEMO_NAME, HubName, format_bytes
-from siglip_ingest.hub.cache import CachedSnapshot, find_cached, list_pinned_repositories
+from siglip_ingest.hub.cache import CachedSnapshot, find_cached, has_cache_folder, list_pinned_repositories
 
 HEADINGS = ("checkpoint", "dim", "pixels", "params", "float32", "bfloat16", "GFLOP", "here")
 
@@ -32,10 +32,14 @@ def has_hub_client() -> bool:
     return importlib.util.find_spec("huggingface_hub") is not None
 
 
+def _has_cache() -> bool:
+    return has_hub_client() and has_cache_folder()
+
+
 def _find_others() -> Iterator[tuple[str, Path]]:
     """The checkpoint that comes along, and those that were fetched from the hub, fine-tuned ones for instance."""
     yield DEMO_NAME, DEMO_FOLDER
-    if has_hub_client():
+    if _has_cache():
         for name in list_pinned_repositories():
             cached = find_cached(HubName(name))
             if cached is not None and cached.is_whole:
@@ -49,7 +53,7 @@ def _measure_folder(folder: Path) -> Figures:
 def _find_snapshot(name: str) -> CachedSnapshot | None:
     if name == DEMO_NAME:
         return CachedSnapshot(DEMO_FOLDER, "", is_whole=True, is_pinned=False)
-    return find_cached(HubName(name)) if has_hub_client() else None
+    return find_cached(HubName(name)) if _has_cache() else None
 
 
 def _describe(name: str, figures: Figures) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def _list_database() -> list[dict[str, Any]] | None:
     """The models in the database; None, with a line on stderr, where there is none to ask. Starts no services."""
     settings = Settings.from_environment(os.environ)
     url = settings.database_url
-    if url is None and importlib.util.find_spec("psutil") is not None:
+    if url is None and settings.home is not None and importlib.util.find_spec("psutil") is not None:
         from siglip_ingest.embedded import services_status
 
         url = services_status(settings).get("database_url")

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.paths import expand_user
 from siglip_ingest.types import ImageMatch, LabelScore
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -148,4 +149,4 @@ def local_path(text: str) -> Path:
     """
     if not text.strip():
         raise InvalidInputError("An empty path was given. Name a file or a folder.")
-    return Path(text).expanduser()
+    return expand_user(text)

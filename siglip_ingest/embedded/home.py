@@ -16,7 +16,8 @@ from typing import Any
 
 from siglip_ingest.embedded.accounts import Account, open_path
 from siglip_ingest.embedded.logs import explain
-from siglip_ingest.errors import ServiceError
+from siglip_ingest.errors import ConfigurationError, ServiceError
+from siglip_ingest.paths import expand_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,18 @@ class Home:
     folder: Path
 
     @classmethod
-    def at(cls, folder: Path) -> Home:
-        """The home at a path, which may be relative or start with `~`."""
-        return cls(folder.expanduser().absolute())
+    def at(cls, folder: Path | None) -> Home:
+        """The home at a path, which may be relative or start with `~`.
+
+        Raises:
+            ConfigurationError: If there is none, because the user has no home folder.
+        """
+        if folder is None or (expanded := expand_user(folder)).parts[:1] == ("~",):
+            raise ConfigurationError(
+                "SIGLIP_HOME isn't set, and this user has no home folder: HOME isn't set either, and the system knows "
+                f"no user {os.geteuid()}. Set SIGLIP_HOME to a folder that this user may write."
+            )
+        return cls(expanded.absolute())
 
     @property
     def postgres(self) -> Path:

@@ -32,6 +32,11 @@ def explain(text: str) -> str:
         return "The disk is full: free some space, or set SIGLIP_HOME to a folder on another disk."
     if "Read-only file system" in text:
         return "The file system can't be written: set SIGLIP_HOME to a folder that can."
+    if "could not look up effective user ID" in text:
+        return (
+            "PostgreSQL runs only as a user that the system knows: run this as one, add this one to /etc/passwd, or "
+            "set SIGLIP_DATABASE_URL and SIGLIP_BROKER_URL to servers of your own."
+        )
     if "Permission denied" in text:
         return "Set SIGLIP_HOME to a folder of your own."
     return ""

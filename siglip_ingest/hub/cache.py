@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.hub.names import HubName
+from siglip_ingest.paths import expand_user
 
 PIN_FOLDER = "siglip_ingest"
 _PINNED = "pinned"
@@ -52,11 +54,36 @@ class CachedSnapshot:
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
 
-def find_repository_folder(repository: str) -> Path:
-    """Where the cache keeps a repository; nothing need be there."""
+def has_cache_folder() -> bool:
+    """False where huggingface_hub's cache would be in the home folder of a user who has none."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repository.replace('/', '--')}"
+    return expand_user(constants.HF_HUB_CACHE).parts[:1] != ("~",)
+
+
+def find_cache_folder() -> Path:
+    """Where huggingface_hub's cache is; nothing need be there.
+
+    Raises:
+        ConfigurationError: If it would be in the home folder of a user who has none.
+    """
+    from huggingface_hub import constants
+
+    if not has_cache_folder():
+        raise ConfigurationError(
+            "Checkpoints from the hub are kept in the user's home folder, but this user has none. Set HF_HOME to a "
+            "folder that this user may write."
+        )
+    return expand_user(constants.HF_HUB_CACHE)
+
+
+def find_repository_folder(repository: str) -> Path:
+    """Where the cache keeps a repository; nothing need be there.
+
+    Raises:
+        ConfigurationError: As for `find_cache_folder`.
+    """
+    return find_cache_folder() / f"models--{repository.replace('/', '--')}"
 
 
 def find_pinned(name: HubName) -> CachedSnapshot | None:
@@ -89,9 +116,7 @@ def find_cached(name: HubName) -> CachedSnapshot | None:
 
 def list_pinned_repositories() -> list[str]:
     """Every repository of which this package has pinned a revision, sorted."""
-    from huggingface_hub import constants
-
-    folders = Path(constants.HF_HUB_CACHE).expanduser().glob(f"models--*--*/refs/{PIN_FOLDER}/{_PINNED}")
+    folders = find_cache_folder().glob(f"models--*--*/refs/{PIN_FOLDER}/{_PINNED}")
     return sorted(folder.parents[2].name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
 
 

@@ -13,6 +13,7 @@ from siglip_ingest.errors import CheckpointError, DownloadError, HubUnavailableE
 from siglip_ingest.family import MODEL_TYPES
 from siglip_ingest.hub.cache import (
     CachedSnapshot,
+    find_cache_folder,
     find_cached,
     find_missing,
     find_pinned,
@@ -65,6 +66,7 @@ def find_or_fetch(name: HubName) -> Path:
 
     Raises:
         CheckpointError: If it is of another architecture.
+        ConfigurationError: If the user has no home folder, and HF_HOME names no other place.
         DownloadError: If it can't be fetched, and the cache doesn't have it either.
     """
     _check_client(name)
@@ -170,6 +172,7 @@ def _check_client(name: HubName) -> None:
             f"{name} is on the hub, and this needs huggingface_hub, which isn't installed: "
             "pip install 'siglip-ingest[model]'."
         )
+    find_cache_folder()  # where there is none, that is said before the hub is asked
 
 
 def _is_offline() -> bool:

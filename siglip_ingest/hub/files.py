@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from siglip_ingest.errors import DownloadError
-from siglip_ingest.hub.cache import find_repository_folder, hash_blob
+from siglip_ingest.hub.cache import find_cache_folder, find_repository_folder, hash_blob
 from siglip_ingest.hub.names import HubName
 
 PARTIAL_SUFFIX = ".siglip.incomplete"
@@ -139,14 +139,13 @@ def fetch_file(name: HubName, file: HubFile, commit: str, progress: Progress) ->
 
 def _fetch_blob(name: HubName, file: HubFile, commit: str, progress: Progress) -> Outcome:
     """Put a file where the hub's client looks for its content: it resumes no download of another process itself."""
-    from huggingface_hub import constants
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # a documented name
 
     if file.digest is None:
         return Outcome()
     storage = find_repository_folder(name.repository)
     blob = storage / "blobs" / file.digest
-    lock = Path(constants.HF_HUB_CACHE).expanduser() / ".locks" / storage.name / f"{file.digest}.lock"
+    lock = find_cache_folder() / ".locks" / storage.name / f"{file.digest}.lock"
     blob.parent.mkdir(parents=True, exist_ok=True)
     lock.parent.mkdir(parents=True, exist_ok=True)
     was_damaged = False

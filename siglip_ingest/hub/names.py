@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.family import find_checkpoint, suggest_names
+from siglip_ingest.paths import expand_user
 
 DEMO_NAME = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "checkpoint"
@@ -46,7 +46,7 @@ def model_name(name: str) -> str:
     """
     if name == DEMO_NAME:
         return name
-    folder = Path(os.path.expanduser(name))  # noqa: PTH111  (Path's own raises for an unknown user)
+    folder = expand_user(name)
     if name and folder.is_dir():
         return str(folder.resolve())
     return str(parse_name(name))

@@ -10,6 +10,7 @@ from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.hub import resolve_checkpoint
+from siglip_ingest.paths import expand_user
 
 Name = str | os.PathLike[str]
 
@@ -39,7 +40,7 @@ def find_folder(name: Name, revision: str | None = None) -> Path:
         DownloadError: If it can't be fetched.
     """
     text = os.fspath(name)
-    is_folder = Path(text).expanduser().is_dir()
+    is_folder = expand_user(text).is_dir()
     return resolve_checkpoint(text if revision is None or is_folder else f"{text}@{revision}")
 
 

@@ -189,3 +189,32 @@ def test_half_a_character_is_refused_by_siglips_reference_too(siglip: TokenizerP
 
 def test_half_a_character_is_refused_by_siglip2s_reference_too(siglip2: TokenizerPair) -> None:
     check_half_a_character(siglip2)
+
+
+@pytest.mark.parametrize("name", ["t5/spiece.model", "siglip2/tokenizer.json"])
+def test_what_follows_a_settled_prefix_changes_nothing(name: str) -> None:
+    tokenizer = load_tokenizer(optional_data(f"tokenizers/{name}").parent, max_length=64)
+    settled = 0
+    for first, second in zip(random_texts(300), reversed(random_texts(300)), strict=True):
+        prefix = f"{first} {second} " * (1 + 700 // (len(first) + len(second) + 2))
+        if tokenizer.is_settled(prefix):
+            settled += 1
+            found = tokenizer.tokenize([prefix, prefix + second, prefix + "</s>", prefix + first * 20]).input_ids
+            assert (found == found[0]).all(), prefix
+    assert settled > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "nothing", "something"),
+    [
+        ("t5/spiece.model", ["!!!", "</s>", "\u200b", "\u2060", "\x01", " "], ["a!", "日本", "—"]),
+        ("siglip2/tokenizer.json", ["<eos>", "<pad>", "\u200b", "\u2060", "\x01", " "], ["!!!", "日本", "\U0001f984"]),
+    ],
+    ids=["siglip", "siglip2"],
+)
+def test_the_published_tokenizers_leave_nothing_of_some_texts(
+    name: str, nothing: list[str], something: list[str]
+) -> None:
+    tokenizer = load_tokenizer(optional_data(f"tokenizers/{name}").parent, max_length=64)
+    assert tokenizer.has_content(nothing, tokenizer(nothing)) == [False] * len(nothing)
+    assert tokenizer.has_content(something, tokenizer(something)) == [True] * len(something)

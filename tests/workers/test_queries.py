@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,12 @@ import psycopg
 import pytest
 
 from siglip_ingest.db import Database
-from siglip_ingest.errors import WorkerUnavailableError
+from siglip_ingest.errors import SiglipError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.remote import RemoteEmbedder, TaskClient, decode_array, encode_array, queries_queue
 from siglip_workers.text_listener import read_message, read_question
 from tests.pictures import picture
+from tests.programs import wait_until
 from tests.workers.helpers import WorkerProcess, items_by_state, load_tiny_embedder, write_pictures
 
 StartWorker = Callable[..., WorkerProcess]
@@ -32,6 +36,9 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     images = [picture(60, 40), picture(33, 99, seed=1), picture(32, 32).convert("L")]
     np.testing.assert_allclose(remote.embed_images(images), local.embed_images(images), atol=1e-6)
     assert remote.embed_texts([]).shape == (0, 32)
+    for refused in (["a red boat", "!!!"], [""]):
+        with pytest.raises(SiglipError, match="leaves nothing of the text"):
+            remote.embed_texts(refused)
     assert remote.embed_images([]).shape == (0, 32)
 
 
@@ -71,13 +78,44 @@ def test_a_remote_embedder_may_be_used_by_many_threads(
     assert all(difference < 1e-6 for difference in answers.values())  # type: ignore[operator]
 
 
+@contextmanager
+def serve_when_asked() -> Iterator[tuple[str, threading.Event]]:
+    """A web server that has no image, and says so only once the event is set."""
+    may_answer = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            may_answer.wait(60)
+            with contextlib.suppress(OSError):  # the worker may have ended
+                self.send_error(404)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", may_answer
+        finally:
+            may_answer.set()
+            server.shutdown()
+            thread.join()
+
+
 def test_a_query_does_not_wait_behind_images(
-    tmp_path: Path, database: Database, broker_url: str, model_id: int, start_worker: StartWorker
+    database: Database, broker_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
     start_worker(chunk_size=8, decode_threads=1)
-    enqueue_images(database, write_pictures(tmp_path, 60, size=(1200, 900)), model_id=model_id)
-    RemoteEmbedder(broker_url, database).embed_texts(["boat"])
-    assert items_by_state(database).get("queued", 0) > 0
+    with serve_when_asked() as (address, may_answer):
+        enqueue_images(database, [f"{address}/{number}" for number in range(60)], model_id=model_id)
+        wait_until(lambda: items_by_state(database).get("claimed", 0) > 0)
+        RemoteEmbedder(broker_url, database, timeout_s=30).embed_texts(["boat"])
+        states = items_by_state(database)
+        may_answer.set()
+    assert states.get("claimed", 0) > 0
+    assert states.get("done", 0) == states.get("failed", 0) == 0
 
 
 def test_without_a_worker_the_error_says_what_to_do(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from siglip_ingest.datasets import CAPTION_SUFFIXES, read_captions, read_classes
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.paths import expand_user
 
 CAPTION_STEMS = ("captions", "metadata")
 
@@ -60,7 +61,7 @@ def find_pairs(data: str) -> TrainingData:
     """
     from siglip_ingest.training.data.shards import expand_shards, read_shards
 
-    path = Path(data).expanduser()
+    path = expand_user(data)
     if shards := expand_shards(path):
         return read_shards(shards)
     if path.is_dir():
@@ -89,7 +90,7 @@ def find_classes(data: str) -> TrainingData:
     Raises:
         InvalidInputError: If there are fewer than two classes, or one has no pictures.
     """
-    folder = Path(data).expanduser()
+    folder = expand_user(data)
     if not folder.is_dir():
         raise InvalidInputError(f"{folder} is no folder: classes are given as a folder with one subfolder a class.")
     found = read_classes(folder)
