@@ -20,6 +20,7 @@ from siglip_ingest.checks import check_key, check_mapping, check_name, is_storab
 from siglip_ingest.db import Connection, Database, images, items
 from siglip_ingest.db.models import hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError, WorkerUnavailableError
+from siglip_ingest.paths import expand_user
 from siglip_ingest.sources import find_pictures, is_web_address
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 

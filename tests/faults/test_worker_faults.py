@@ -225,14 +225,17 @@ def test_a_picture_that_kills_its_worker_fails_alone(
 
 
 def test_a_killed_workers_images_are_taken_over_within_ten_seconds(
-    database: Database, ingestion: Ingestion, start_worker: StartWorker
+    tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     """With the default lease, and by a worker that runs already."""
     settings = {"chunk_size": 8, "decode_threads": 1}
     first, second = start_worker(**settings, wait=False), start_worker(**settings, wait=False)
     first.wait_until_ready()
     second.wait_until_ready()
-    wait_until_in_the_middle(database)
+    pictures = write_pictures(tmp_path / "photos", COUNT, size=(1600, 1200))
+    ingestion = enqueue_images(database, pictures, model_id=model_id)
+    claims = "SELECT FROM siglip.ingest_items JOIN siglip.workers USING (worker_id) WHERE node LIKE %s"
+    wait_until(lambda: fetch_all(database, claims, f"%-{first.pid}@%"))
     last_sign = fetch_all(database, "SELECT seen_at FROM siglip.workers WHERE node LIKE %s", f"%-{first.pid}@%")[0][0]
     first.kill()
     wait_until(lambda: "A worker was lost" in second.log, timeout_s=60)
@@ -257,17 +260,13 @@ def test_two_workers_of_one_node_name_share_the_work(
 
 
 def test_a_hung_worker_ends_and_its_images_are_taken_over(
-    tmp_path: Path,
-    database: Database,
-    model_id: int,
-    start_worker: StartWorker,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     pictures = write_pictures(tmp_path / "photos", 10)
     hung = write_picture(tmp_path / "photos" / "hang.png", 999)
     ingestion = enqueue_images(database, [*pictures, hung], model_id=model_id)
-    monkeypatch.setenv("SIGLIP_TEST_STALL_S", "2")
-    worker = start_worker(module="tests.workers.poisoned_worker", wait=False, chunk_size=20, lease_s=2)
+    settings = {"chunk_size": 20, "lease_s": 2, "test_stall_s": 2}
+    worker = start_worker(module="tests.workers.poisoned_worker", wait=False, **settings)
     assert worker.wait(60) == 1, worker.log
     assert "hasn't moved for 2 s" in worker.log
     wait_until(lambda: "claimed" in items_by_state(database))
