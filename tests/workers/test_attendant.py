@@ -1,0 +1,150 @@
+"""A worker's eye on the ledger, with a Redis of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from siglip_ingest.db import Database, workers
+from siglip_ingest.ingest import enqueue_images
+from siglip_ingest.settings import Settings
+from siglip_workers import attendant
+from siglip_workers.attendant import Attendant
+from siglip_workers.runtime import enter_model
+from tests.database.helpers import claim
+from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_pictures
+from tests.workers.office import FragileEmbedder, Office, opened_office
+
+
+class CountingBroker:
+    """Notes the tickets that are sent, and what is forgotten; none is ever taken."""
+
+    def __init__(self) -> None:
+        self.tickets = 0
+        self.forgotten: list[str] = []
+
+    def send_ticket(self, model_id: int) -> None:
+        self.tickets += 1
+
+    def count_tickets(self, model_id: int) -> int:
+        return self.tickets
+
+    def forget_node(self, node: str) -> None:
+        self.forgotten.append(node)
+
+
+@pytest.fixture
+def embedder(tiny_checkpoint: Path) -> FragileEmbedder:
+    return FragileEmbedder(load_tiny_embedder(tiny_checkpoint))
+
+
+@pytest.fixture
+def model_id(database: Database, embedder: FragileEmbedder) -> int:
+    return enter_model(database, embedder.info)
+
+
+@pytest.fixture
+def office(database: Database, embedder: FragileEmbedder, model_id: int) -> Iterator[Office]:
+    with opened_office(database, embedder, model_id) as made:
+        yield made
+
+
+@pytest.fixture
+def broker() -> CountingBroker:
+    return CountingBroker()
+
+
+@pytest.fixture
+def watching(database: Database, office: Office, broker: CountingBroker, model_id: int) -> Attendant:
+    return Attendant(
+        database,
+        broker,  # type: ignore[arg-type]
+        office.tickets,
+        model_id,
+        Settings(),
+        stop_worker=lambda: office.stops.append("stop"),
+    )
+
+
+def test_an_idle_worker_that_sees_work_sends_one_ticket(
+    tmp_path: Path, database: Database, model_id: int, watching: Attendant, broker: CountingBroker
+) -> None:
+    watching.attend()
+    assert broker.tickets == 0
+    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    for _ in range(3):
+        watching.attend()
+    assert broker.tickets == 1
+
+
+def test_a_ticket_that_was_lost_is_sent_again(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    watching: Attendant,
+    broker: CountingBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
+    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    for _ in range(3):
+        watching.attend()
+    assert broker.tickets == 3
+
+
+def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
+    tmp_path: Path, database: Database, model_id: int, watching: Attendant, broker: CountingBroker
+) -> None:
+    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    with database.connection() as connection:
+        claim(connection, model_id, limit=2)
+        connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '1 day', lease_s = 0.000001")
+    watching.attend()
+    assert items_by_state(database) == {"queued": 3}
+    assert fetch_all(database, "SELECT count(*) FROM siglip.ingest_items WHERE is_suspect") == [(2,)]
+    assert sorted(broker.forgotten) == ["test@host", "test@host"]  # this office's own row was made old as well
+
+
+def test_a_worker_that_takes_no_messages_any_more_stops(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    office: Office,
+    watching: Attendant,
+    broker: CountingBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tickets wait, this worker is idle, and none of them reaches it, as after some losses of Redis."""
+    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
+    monkeypatch.setattr(attendant, "HOPELESS_S", 0.0)
+    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    for _ in range(3):
+        watching.attend()
+    assert office.stops == ["stop"]
+
+
+def test_a_worker_whose_tickets_others_take_does_not_stop(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    office: Office,
+    watching: Attendant,
+    broker: CountingBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
+    monkeypatch.setattr(attendant, "HOPELESS_S", 0.0)
+    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    for _ in range(5):
+        watching.attend()
+        broker.tickets = 0
+    assert office.stops == []
+
+
+def test_a_worker_is_counted_for_as_long_as_it_lives(database: Database, model_id: int, office: Office) -> None:
+    with database.connection() as connection:
+        assert workers.count_workers(connection, model_id) == 1
+        connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '1 day'")
+        assert workers.count_workers(connection) == 0
