@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest import checks, ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
-from siglip_ingest.db.models import ModelKey, describe_model, get_model
+from siglip_ingest.db.models import ModelKey, active_model, describe_model, get_model
+from siglip_ingest.db.workers import count_workers
 from siglip_ingest.errors import InvalidInputError, SiglipError
 from siglip_ingest.loading import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.prompts import DEFAULT_TEMPLATE
@@ -77,6 +78,7 @@ class SiglipClient:
         self._embedded_model: ModelKey | None = None
         self._worker_environment: dict[str, str] = {}
         self._is_model_checked = False
+        self._is_worker_missed = False
         self._tickets: TicketSender | None = None
         self._lock = threading.RLock()
         self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
@@ -407,9 +409,23 @@ class SiglipClient:
         return ingestion
 
     def _worker_check(self) -> None:
-        """What a waiting ingestion calls when nothing moves: raises if the embedded worker can't start."""
+        """What a waiting ingestion calls when nothing moves: raises if the embedded worker can't start.
+
+        Of workers that aren't ours to start it is said, once, that there are none.
+        """
         if self.settings.is_embedded:
             self._start_services().check_worker()
+        elif not self._is_worker_missed:
+            with self.database.connection() as connection:
+                active = active_model(connection)
+                count = count_workers(connection, None if active is None else active.model_id)
+            if count == 0 and active is not None:
+                self._is_worker_missed = True
+                logger.warning(
+                    "No worker of the model %r is running: the images wait. `siglip-ingest worker` starts one; if one "
+                    "was started, its own output says why it ended.",
+                    active.name,
+                )
 
     def _open_image(self, query: Path | bytes | Image.Image) -> Image.Image:
         from siglip_ingest.sources import open_image

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_POLL_S = 0.05
 LAST_POLL_S = 1.0
+CHECK_AFTER_S = 2.0  # without progress, a waiting ingestion looks after the worker
 STALL_S = 30.0  # without progress, a waiting ingestion says so
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
@@ -188,7 +189,7 @@ class Ingestion:
             if timeout_s is not None and now - started >= timeout_s:
                 return
             stalled_s = now - moved
-            if self._check_worker is not None and stalled_s > 2:
+            if self._check_worker is not None and stalled_s > CHECK_AFTER_S:
                 self._check_worker()
             if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
                 said = now

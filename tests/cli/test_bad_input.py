@@ -124,3 +124,11 @@ def test_down_where_nothing_runs_is_no_error(tmp_path: Path) -> None:
     done = Terminal(tmp_path, clean_environment(tmp_path / "home")).run("down")
     assert done.returncode == 0, done.stderr
     assert "Nothing was running" in done.stdout
+
+
+def test_index_says_at_once_that_the_worker_cannot_start(terminal: Terminal, embedded_home: Path) -> None:
+    """The images stay queued, and the command doesn't wait for them."""
+    done = terminal.run("index", "photos", SIGLIP_HOME=str(embedded_home), SIGLIP_DEVICE="cuda:77")
+    assert done.returncode == 1
+    assert "The worker could not start: There is no device 'cuda:77'" in done.stderr
+    assert "No image has been embedded" not in done.stderr

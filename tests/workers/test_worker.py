@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from siglip_ingest import SiglipClient
 from siglip_ingest.db import Database
-from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import ImageSource, enqueue_images
 from siglip_ingest.labeling import create_label_set
 from siglip_workers.runtime import enter_model
 from tests.pictures import encode, picture
+from tests.programs import wait_until
 from tests.workers.helpers import (
     WorkerProcess,
     count_embeddings,
@@ -184,7 +186,10 @@ def test_a_new_worker_embeds_labels_that_have_no_vectors_under_its_model(
     other.mkdir()
     start_worker(model=write_tiny_checkpoint(other, seed=5))
     counts = "SELECT model_id, count(*) FROM siglip.label_embeddings GROUP BY model_id ORDER BY model_id"
-    assert [count for _, count in fetch_all(database, counts)] == [2, 2]
+    wait_until(lambda: [count for _, count in fetch_all(database, counts)] == [2, 2])
+    # A label set that is made while this model fills gets its vectors too.
+    create_label_set(database, lambda _: load_tiny_embedder(tiny_checkpoint), "more", ["sky", "sea", "sand"])
+    wait_until(lambda: [count for _, count in fetch_all(database, counts)] == [5, 5])
 
 
 def test_without_a_setting_the_active_model_decides(
@@ -193,3 +198,22 @@ def test_without_a_setting_the_active_model_decides(
     start_worker(model=None)
     ingestion = enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
     assert ingestion.wait(timeout_s=30).done == 1
+
+
+def test_a_client_is_told_within_moments_that_no_worker_runs(
+    tmp_path: Path,
+    database_url: str,
+    tiny_checkpoint: Path,
+    start_worker: StartWorker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = start_worker()
+    worker.terminate()
+    assert worker.wait() == 0
+    monkeypatch.setattr("siglip_ingest.ingest.CHECK_AFTER_S", 0.0)
+    with SiglipClient(database_url=database_url) as client:
+        ingestion = client.enqueue_images(write_pictures(tmp_path, 1))
+        with pytest.raises(WorkerUnavailableError):
+            ingestion.wait(timeout_s=1)
+    assert caplog.text.count("is running: the images wait. `siglip-ingest worker` starts one") == 1
