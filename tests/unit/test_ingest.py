@@ -136,7 +136,7 @@ def test_a_source_has_a_key_and_metadata_of_its_own(database: Database, model_id
     [
         pytest.param("photos/missing.jpg", "There is no file or folder", id="a missing file"),
         pytest.param("photos/a.png/b.jpg", "There is no file or folder", id="a file in place of a folder"),
-        pytest.param("empty", "holds no pictures", id="a folder without pictures"),
+        pytest.param("empty", "holds no images that can be read: no file was found in it", id="an empty folder"),
         pytest.param("pipe", "neither a file nor a folder", id="a named pipe"),
         pytest.param("", "can't be the path", id="an empty name"),
         pytest.param("a\0b", "can't be the path", id="a name with a zero character"),

@@ -16,9 +16,10 @@ from uuid import UUID
 
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import ImageError, NotFoundError
-from siglip_ingest.preprocess.image import decode_image_with_format
+from siglip_ingest.preprocess.budget import PixelBudget
+from siglip_ingest.preprocess.image import hold_decoded_image
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources import fetch, hide_secrets
+from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.device import Device
 from siglip_workers.leases import Lease, LeaseKeeper
 from siglip_workers.outages import retry_through_outages
@@ -37,6 +38,8 @@ class Pipeline:
         self._device = device
         self._model_id = model_id
         self._settings = settings
+        self._policy = SourcePolicy.from_settings(settings)
+        self._budget = PixelBudget(settings.max_decoding_pixels)
         self._leases = LeaseKeeper(database, settings.lease_s)
         self._threads = ThreadPoolExecutor(
             settings.decode_threads or min(MAX_DECODE_THREADS, cores), thread_name_prefix="decode"
@@ -131,28 +134,32 @@ class Pipeline:
             raise ImageError("The worker stops.", code="stopping", is_retryable=True)
         try:
             content = self._fetch(item)
-            decoded = decode_image_with_format(content, max_image_pixels=self._settings.max_image_pixels)
-            return PreparedImage(
-                item=item,
-                content_hash=hashlib.sha256(content).digest(),
-                width=decoded.width,
-                height=decoded.height,
-                format=decoded.format,
-                pixels=self._device.prepare_image(decoded.image),
-            )
+            max_image_pixels = self._settings.max_image_pixels
+            with hold_decoded_image(content, max_image_pixels=max_image_pixels, budget=self._budget) as decoded:
+                return PreparedImage(
+                    item=item,
+                    content_hash=hashlib.sha256(content).digest(),
+                    width=decoded.width,
+                    height=decoded.height,
+                    format=decoded.format,
+                    pixels=self._device.prepare_image(decoded.image),
+                )
         except ImageError:
             raise
         except NotFoundError as error:
             raise ImageError(str(error), code="not_found") from error
         except Exception as error:  # one picture's trouble, whatever it is, must not take the chunk along
-            raise ImageError(f"{type(error).__name__}: {error}", code="unexpected_error", is_retryable=True) from error
+            logger.exception("%s can't be prepared.", hide_secrets(item.uri))  # what it says may quote the image
+            message = f"The image can't be prepared: {type(error).__name__}. The worker's log says more."
+            raise ImageError(message, code="unexpected_error", is_retryable=True) from error
 
     def _fetch(self, item: items.ItemRow) -> bytes:
         max_image_bytes = self._settings.max_image_bytes
         if item.has_content:
             with self._database.connection() as connection:
                 return images.load_content(connection, item.image_id, max_image_bytes=max_image_bytes)
-        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=self._settings.fetch_timeout_s)
+        timeout_s = self._settings.fetch_timeout_s
+        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=timeout_s, policy=self._policy)
 
     def _leave_out_embedded(self, waiting: dict[bytes, PreparedImage], outcome: Outcome) -> None:
         """Take out the contents whose vectors the database has already: the same picture at another address."""
