@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -23,7 +25,7 @@ from siglip_workers.pipeline import Pipeline
 from siglip_workers.runtime import enter_model
 from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_pictures
 
-SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30)
+SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30, allowed_hosts=frozenset({"127.0.0.1"}))
 LEDGER = "SELECT item_id, state::text, attempts, updated_at, error_code FROM siglip.ingest_items ORDER BY item_id"
 
 
@@ -63,9 +65,9 @@ def pipeline(database: Database, embedder: FragileEmbedder, model_id: int) -> It
     made.close()
 
 
-def make_pipeline(database: Database, embedder: FragileEmbedder, model_id: int, **settings: float) -> Pipeline:
+def make_pipeline(database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> Pipeline:
     device = Device(embedder)  # type: ignore[arg-type]
-    return Pipeline(database, device, model_id, dataclasses.replace(SETTINGS, **settings), cores=2)  # type: ignore[arg-type]
+    return Pipeline(database, device, model_id, dataclasses.replace(SETTINGS, **settings), cores=2)
 
 
 def claim(database: Database, model_id: int, *, lease_s: float = 30) -> tuple[UUID, list[int]]:
@@ -251,3 +253,67 @@ def test_the_lease_is_renewed_while_the_work_goes_on(
     thread.join()
     pipeline.close()
     assert items_by_state(database) == {"done": 2}
+
+
+@pytest.mark.parametrize("kind", ["a file", "this machine"])
+def test_what_the_policy_forbids_fails_with_a_sentence(
+    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder, kind: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unasked:
+        source = (
+            write_pictures(tmp_path, 1)[0] if kind == "a file" else f"http://127.0.0.1:{unasked.getsockname()[1]}/a"
+        )
+        pipeline = make_pipeline(database, embedder, model_id, allowed_roots=(), allowed_hosts=frozenset())
+        ingestion = enqueue_images(database, source, model_id=model_id)
+        pipeline.embed_chunk(*claim(database, model_id))
+        pipeline.close()
+    (failure,) = ingestion.failures()
+    assert failure.error_code == "not_allowed"
+    assert "SIGLIP_ALLOWED_" in failure.error_message
+    assert embedder.embedded == 0
+
+
+def test_what_goes_wrong_unexpectedly_is_not_quoted(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    pipeline: Pipeline,
+    embedder: FragileEmbedder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: object) -> NDArray[np.uint8]:
+        raise ValueError("cannot make sense of b'hunter2'")
+
+    embedder.prepare_image = fail  # type: ignore[method-assign]
+    enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
+    pipeline.embed_chunk(*claim(database, model_id))
+    ((code, message),) = fetch_all(database, "SELECT error_code, error_message FROM siglip.ingest_items")
+    assert (code, message) == (
+        "unexpected_error",
+        "The image can't be prepared: ValueError. The worker's log says more.",
+    )
+    assert "hunter2" in caplog.text
+
+
+def test_no_more_pixels_are_decoded_at_a_time_than_the_settings_say(
+    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
+) -> None:
+    lock, held = threading.Lock(), [0, 0]  # images now, and most of them
+
+    def prepare(image: object) -> NDArray[np.uint8]:
+        with lock:
+            held[0] += 1
+            held[1] = max(held)
+        time.sleep(0.02)
+        with lock:
+            held[0] -= 1
+        return real_prepare(image)  # type: ignore[arg-type]
+
+    real_prepare = embedder.prepare_image
+    embedder.prepare_image = prepare  # type: ignore[method-assign, assignment]
+    pipeline = make_pipeline(database, embedder, model_id, decode_threads=6, max_decoding_pixels=2 * 60 * 40)
+    enqueue_images(database, write_pictures(tmp_path, 12), model_id=model_id)
+    pipeline.embed_chunk(*claim(database, model_id))
+    pipeline.close()
+    assert items_by_state(database) == {"done": 12}
+    assert held[1] == 2

@@ -15,6 +15,7 @@ from PIL import Image
 
 from siglip_ingest.errors import ImageError, InvalidInputError
 from siglip_ingest.sources import UNRESTRICTED, fetch, hide_secrets, is_web_address, open_image
+from tests.pictures import encode, heic, picture
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -235,3 +236,18 @@ def test_open_image_refuses_what_is_none_of_these() -> None:
         open_image(5, max_image_bytes=1, max_image_pixels=1)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="no file"):
         open_image(Path("/nowhere.jpg"), max_image_bytes=1, max_image_pixels=1)
+
+
+def test_16_bit_gray_is_scaled_for_a_query_and_clipped_where_asked_to() -> None:
+    image = Image.frombytes("I;16", (1, 1), (200 << 8).to_bytes(2, "little"))
+    for source in (image, encode(image, "PNG")):
+        opened = open_image(source, max_image_bytes=1000, max_image_pixels=100)
+        assert opened.getpixel((0, 0)) == (200, 200, 200)
+        clipped = open_image(source, max_image_bytes=1000, max_image_pixels=100, clip_16_bit=True)
+        assert clipped.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_heic_file_is_a_query(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(heic(picture(60, 40)))
+    assert open_image(path, max_image_bytes=100_000, max_image_pixels=10_000).size == (60, 40)
