@@ -12,7 +12,7 @@ from string import Template
 
 from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources import fetch, open_image
+from siglip_ingest.sources import SourcePolicy, fetch, open_image
 from siglip_ingest.types import ImageMatch
 
 THUMBNAIL_PIXELS = 360
@@ -64,10 +64,15 @@ def _render_match(match: ImageMatch, settings: Settings) -> str:
 
 
 def _render_picture(uri: str, settings: Settings) -> str:
-    limits = {"max_image_bytes": settings.max_image_bytes}
+    max_image_bytes = settings.max_image_bytes
     try:
-        content = fetch(uri, **limits, timeout_s=settings.fetch_timeout_s)
-        image = open_image(content, **limits, max_image_pixels=settings.max_image_pixels)
+        content = fetch(
+            uri,
+            max_image_bytes=max_image_bytes,
+            timeout_s=settings.fetch_timeout_s,
+            policy=SourcePolicy.of_user(settings),
+        )
+        image = open_image(content, max_image_bytes=max_image_bytes, max_image_pixels=settings.max_image_pixels)
     except ImageError as error:
         return f'<div class="gone">{escape(error.code)}</div>'
     except ConfigurationError:  # an address on the web, and no HTTP library

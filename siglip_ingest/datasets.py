@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.sources import find_pictures
+from siglip_ingest.sources import find_images
 
 CAPTION_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")
 IMAGE_FIELDS = ("image", "file_name", "filename", "image_name", "image_path", "path", "filepath")
@@ -101,11 +101,13 @@ def read_classes(folder: Path, *, names: Path | None = None) -> list[LabeledClas
         raise InvalidInputError(f"{folder} has {which}: a data set of labels has one folder for each class.")
     classes = []
     for entry in found:
-        pictures = find_pictures(entry)
-        if not pictures:
-            raise InvalidInputError(f"The class {entry} has no pictures.")
+        found_images = find_images(entry)
+        if not found_images.paths:
+            raise InvalidInputError(f"The class {entry} has no images: {found_images.describe_skipped()}.")
         label = entry.name.replace("_", " ").strip() or entry.name
-        classes.append(LabeledClass(entry.name, (label,) if called is None else called[entry.name], tuple(pictures)))
+        classes.append(
+            LabeledClass(entry.name, (label,) if called is None else called[entry.name], tuple(found_images.paths))
+        )
     return classes
 
 

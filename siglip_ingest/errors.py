@@ -53,7 +53,7 @@ class ImageError(SiglipError):
 
     Attributes:
         code: A short word for the ledger's `error_code`, such as `not_found`, `not_an_image`, `truncated`, `too_large`,
-            `unreadable`, `fetch_failed`, `unsupported_source`.
+            `unreadable`, `fetch_failed`, `not_allowed`, `unsupported_source`.
         is_retryable: True where a later attempt may succeed (a server that answered 503, a time-out).
     """
 

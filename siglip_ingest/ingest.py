@@ -21,7 +21,7 @@ from siglip_ingest.db import Connection, Database, images, items
 from siglip_ingest.db.models import hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError, WorkerUnavailableError
 from siglip_ingest.paths import expand_user
-from siglip_ingest.sources import find_pictures, is_web_address
+from siglip_ingest.sources import find_images, is_web_address
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def enqueue_images(
         check_worker: Called while `Ingestion.wait` sees no progress; raises if no worker can make any.
 
     Raises:
-        InvalidInputError: If a file doesn't exist, a folder holds no pictures, or something isn't a source or isn't
+        InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
             JSON. Then nothing is written.
         NotFoundError: If no model is active yet.
     """
@@ -243,9 +243,14 @@ def _resolve_path(text: str | bytes) -> Iterator[tuple[str, str, None]]:
     path = _to_path(os.fsdecode(text))
     try:
         if path.is_dir():
-            files = find_pictures(path)
+            found = find_images(path)
+            files = found.paths
             if not files:
-                raise InvalidInputError(f"The folder {path} holds no pictures.")
+                raise InvalidInputError(
+                    f"The folder {path} holds no images that can be read: {found.describe_skipped()}."
+                )
+            if skipped := found.describe_undecodable():
+                logger.warning("In the folder %s %s.", path, skipped)
         else:
             files = [path]
         for file in files:
@@ -308,5 +313,5 @@ def _encode(image: Image.Image) -> bytes:
         buffer = io.BytesIO()
         upright.save(buffer, format="PNG", compress_level=1)
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
-        raise InvalidInputError(f"The PIL image can't be read: {error}.") from error
+        raise InvalidInputError("The PIL image can't be read: its file is damaged or gone.") from error
     return buffer.getvalue()

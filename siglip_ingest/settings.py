@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from siglip_ingest.paths import expand_user, find_home_folder
 DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 ENVIRONMENT_PREFIX = "SIGLIP_"
 POOLERS = ("auto", "none", "transaction")
+WHOLE_DISK = (Path("/"),)  # as allowed_roots: whatever the user that a worker runs as may read
 PATCHES_RANGE = (16, 1024)  # NaFlex was trained with 128, 256, 576, 784 and 1024 ("SigLIP 2", section 2.4.2)
 
 
@@ -52,7 +54,13 @@ class Settings:
         max_attempts: How often an item is tried before it ends as failed.
         max_image_bytes: Larger files are refused.
         max_image_pixels: Images of more pixels are refused before they are decoded.
-        fetch_timeout_s: Seconds to wait for an image server.
+        max_decoding_pixels: Most pixels that one worker decodes at a time; a larger image is decoded alone. A pixel is
+            4 bytes, and for a moment twice that, so that the default is 1 to 2 GB.
+        allowed_roots: Folders below which a worker reads files, separated like PATH (by `:`); a lone separator is none.
+            Unset, an embedded worker reads what its user may read, and one with a database of its own no file at all.
+        allowed_hosts: Where images are fetched from besides public addresses: hosts, `host:port`s, IP addresses and
+            networks such as `10.0.0.0/8`, separated by commas.
+        fetch_timeout_s: Seconds that an image server has for its whole answer, redirects included.
         embed_timeout_s: Seconds that a query waits for a worker to embed it.
         max_cached_texts: Rows kept in `siglip.texts` for each model.
     """
@@ -74,6 +82,9 @@ class Settings:
     max_attempts: int = 3
     max_image_bytes: int = 100_000_000
     max_image_pixels: int = 200_000_000
+    max_decoding_pixels: int = 256_000_000
+    allowed_roots: tuple[Path, ...] | None = None
+    allowed_hosts: frozenset[str] = frozenset()
     fetch_timeout_s: float = 20.0
     embed_timeout_s: float = 10.0
     max_cached_texts: int = 100_000
@@ -102,6 +113,7 @@ class Settings:
             "max_attempts",
             "max_image_bytes",
             "max_image_pixels",
+            "max_decoding_pixels",
             "max_cached_texts",
         ):
             if getattr(self, name) < 1:
@@ -123,6 +135,9 @@ class Settings:
             )
         if self.decode_threads < 0:
             raise ConfigurationError(f"SIGLIP_DECODE_THREADS must be 0 or more, not {self.decode_threads}.")
+        # In an environment one such folder would be two.
+        if split := [root for root in self.allowed_roots or () if os.pathsep in str(root)]:
+            raise ConfigurationError(f"SIGLIP_ALLOWED_ROOTS can't name {str(split[0])!r}: it contains {os.pathsep!r}.")
 
     @property
     def is_embedded(self) -> bool:
@@ -132,10 +147,16 @@ class Settings:
     def to_environment(self) -> dict[str, str]:
         """Environment variables that make `from_environment` give the same settings, for child processes."""
         return {
-            ENVIRONMENT_PREFIX + setting.name.upper(): str(value)
+            ENVIRONMENT_PREFIX + setting.name.upper(): _write(value)
             for setting in dataclasses.fields(self)
-            if (value := getattr(self, setting.name)) is not None
+            if (value := getattr(self, setting.name)) not in (None, frozenset())
         }
+
+
+def _write(value: object) -> str:
+    if isinstance(value, tuple):
+        return os.pathsep.join(map(str, value)) or os.pathsep
+    return ",".join(sorted(value)) if isinstance(value, frozenset) else str(value)
 
 
 def _parse(name: str, text: str, type_name: str) -> Any:
@@ -146,9 +167,15 @@ def _parse(name: str, text: str, type_name: str) -> Any:
             return float(text)
     except ValueError as error:
         raise ConfigurationError(f"{name} must be a number, not {text!r}.") from error
-    if not type_name.startswith("Path"):
-        return text
-    folder = expand_user(text)
-    if folder.parts[:1] == ("~",):
+    if type_name.startswith("tuple"):
+        return tuple(_to_path(name, part).absolute() for part in text.split(os.pathsep) if part.strip())
+    if type_name.startswith("frozenset"):
+        return frozenset(part.strip() for part in text.split(",") if part.strip())
+    return _to_path(name, text) if type_name.startswith("Path") else text
+
+
+def _to_path(name: str, text: str) -> Path:
+    path = expand_user(text)
+    if path.parts[:1] == ("~",):
         raise ConfigurationError(f"{name} is {text!r}, but this user has no home folder. Give the whole path.")
-    return folder
+    return path

@@ -38,6 +38,15 @@ def rotated(orientation: int, image_format: str = "JPEG") -> bytes:
     return encode(picture(60, 40), image_format, exif=exif_of(orientation))
 
 
+def heic(image: Image.Image, orientation: int = 1) -> bytes:
+    """Encode as phones do: the pixels as they came from the sensor, and how to turn them."""
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=95, exif=exif_of(orientation).tobytes())
+    return buffer.getvalue()
+
+
 def palette_with_transparency(*, is_per_color: bool) -> bytes:
     image = picture(60, 40).quantize(16)
     transparency = bytes(range(0, 256, 16)) if is_per_color else 3

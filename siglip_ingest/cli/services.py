@@ -19,7 +19,7 @@ from siglip_ingest.db.items import count_all
 from siglip_ingest.db.migrate import migrate as migrate_schema
 from siglip_ingest.db.models import active_model
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import Settings
+from siglip_ingest.settings import WHOLE_DISK, Settings
 
 
 def _embedded_settings() -> Settings:
@@ -141,7 +141,12 @@ def worker() -> int:
 
     with EmbeddedServices(settings) as services:
         return _run_worker(
-            dataclasses.replace(settings, database_url=services.database_url, broker_url=services.broker_url)
+            dataclasses.replace(
+                settings,
+                database_url=services.database_url,
+                broker_url=services.broker_url,
+                allowed_roots=WHOLE_DISK if settings.allowed_roots is None else settings.allowed_roots,
+            )
         )
 
 

@@ -20,6 +20,7 @@ from siglip_ingest.embedded.processes import start_process, stop_orphans
 from siglip_ingest.embedded.redis import Redis
 from siglip_ingest.embedded.worker import Worker, WorkerState
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.settings import WHOLE_DISK
 
 _TICK_S = 0.1
 _FIRST_CLIENT_TIMEOUT_S = 30.0
@@ -194,7 +195,9 @@ class Supervisor:
         lease.uses_worker = True
         if has_other_model or not self._worker.is_wanted:
             urls = {"SIGLIP_DATABASE_URL": self._postgres.url, "SIGLIP_BROKER_URL": self._redis.url}
-            self._worker.start({**environment, **urls})
+            # It has a database of its own as far as it knows; it is nobody's but this user's.
+            files = {"SIGLIP_ALLOWED_ROOTS": os.pathsep.join(map(str, WHOLE_DISK))}
+            self._worker.start({**files, **environment, **urls})
             self._write_state()
         return {"worker": self._worker.state.value}
 

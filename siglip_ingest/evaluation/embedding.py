@@ -113,9 +113,11 @@ def _prepare(
     """Decode and resize in threads, a few batches ahead; gives each file's pixels or why there are none, in order."""
 
     def prepare(path: Path) -> NDArray[np.uint8] | ImageError:
-        limits = {"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels}
         try:
-            return embedder.prepare_image(open_image(path, **limits))
+            image = open_image(
+                path, max_image_bytes=settings.max_image_bytes, max_image_pixels=settings.max_image_pixels
+            )
+            return embedder.prepare_image(image)
         except ImageError as error:
             return error
 

@@ -6,11 +6,11 @@ Nothing here depends on a version: the test card is plain arithmetic, the circle
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import ImageError, NotFoundError
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources import fetch, open_image
+from siglip_ingest.sources import SourcePolicy, fetch, open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,7 +105,10 @@ def open_photograph(file: str, url: str, *, folder: Path | None, settings: Setti
         NotFoundError: If it isn't here and can't, or may not, be fetched. The message is the reason.
         ImageError: If a file of the folder can't be read.
     """
-    limits = {"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels}
+    limits: dict[str, Any] = {
+        "max_image_bytes": settings.max_image_bytes,
+        "max_image_pixels": settings.max_image_pixels,
+    }
     for suffix in _PHOTOGRAPH_SUFFIXES if folder is not None else ():
         path = Path(folder or "", file + suffix)
         if path.is_file():
@@ -114,7 +117,12 @@ def open_photograph(file: str, url: str, *, folder: Path | None, settings: Setti
     if not may_fetch:
         raise NotFoundError(f"{missing}get it from {url}, and name its folder with --pictures.")
     try:
-        content = fetch(url, max_image_bytes=settings.max_image_bytes, timeout_s=settings.fetch_timeout_s)
+        content = fetch(
+            url,
+            max_image_bytes=settings.max_image_bytes,
+            timeout_s=settings.fetch_timeout_s,
+            policy=SourcePolicy.of_user(settings),
+        )
         return open_image(content, **limits)
     except ImageError as error:
         raise NotFoundError(f"{missing}{error} Get it, and name its folder with --pictures.") from error

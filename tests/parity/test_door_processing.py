@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from transformers.image_utils import load_image
 
 from siglip_ingest import siglip
 from siglip_ingest.errors import InvalidInputError
@@ -274,6 +275,14 @@ def test_every_mode_gives_the_references_pixels(door_checkpoints: dict[str, Path
     )
     with Image.open(io.BytesIO(FILES[name]())) as image:
         assert_same(ours(image, return_tensors="np"), reference(image, return_tensors="np"))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("gray_16")])
+def test_16_bit_gray_of_a_file_is_loaded_as_the_reference_loads_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(FILES[name]())
+    ours, reference = siglip.load_image(str(path)), load_image(str(path))
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference))
 
 
 @pytest.mark.parametrize("name", ["orientation_3.jpg", "orientation_6.jpg", "orientation_6.png", "orientation_8.jpg"])

@@ -164,7 +164,7 @@ def test_a_folder_without_classes_or_a_class_without_pictures_is_refused(pets: P
     with pytest.raises(InvalidInputError, match="has no folders"):
         read_classes(pets / "n02_dog")
     (pets / "n03_bird").mkdir()
-    with pytest.raises(InvalidInputError, match="n03_bird has no pictures"):
+    with pytest.raises(InvalidInputError, match="n03_bird has no images: no file"):
         read_classes(pets)
     with pytest.raises(InvalidInputError, match="can't be read"):
         read_classes(tmp_path / "nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 import socket
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 import redis
 
+from siglip_ingest.cli import services as cli_services
 from siglip_ingest.embedded import (
     EmbeddedServices,
     StoppedServices,
@@ -27,8 +29,8 @@ from siglip_ingest.embedded.accounts import Account, open_path
 from siglip_ingest.embedded.logs import explain
 from siglip_ingest.embedded.processes import find_free_port
 from siglip_ingest.errors import ConfigurationError, ServiceError
-from siglip_ingest.settings import Settings
-from tests.programs import find_processes, start_client, wait_until
+from siglip_ingest.settings import WHOLE_DISK, Settings
+from tests.programs import find_processes, start_client, wait_until, write_worker
 
 _is_root = os.geteuid() == 0
 
@@ -233,6 +235,45 @@ with EmbeddedServices(settings) as services:
         [sys.executable, "-c", code, str(settings.home)], capture_output=True, text=True, check=True
     )
     assert result.stdout == "1\n"
+
+
+@pytest.mark.parametrize("roots", [None, "/photos"], ids=["unset", "set"])
+def test_the_embedded_worker_is_told_that_it_may_read_its_users_files(
+    settings: Settings, tmp_path: Path, roots: str | None
+) -> None:
+    first = "print('may read', os.environ['SIGLIP_ALLOWED_ROOTS'], flush=True)"
+    told = dataclasses.replace(settings, allowed_roots=None if roots is None else (Path(roots),))
+    with EmbeddedServices(told, environment=write_worker(tmp_path / "worker", first)) as services:
+        services.ensure_worker()
+    assert f"may read {roots or '/'}\n" in (settings.home / "logs" / "worker.log").read_text()
+
+
+@pytest.mark.parametrize("roots", [None, (), (Path("/photos"),)], ids=["unset", "none", "one"])
+def test_a_worker_in_the_foreground_is_told_so_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[Path, ...] | None
+) -> None:
+    class Services:
+        database_url, broker_url = "postgresql://embedded", "redis://embedded"
+
+        def __init__(self, _: Settings) -> None:
+            pass
+
+        def __enter__(self) -> Services:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    run: list[Settings] = []
+    monkeypatch.setattr("siglip_ingest.embedded.EmbeddedServices", Services)
+    monkeypatch.setattr(cli_services, "_run_worker", lambda settings: run.append(settings) or 0)
+    own = Settings(home=tmp_path, allowed_roots=roots)
+    for name in [name for name in os.environ if name.startswith("SIGLIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in own.to_environment().items():
+        monkeypatch.setenv(name, value)
+    cli_services.worker.main([], standalone_mode=False)
+    assert run[0].allowed_roots == (WHOLE_DISK if roots is None else roots)
 
 
 def _fetch(connection: psycopg.Connection, query: str) -> object:

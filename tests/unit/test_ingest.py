@@ -16,6 +16,7 @@ from PIL import Image
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import InvalidInputError, ServiceError, WorkerUnavailableError
 from siglip_ingest.ingest import ImageSource, enqueue_images
+from siglip_ingest.preprocess import formats
 from siglip_ingest.types import IngestCounts
 
 
@@ -136,7 +137,7 @@ def test_a_source_has_a_key_and_metadata_of_its_own(database: Database, model_id
     [
         pytest.param("photos/missing.jpg", "There is no file or folder", id="a missing file"),
         pytest.param("photos/a.png/b.jpg", "There is no file or folder", id="a file in place of a folder"),
-        pytest.param("empty", "holds no pictures", id="a folder without pictures"),
+        pytest.param("empty", "holds no images that can be read: no file was found in it", id="an empty folder"),
         pytest.param("pipe", "neither a file nor a folder", id="a named pipe"),
         pytest.param("", "can't be the path", id="an empty name"),
         pytest.param("a\0b", "can't be the path", id="a name with a zero character"),
@@ -164,6 +165,46 @@ def test_what_cannot_be_an_image_is_refused_before_anything_is_written(
     with pytest.raises(InvalidInputError, match=sentence):
         enqueue_images(database, [photos / "a.png", source], model_id=model_id)
     assert stored(database) == []
+
+
+@pytest.fixture
+def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without pillow-heif."""
+    monkeypatch.setattr(formats, "_heif_reader", lambda: None)
+    monkeypatch.setattr(formats, "decodable_suffixes", formats.decodable_suffixes.__wrapped__)
+
+
+@pytest.mark.usefixtures("no_heif")
+def test_a_folder_of_what_cannot_be_decoded_says_what_was_skipped(
+    database: Database, model_id: int, tmp_path: Path
+) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.HEIC").touch()
+    with pytest.raises(InvalidInputError) as caught:
+        enqueue_images(database, tmp_path, model_id=model_id)
+    assert str(caught.value) == (
+        f"The folder {tmp_path} holds no images that can be read: 12 .heic files were skipped, for which pillow-heif "
+        "is needed: pip install 'siglip-ingest[worker]'."
+    )
+
+
+@pytest.mark.usefixtures("no_heif")
+def test_a_warning_counts_what_was_skipped_of_a_folder(
+    database: Database, model_id: int, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "x.heic").touch()
+    (photos / "notes.txt").touch()
+    assert enqueue_images(database, photos, model_id=model_id).counts().queued == 3
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"In the folder {photos} 1 .heic file was skipped, for which pillow-heif is needed")
+    assert "txt" not in message
+    assert enqueue_images(database, photos / "x.heic", model_id=model_id).counts().queued == 1  # named by itself
+
+
+def test_a_16_bit_image_that_png_does_not_know_is_scaled(database: Database, model_id: int) -> None:
+    big_endian = Image.frombytes("I;16B", (1, 1), (200 << 8).to_bytes(2, "big"))
+    enqueue_images(database, big_endian, model_id=model_id)
+    assert content_of(database).getpixel((0, 0)) == (200, 200, 200)
 
 
 @pytest.mark.parametrize("sources", [[], iter(()), 5, None])

@@ -44,6 +44,7 @@ def start_worker(
             "model": tiny_checkpoint,
             "device": "cpu",
             "batch_size": 8,
+            "allowed_roots": tmp_path,
         }
         worker = WorkerProcess(module, tmp_path / f"worker{len(started)}.log", {**defaults, **settings})
         started.append(worker)

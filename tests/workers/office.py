@@ -18,7 +18,7 @@ from siglip_workers.device import Device
 from siglip_workers.stream import Stream
 from siglip_workers.ticket_office import TicketOffice
 
-SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30)
+SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30, allowed_hosts=frozenset({"127.0.0.1"}))
 
 
 class FragileEmbedder:

@@ -238,7 +238,24 @@ def test_a_file_that_comes_back_is_tried_again(
     assert items_by_state(database) == {"done": 2}
 
 
-def test_an_unforeseen_failure_is_told_to_the_log_and_not_to_the_ledger(
+@pytest.mark.parametrize("kind", ["a file", "this machine"])
+def test_what_the_policy_forbids_fails_with_a_sentence(
+    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder, kind: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unasked:
+        source = (
+            write_pictures(tmp_path, 1)[0] if kind == "a file" else f"http://127.0.0.1:{unasked.getsockname()[1]}/a"
+        )
+        ingestion = enqueue_images(database, source, model_id=model_id)
+        with opened_office(database, embedder, model_id, allowed_roots=(), allowed_hosts=frozenset()) as office:
+            office.work()
+    (failure,) = ingestion.failures()
+    assert failure.error_code == "not_allowed"
+    assert "SIGLIP_ALLOWED_" in failure.error_message
+    assert embedder.embedded == 0
+
+
+def test_what_goes_wrong_unexpectedly_is_not_quoted(
     tmp_path: Path,
     database: Database,
     model_id: int,
@@ -247,14 +264,31 @@ def test_an_unforeseen_failure_is_told_to_the_log_and_not_to_the_ledger(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(_: object) -> np.ndarray:  # type: ignore[type-arg]
-        raise ValueError("root:x:0:0")
+        raise ValueError("cannot make sense of b'hunter2'")
 
     embedder.prepare_image = fail  # type: ignore[method-assign,assignment]
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
     office.work()
-    rows = fetch_all(database, "SELECT DISTINCT error_code, error_message FROM siglip.ingest_items")
-    assert rows == [("unexpected_error", "ValueError.")]
-    assert "root:x:0:0" in caplog.text
+    assert fetch_all(database, "SELECT error_code, error_message FROM siglip.ingest_items") == [
+        ("unexpected_error", "The image can't be prepared: ValueError. The worker's log says more.")
+    ]
+    assert "hunter2" in caplog.text
+
+
+def test_no_more_pixels_are_decoded_at_a_time_than_the_settings_say(
+    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
+) -> None:
+    enqueue_images(database, write_pictures(tmp_path, 12), model_id=model_id)
+    held = HeldImages(embedder)
+    with opened_office(database, embedder, model_id, decode_threads=6, max_decoding_pixels=2 * 60 * 40) as office:
+        thread = threading.Thread(target=office.work)
+        thread.start()
+        for _ in range(2):
+            assert held.entered.acquire(timeout=30)
+        assert not held.entered.acquire(timeout=0.3)  # time for a third one to show
+        held.release.set()
+        thread.join()
+    assert items_by_state(database) == {"done": 12}
 
 
 def test_a_warning_about_an_address_holds_no_secret(

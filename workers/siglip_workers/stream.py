@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError, SiglipError
-from siglip_ingest.preprocess.image import decode_image_with_format
+from siglip_ingest.preprocess.budget import PixelBudget
+from siglip_ingest.preprocess.image import hold_decoded_image
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources import fetch
+from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.device import Device
 from siglip_workers.outcome import Outcome, PreparedImage
 from siglip_workers.threads import make_thread
@@ -101,6 +102,8 @@ class Stream:
         self._device = device
         self._model_id = model_id
         self._settings = settings
+        self._policy = SourcePolicy.from_settings(settings)
+        self._budget = PixelBudget(settings.max_decoding_pixels)
         self._threads = ThreadPoolExecutor(
             settings.decode_threads or min(MAX_DECODE_THREADS, cores), thread_name_prefix="decode"
         )
@@ -153,10 +156,10 @@ class Stream:
             collector.reject(item, error)
         except NotFoundError as error:
             collector.reject(item, ImageError(str(error), code="not_found"))
-        except Exception as error:  # noqa: BLE001  # one image's trouble, whatever it is, must not take others along
-            reason = ImageError(f"{type(error).__name__}.", code="unexpected_error", is_retryable=True)
-            logger.warning("Preparing an image failed: %s: %s", type(error).__name__, error)
-            collector.reject(item, reason)
+        except Exception as error:  # one image's trouble, whatever it is, must not take others along
+            logger.exception("%s can't be prepared.", hide_secrets(item.uri))  # what it says may quote the image
+            message = f"The image can't be prepared: {type(error).__name__}. The worker's log says more."
+            collector.reject(item, ImageError(message, code="unexpected_error", is_retryable=True))
         finally:
             with self._changed:
                 self._preparing -= 1
@@ -167,22 +170,24 @@ class Stream:
     def _prepare(self, item: items.ItemRow) -> PreparedImage:
         """Fetch, decode and resize one image: a huge one is small again when it leaves its thread."""
         content = self._fetch(item)
-        decoded = decode_image_with_format(content, max_image_pixels=self._settings.max_image_pixels)
-        return PreparedImage(
-            item=item,
-            content_hash=hashlib.sha256(content).digest(),
-            width=decoded.width,
-            height=decoded.height,
-            format=decoded.format,
-            pixels=self._device.prepare_image(decoded.image),
-        )
+        max_image_pixels = self._settings.max_image_pixels
+        with hold_decoded_image(content, max_image_pixels=max_image_pixels, budget=self._budget) as decoded:
+            return PreparedImage(
+                item=item,
+                content_hash=hashlib.sha256(content).digest(),
+                width=decoded.width,
+                height=decoded.height,
+                format=decoded.format,
+                pixels=self._device.prepare_image(decoded.image),
+            )
 
     def _fetch(self, item: items.ItemRow) -> bytes:
         max_image_bytes = self._settings.max_image_bytes
         if item.has_content:
             with self._database.connection() as connection:
                 return images.load_content(connection, item.image_id, max_image_bytes=max_image_bytes)
-        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=self._settings.fetch_timeout_s)
+        timeout_s = self._settings.fetch_timeout_s
+        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=timeout_s, policy=self._policy)
 
     def _embed_batches(self) -> None:
         while not self._is_stopping:

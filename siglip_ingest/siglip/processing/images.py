@@ -15,7 +15,7 @@ from PIL import Image
 from siglip_ingest.errors import ImageError, InvalidInputError
 from siglip_ingest.preprocess.image import lay_on_white, make_upright_rgb
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources import fetch, is_web_address, open_image
+from siglip_ingest.sources import UNRESTRICTED, fetch, is_web_address, open_image
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -37,12 +37,17 @@ def load_image(
     limits = Settings()
     if isinstance(image, str) and is_web_address(image):
         wait_s = DEFAULT_TIMEOUT_S if timeout is None else timeout
-        image = fetch(image, max_image_bytes=limits.max_image_bytes, timeout_s=wait_s)
+        image = fetch(image, max_image_bytes=limits.max_image_bytes, timeout_s=wait_s, policy=UNRESTRICTED)
     elif isinstance(image, str) and image.startswith("data:image/"):
         image = _read_data_url(image)
     elif isinstance(image, os.PathLike):
         image = Path(image)
-    return open_image(image, max_image_bytes=limits.max_image_bytes, max_image_pixels=limits.max_image_pixels)
+    return open_image(
+        image,
+        max_image_bytes=limits.max_image_bytes,
+        max_image_pixels=limits.max_image_pixels,
+        clip_16_bit=True,  # as the reference's loader does
+    )
 
 
 def make_rgb(image: Image.Image) -> Image.Image:
@@ -54,9 +59,9 @@ def make_rgb(image: Image.Image) -> Image.Image:
     try:
         plain = image.copy()
         plain.info = {name: value for name, value in image.info.items() if name == "transparency"}
-        return make_upright_rgb(plain if plain.mode == "RGB" else lay_on_white(plain))
+        return make_upright_rgb(plain if plain.mode == "RGB" else lay_on_white(plain), clip_16_bit=True)
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
-        raise ImageError(f"The PIL image can't be read: {error}.", code="unreadable") from error
+        raise ImageError("The PIL image can't be read: its file is damaged or gone.", code="unreadable") from error
 
 
 def read_array(image: Any, data_format: str | None = None) -> NDArray[Any]:

@@ -199,8 +199,10 @@ def test_another_tokenizer_is_told_by_its_ids(stand: Stand, copy: Path) -> None:
 
 
 def test_a_picture_that_is_not_there_is_not_compared_and_says_why(stand: Stand, tmp_path: Path) -> None:
+    settings = Settings(fetch_timeout_s=0.5, allowed_hosts=frozenset({"127.0.0.1"}))
+
     def refuse(file: str, url: str) -> Image.Image:
-        return open_photograph(file, url, folder=tmp_path, settings=Settings(fetch_timeout_s=0.5), may_fetch=True)
+        return open_photograph(file, url, folder=tmp_path, settings=settings, may_fetch=True)
 
     embedder = TorchEmbedder.from_checkpoint(stand.folder, name="stand", device="cpu")
     report, _ = verify_checkpoint(

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from siglip_ingest.errors import ImageError, InvalidInputError
-from siglip_ingest.sources import fetch, find_pictures, hide_secrets, is_web_address, open_image
+from siglip_ingest.sources import UNRESTRICTED, fetch, hide_secrets, is_web_address, open_image
+from tests.pictures import encode, heic, picture
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -76,7 +77,7 @@ def server() -> Iterator[str]:
 
 
 def fetch_quickly(uri: str) -> bytes:
-    return fetch(uri, max_image_bytes=1000, timeout_s=0.5)
+    return fetch(uri, max_image_bytes=1000, timeout_s=0.5, policy=UNRESTRICTED)
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
@@ -209,16 +210,6 @@ def test_an_address_that_cannot_be_read_is_refused_without_its_password() -> Non
     assert "SECRETSIG" not in str(caught.value)
 
 
-def test_find_pictures_looks_into_subfolders_and_past_what_is_hidden_or_not_a_picture(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "sub/c.webp", ".hidden.jpg", ".cache/d.jpg", "notes.txt", "jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    (tmp_path / "circle").symlink_to(tmp_path)
-    (tmp_path / "folder.jpg").mkdir()
-    assert [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)] == ["a.png", "b.JPG", "sub/c.webp"]
-
-
 @pytest.mark.parametrize(
     ("text", "expected"), [("http://a/b", True), ("HTTPS://a", True), ("file:///a", False), ("a.jpg", False)]
 )
@@ -245,3 +236,18 @@ def test_open_image_refuses_what_is_none_of_these() -> None:
         open_image(5, max_image_bytes=1, max_image_pixels=1)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="no file"):
         open_image(Path("/nowhere.jpg"), max_image_bytes=1, max_image_pixels=1)
+
+
+def test_16_bit_gray_is_scaled_for_a_query_and_clipped_where_asked_to() -> None:
+    image = Image.frombytes("I;16", (1, 1), (200 << 8).to_bytes(2, "little"))
+    for source in (image, encode(image, "PNG")):
+        opened = open_image(source, max_image_bytes=1000, max_image_pixels=100)
+        assert opened.getpixel((0, 0)) == (200, 200, 200)
+        clipped = open_image(source, max_image_bytes=1000, max_image_pixels=100, clip_16_bit=True)
+        assert clipped.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_heic_file_is_a_query(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(heic(picture(60, 40)))
+    assert open_image(path, max_image_bytes=100_000, max_image_pixels=10_000).size == (60, 40)

@@ -1,0 +1,106 @@
+"""The kinds of image files that are read, and which of them the Pillow at hand has a decoder for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageFile, features
+
+HEIF_HINT = "pillow-heif is needed: pip install 'siglip-ingest[worker]'"
+
+Reader = Callable[..., ImageFile.ImageFile]
+Accept = Callable[[bytes], bool | str]  # a sentence in place of True: the format is known, its decoder isn't there
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+
+
+class ImageFormat(NamedTuple):
+    """One kind of image file.
+
+    Attributes:
+        name: Pillow's name of it.
+        suffixes: What its files in a folder are known by; none where photographs don't come in it.
+        codec: Pillow's name of the part that decodes it, where Pillow can be built without.
+    """
+
+    name: str
+    suffixes: tuple[str, ...] = ()
+    codec: str | None = None
+
+
+# What people keep images in. Formats that run other programs (EPS) or that no photograph comes in are not tried.
+IMAGE_FORMATS = (
+    ImageFormat("JPEG", (".jfif", ".jpe", ".jpeg", ".jpg"), "jpg"),
+    ImageFormat("PNG", (".png",), "zlib"),
+    ImageFormat("WEBP", (".webp",), "webp"),
+    ImageFormat("GIF", (".gif",)),
+    ImageFormat("BMP", (".bmp",)),
+    ImageFormat("TIFF", (".tif", ".tiff")),
+    ImageFormat("AVIF", (".avif",), "avif"),
+    ImageFormat("HEIF", (".heic", ".heif", ".hif")),  # pillow-heif, see `find_reader`
+    ImageFormat("JPEG2000", codec="jpg_2000"),
+    ImageFormat("MPO"),
+    ImageFormat("PPM", (".ppm",)),
+    ImageFormat("ICO"),
+    ImageFormat("DIB"),
+    ImageFormat("QOI"),
+    ImageFormat("PSD"),
+)
+IMAGE_SUFFIXES = frozenset(suffix for image_format in IMAGE_FORMATS for suffix in image_format.suffixes)
+
+
+def is_decodable(image_format: ImageFormat) -> bool:
+    """True where files of this format can be decoded here."""
+    if image_format.name == "HEIF":
+        return _heif_reader() is not None
+    Image.init()
+    return image_format.name in Image.OPEN and (image_format.codec is None or bool(features.check(image_format.codec)))
+
+
+@cache
+def decodable_suffixes() -> frozenset[str]:
+    """Those of `IMAGE_SUFFIXES` whose files can be decoded here."""
+    return frozenset(
+        suffix for image_format in IMAGE_FORMATS if is_decodable(image_format) for suffix in image_format.suffixes
+    )
+
+
+def explain_missing_decoder(suffix: str) -> str:
+    """Say what files with one of `IMAGE_SUFFIXES` need, as the end of a sentence that begins "for which"."""
+    name = next(image_format.name for image_format in IMAGE_FORMATS if suffix in image_format.suffixes)
+    return HEIF_HINT if name == "HEIF" else f"a Pillow that decodes {name} is needed"
+
+
+def find_readers() -> Iterator[tuple[str, Reader, Accept]]:
+    """Give the name of each format, what opens its files, and what tells them by their first 16 bytes."""
+    Image.init()
+    for image_format in IMAGE_FORMATS:
+        if image_format.name == "HEIF":
+            yield "HEIF", _heif_reader() or _refuse, _accept_heif
+        else:
+            reader, accept = Image.OPEN.get(image_format.name, (None, None))
+            if reader is not None and accept is not None:
+                yield image_format.name, reader, accept
+
+
+@cache
+def _heif_reader() -> Reader | None:
+    """Find pillow-heif's reader. It isn't registered with Pillow: that would change `Image.open` for the program."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        return None
+    reader: Reader = HeifImageFile
+    return reader
+
+
+def _accept_heif(start: bytes) -> bool | str:
+    if start[4:8] != b"ftyp" or start[8:12] not in _HEIF_BRANDS:
+        return False
+    return _heif_reader() is not None or HEIF_HINT
+
+
+def _refuse(*_: Any) -> ImageFile.ImageFile:
+    raise SyntaxError("no reader")

@@ -1,0 +1,105 @@
+"""What may be read on behalf of whoever can queue an address."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_network
+from pathlib import Path
+from typing import NamedTuple
+
+from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.settings import Settings
+from siglip_ingest.sources.addresses import IPAddress, IPNetwork, is_public
+
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePolicy:
+    """The files and hosts that images are fetched from.
+
+    Attributes:
+        allowed_roots: Folders below which files are read; none where it is empty. None means whatever the user that the
+            process runs as may read.
+        allowed_hosts: Where http(s) goes besides public addresses: `host`, `host:port`, an IP address or a network such
+            as `10.0.0.0/8`, whatever name leads there.
+    """
+
+    allowed_roots: tuple[Path, ...] | None
+    allowed_hosts: frozenset[str]
+
+    def __post_init__(self) -> None:
+        for entry in self.allowed_hosts:
+            _parse_host(entry)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> SourcePolicy:
+        """What a worker may read. One with a database of its own reads no files unless it is told which.
+
+        Raises:
+            ConfigurationError: If an allowed host is none.
+        """
+        roots = settings.allowed_roots
+        if roots is None and not settings.is_embedded:
+            roots = ()
+        return cls(allowed_roots=roots, allowed_hosts=settings.allowed_hosts)
+
+    @classmethod
+    def of_user(cls, settings: Settings) -> SourcePolicy:
+        """What a program may read that runs for the person who started it: unless told otherwise, any file of theirs.
+
+        Raises:
+            ConfigurationError: If an allowed host is none.
+        """
+        return cls(allowed_roots=settings.allowed_roots, allowed_hosts=settings.allowed_hosts)
+
+    def allows_file(self, real_path: str) -> bool:
+        """Whether a file may be read, given its path without links and `..`."""
+        if self.allowed_roots is None:
+            return True
+        path = Path(real_path)
+        return path.is_absolute() and any(path.is_relative_to(os.path.realpath(root)) for root in self.allowed_roots)
+
+    def allows_address(self, host: str, port: int, address: IPAddress) -> bool:
+        """Whether http(s) may go to an address that a host name leads to."""
+        return is_public(address) or any(
+            entry.port in {None, port} and (entry.name == host if entry.network is None else address in entry.network)
+            for entry in map(_parse_host, self.allowed_hosts)
+        )
+
+
+class _AllowedHost(NamedTuple):
+    """One entry of `allowed_hosts`: a name or a network, and a port or None for all."""
+
+    name: str
+    network: IPNetwork | None
+    port: int | None
+
+
+@lru_cache(maxsize=1024)
+def _parse_host(entry: str) -> _AllowedHost:
+    """Take an entry apart.
+
+    Raises:
+        ConfigurationError: If it is none of the four kinds.
+    """
+    text, port = entry.strip().lower(), None
+    if parts := re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d{1,5})", text):
+        text, port = parts[1], int(parts[2])
+    try:
+        return _AllowedHost("", ip_network(text.strip("[]"), strict=False), port)
+    except ValueError:
+        name = text.rstrip(".")
+    if not _NAME.fullmatch(name) or (port is not None and not 0 < port < 65536):
+        raise ConfigurationError(
+            f"SIGLIP_ALLOWED_HOSTS has {entry!r}. An entry is a host, host:port, an IP address, or a network such as "
+            "10.0.0.0/8; a name beyond ASCII is written in its xn-- form."
+        )
+    return _AllowedHost(name, None, port)
+
+
+# For what the person at the keyboard names, as every other program fetches it.
+UNRESTRICTED = SourcePolicy(allowed_roots=None, allowed_hosts=frozenset({"0.0.0.0/0", "::/0"}))

@@ -1,0 +1,25 @@
+"""What can be told of a URI from its text."""
+
+from __future__ import annotations
+
+import re
+
+WEB_SCHEMES = frozenset({"http", "https"})
+
+
+def is_web_address(text: str) -> bool:
+    """True for text such as `https://example.org/a.jpg`."""
+    return text.partition("://")[0].lower() in WEB_SCHEMES
+
+
+def hide_secrets(uri: str) -> str:
+    """Take user, password and query, which may hold a signature, out of an address: messages and logs are kept.
+
+    Returns:
+        The rest of the address; a `file://` or `sha256:` URI, or a path, as it is.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.lower() == "file":
+        return uri
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
