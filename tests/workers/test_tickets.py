@@ -15,13 +15,13 @@ import pytest
 from siglip_ingest.db import Database, items, workers
 from siglip_ingest.errors import DatabaseUnavailableError, ImageError
 from siglip_ingest.ingest import enqueue_images
-from siglip_workers import outcome, stream, ticket_office
+from siglip_workers import outcome, stream, ticket_handler
 from siglip_workers.runtime import enter_model
-from siglip_workers.ticket_office import MAX_TICKETS
+from siglip_workers.ticket_handler import MAX_TICKETS
 from tests.database.helpers import claim
 from tests.programs import wait_until
 from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_pictures
-from tests.workers.office import SETTINGS, FragileEmbedder, Office, opened_office
+from tests.workers.local_worker import SETTINGS, FragileEmbedder, LocalWorker, opened_worker
 
 LEDGER = "SELECT item_id, state::text, attempts, updated_at, error_code FROM siglip.ingest_items ORDER BY item_id"
 
@@ -37,8 +37,8 @@ def model_id(database: Database, embedder: FragileEmbedder) -> int:
 
 
 @pytest.fixture
-def office(database: Database, embedder: FragileEmbedder, model_id: int) -> Iterator[Office]:
-    with opened_office(database, embedder, model_id) as made:
+def worker(database: Database, embedder: FragileEmbedder, model_id: int) -> Iterator[LocalWorker]:
+    with opened_worker(database, embedder, model_id) as made:
         yield made
 
 
@@ -58,43 +58,43 @@ class HeldImages:
 
 
 def test_a_ticket_says_how_many_are_done_and_how_many_have_failed(
-    tmp_path: Path, database: Database, model_id: int, office: Office
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker
 ) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("This is no image.")
     enqueue_images(database, [*write_pictures(tmp_path, 10), text], model_id=model_id)
-    assert office.work() == {"done": 10, "failed": 1}
+    assert worker.work() == {"done": 10, "failed": 1}
     assert items_by_state(database) == {"done": 10, "failed": 1}
 
 
 @pytest.mark.parametrize("model", [None, "1", -1, 10**12, "'; DROP TABLE siglip.images; --", [1], {"a": 1}, 1.5])
 def test_a_forged_ticket_changes_nothing(
-    tmp_path: Path, database: Database, model_id: int, office: Office, model: object
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, model: object
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
     before = fetch_all(database, LEDGER)
-    assert office.tickets.work_on(model) == {"done": 0, "failed": 0}
+    assert worker.tickets.work_on(model) == {"done": 0, "failed": 0}
     assert fetch_all(database, LEDGER) == before
 
 
 def test_tickets_without_work_change_nothing(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 10), model_id=model_id)
-    office.work()
+    worker.work()
     before = fetch_all(database, LEDGER)
     for _ in range(5):
-        assert office.work() == {"done": 0, "failed": 0}
+        assert worker.work() == {"done": 0, "failed": 0}
     assert fetch_all(database, LEDGER) == before
-    assert (embedder.embedded, office.sent) == (10, 0)
+    assert (embedder.embedded, worker.sent) == (10, 0)
 
 
 def test_doubled_tickets_of_two_workers_share_the_work_and_store_it_once(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 40), model_id=model_id)
-    with opened_office(database, embedder, model_id, chunk_size=8) as other:
-        threads = [threading.Thread(target=each.work) for each in (office, other, office, other, office)]
+    with opened_worker(database, embedder, model_id, chunk_size=8) as other:
+        threads = [threading.Thread(target=each.work) for each in (worker, other, worker, other, worker)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -110,13 +110,13 @@ def test_a_worker_takes_two_tickets_at_a_time_and_lets_the_others_go(
 ) -> None:
     held = HeldImages(embedder)
     enqueue_images(database, write_pictures(tmp_path, 30), model_id=model_id)
-    with opened_office(database, embedder, model_id, chunk_size=8) as office:
-        threads = [threading.Thread(target=office.work) for _ in range(MAX_TICKETS)]
+    with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
+        threads = [threading.Thread(target=worker.work) for _ in range(MAX_TICKETS)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: not office.tickets.has_room)
+        wait_until(lambda: not worker.tickets.has_room)
         wait_until(lambda: items_by_state(database).get("claimed") == 8 * MAX_TICKETS)
-        assert office.work() == {"done": 0, "failed": 0}
+        assert worker.work() == {"done": 0, "failed": 0}
         assert items_by_state(database)["claimed"] == 8 * MAX_TICKETS
         held.release.set()
         for thread in threads:
@@ -129,9 +129,9 @@ def test_batches_fill_across_tickets(
     monkeypatch.setattr(stream, "MAX_WAIT_S", 60.0)  # however slow this machine is, a batch waits until it is full
     embedder.batch_size = 8
     enqueue_images(database, write_pictures(tmp_path, 8), model_id=model_id)
-    with opened_office(database, embedder, model_id, chunk_size=4, batch_size=4, decode_threads=8) as office:
+    with opened_worker(database, embedder, model_id, chunk_size=4, batch_size=4, decode_threads=8) as worker:
         held = HeldImages(embedder)
-        threads = [threading.Thread(target=office.work) for _ in range(2)]
+        threads = [threading.Thread(target=worker.work) for _ in range(2)]
         for thread in threads:
             thread.start()
         for _ in range(8):
@@ -146,24 +146,24 @@ def test_a_ticket_that_sees_more_work_sends_the_next(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 20), model_id=model_id)
-    with opened_office(database, embedder, model_id, chunk_size=8) as office:
-        office.work()
-        assert office.sent == 2  # one for the other place as soon as the chunk was full, one when it ended
-        office.work()
-        sent = office.sent
-        office.work()
-        assert office.sent == sent
+    with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
+        worker.work()
+        assert worker.sent == 2  # one for the other place as soon as the chunk was full, one when it ended
+        worker.work()
+        sent = worker.sent
+        worker.work()
+        assert worker.sent == sent
     assert items_by_state(database) == {"done": 20}
 
 
 def test_stored_vectors_are_the_models_own(
-    tmp_path: Path, database: Database, model_id: int, office: Office, tiny_checkpoint: Path
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, tiny_checkpoint: Path
 ) -> None:
     from PIL import Image
 
     paths = write_pictures(tmp_path, 6)
     enqueue_images(database, paths, model_id=model_id)
-    office.work()
+    worker.work()
     vectors = (
         "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_hash) ORDER BY uri"
     )
@@ -173,15 +173,15 @@ def test_stored_vectors_are_the_models_own(
 
 
 def test_the_same_content_is_embedded_once(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     (first, *_) = write_pictures(tmp_path, 6)
     for number in range(6, 16):
         (tmp_path / f"{number}.png").write_bytes(first.read_bytes())
     enqueue_images(database, tmp_path, model_id=model_id)
-    office.work()
+    worker.work()
     enqueue_images(database, tmp_path, model_id=model_id, collection="other")
-    office.work()
+    worker.work()
     assert items_by_state(database) == {"done": 32}
     assert embedder.embedded == 6
 
@@ -190,7 +190,7 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    office: Office,
+    worker: LocalWorker,
     embedder: FragileEmbedder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,10 +202,10 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
     twin.write_bytes(paths[3].read_bytes())
     embedder.fails_for = {int(embedder.prepare_image(Image.open(paths[3])).sum())}
     ingestion = enqueue_images(database, [*paths, twin], model_id=model_id)
-    assert office.work() == {"done": 9, "failed": 0}
+    assert worker.work() == {"done": 9, "failed": 0}
     assert items_by_state(database) == {"done": 9, "queued": 2}
     for _ in range(SETTINGS.max_attempts - 1):
-        office.work()
+        worker.work()
     assert items_by_state(database) == {"done": 9, "failed": 2}
     for failure in ingestion.failures():
         assert failure.error_code == "embedding_failed"
@@ -213,17 +213,17 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
 
 
 def test_a_broken_device_costs_an_attempt_and_stops_the_worker(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
     embedder.is_broken = True
-    office.work()
-    assert office.stops == ["stop"]
+    worker.work()
+    assert worker.stops == ["stop"]
     assert fetch_all(database, "SELECT DISTINCT state::text, attempts FROM siglip.ingest_items") == [("queued", 1)]
 
 
 def test_a_file_that_comes_back_is_tried_again(
-    tmp_path: Path, database: Database, model_id: int, office: Office, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> bytes:
         raise ImageError("The server answered 503.", code="fetch_failed", is_retryable=True)
@@ -232,9 +232,9 @@ def test_a_file_that_comes_back_is_tried_again(
     enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
     with monkeypatch.context() as patched:
         patched.setattr(stream, "fetch", refuse)
-        office.work()
+        worker.work()
     assert items_by_state(database) == {"queued": 2}
-    office.work()
+    worker.work()
     assert items_by_state(database) == {"done": 2}
 
 
@@ -247,8 +247,8 @@ def test_what_the_policy_forbids_fails_with_a_sentence(
             write_pictures(tmp_path, 1)[0] if kind == "a file" else f"http://127.0.0.1:{unasked.getsockname()[1]}/a"
         )
         ingestion = enqueue_images(database, source, model_id=model_id)
-        with opened_office(database, embedder, model_id, allowed_roots=(), allowed_hosts=frozenset()) as office:
-            office.work()
+        with opened_worker(database, embedder, model_id, allowed_roots=(), allowed_hosts=frozenset()) as worker:
+            worker.work()
     (failure,) = ingestion.failures()
     assert failure.error_code == "not_allowed"
     assert "SIGLIP_ALLOWED_" in failure.error_message
@@ -259,7 +259,7 @@ def test_what_goes_wrong_unexpectedly_is_not_quoted(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    office: Office,
+    worker: LocalWorker,
     embedder: FragileEmbedder,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -268,7 +268,7 @@ def test_what_goes_wrong_unexpectedly_is_not_quoted(
 
     embedder.prepare_image = fail  # type: ignore[method-assign,assignment]
     enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
-    office.work()
+    worker.work()
     assert fetch_all(database, "SELECT error_code, error_message FROM siglip.ingest_items") == [
         ("unexpected_error", "The image can't be prepared: ValueError. The worker's log says more.")
     ]
@@ -280,8 +280,8 @@ def test_no_more_pixels_are_decoded_at_a_time_than_the_settings_say(
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 12), model_id=model_id)
     held = HeldImages(embedder)
-    with opened_office(database, embedder, model_id, decode_threads=6, max_decoding_pixels=2 * 60 * 40) as office:
-        thread = threading.Thread(target=office.work)
+    with opened_worker(database, embedder, model_id, decode_threads=6, max_decoding_pixels=2 * 60 * 40) as worker:
+        thread = threading.Thread(target=worker.work)
         thread.start()
         for _ in range(2):
             assert held.entered.acquire(timeout=30)
@@ -292,14 +292,14 @@ def test_no_more_pixels_are_decoded_at_a_time_than_the_settings_say(
 
 
 def test_a_warning_about_an_address_holds_no_secret(
-    database: Database, model_id: int, office: Office, caplog: pytest.LogCaptureFixture
+    database: Database, model_id: int, worker: LocalWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{unused.getsockname()[1]}"
         uri = f"http://user:hunter2@{host}/a.jpg?sig=SECRETSIG"
         enqueue_images(database, uri, model_id=model_id)
-        office.work()
+        worker.work()
     assert f"http://{host}/a.jpg: " in caplog.text
     (message,) = fetch_all(database, "SELECT error_message FROM siglip.ingest_items")[0]
     for text in (caplog.text, str(message)):
@@ -313,41 +313,41 @@ def test_bytes_that_are_too_large_are_refused_as_a_file_is(
     (path,) = write_pictures(tmp_path, 1)
     content = path.read_bytes()
     ingestion = enqueue_images(database, [path, content], model_id=model_id)
-    with opened_office(database, embedder, model_id, max_image_bytes=len(content) - 1) as office:
-        office.work()
+    with opened_worker(database, embedder, model_id, max_image_bytes=len(content) - 1) as worker:
+        worker.work()
     assert [failure.error_code for failure in ingestion.failures()] == ["too_large", "too_large"]
     assert embedder.embedded == 0
 
 
-def test_a_stopped_office_hands_back_what_it_did_not_embed(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+def test_a_stopped_worker_hands_back_what_it_did_not_embed(
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     held = HeldImages(embedder)
     enqueue_images(database, write_pictures(tmp_path, 5), model_id=model_id)
-    thread = threading.Thread(target=office.work)
+    thread = threading.Thread(target=worker.work)
     thread.start()
     assert held.entered.acquire(timeout=30)
-    office.tickets.stop()
-    office.stream.stop()
+    worker.tickets.stop()
+    worker.stream.stop()
     held.release.set()
     thread.join()
     assert fetch_all(database, "SELECT DISTINCT state::text, attempts FROM siglip.ingest_items") == [("queued", 0)]
-    assert office.work() == {"done": 0, "failed": 0}
+    assert worker.work() == {"done": 0, "failed": 0}
 
 
 def test_a_chunk_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    office: Office,
+    worker: LocalWorker,
     embedder: FragileEmbedder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stream, "STALL_S", 0.5)
     held = HeldImages(embedder)
     enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
-    office.work()
-    assert office.stops == ["end"]
+    worker.work()
+    assert worker.stops == ["end"]
     with database.connection() as connection:
         assert workers.requeue_lost(connection, 3).requeued == 2  # though the worker lives
     held.release.set()
@@ -355,25 +355,25 @@ def test_a_chunk_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
 
 
 def test_what_is_claimed_in_a_workers_name_without_its_knowledge_is_handed_back(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     """The answer to a claim was lost with its connection, say: no ticket knows of these items."""
     enqueue_images(database, write_pictures(tmp_path, 4), model_id=model_id)
     with database.connection() as connection:
-        claim(connection, model_id, limit=2, worker_id=office.worker_id)
+        claim(connection, model_id, limit=2, worker_id=worker.worker_id)
     held = HeldImages(embedder)
-    thread = threading.Thread(target=office.work)
+    thread = threading.Thread(target=worker.work)
     thread.start()
     assert held.entered.acquire(timeout=30)
-    office.tickets.release_strays()
+    worker.tickets.release_strays()
     assert items_by_state(database) == {"claimed": 2, "queued": 2}
     held.release.set()
     thread.join()
-    assert office.work()["done"] == 2
+    assert worker.work()["done"] == 2
 
 
 def test_a_suspect_is_taken_alone_and_nothing_beside_it(
-    tmp_path: Path, database: Database, model_id: int, office: Office, embedder: FragileEmbedder
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 6), model_id=model_id)
     with database.connection() as connection:
@@ -382,15 +382,15 @@ def test_a_suspect_is_taken_alone_and_nothing_beside_it(
             " WHERE item_id = (SELECT min(item_id) FROM siglip.ingest_items)"
         )
     held = HeldImages(embedder)
-    thread = threading.Thread(target=office.work)
+    thread = threading.Thread(target=worker.work)
     thread.start()
     assert held.entered.acquire(timeout=30)
     assert items_by_state(database) == {"claimed": 1, "queued": 5}
-    assert office.work() == {"done": 0, "failed": 0}
-    assert not office.tickets.has_room
+    assert worker.work() == {"done": 0, "failed": 0}
+    assert not worker.tickets.has_room
     held.release.set()
     thread.join()
-    assert office.work()["done"] == 5
+    assert worker.work()["done"] == 5
 
 
 def test_a_suspect_waits_while_other_images_could_be_lost_with_it(
@@ -398,20 +398,20 @@ def test_a_suspect_waits_while_other_images_could_be_lost_with_it(
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 4), model_id=model_id)
     held = HeldImages(embedder)
-    with opened_office(database, embedder, model_id, chunk_size=2, batch_size=2) as office:
-        thread = threading.Thread(target=office.work)
+    with opened_worker(database, embedder, model_id, chunk_size=2, batch_size=2) as worker:
+        thread = threading.Thread(target=worker.work)
         thread.start()
         assert held.entered.acquire(timeout=30)
         with database.connection() as connection:
             connection.execute("UPDATE siglip.ingest_items SET is_suspect = true WHERE state = 'queued'")
-        assert office.work() == {"done": 0, "failed": 0}
+        assert worker.work() == {"done": 0, "failed": 0}
         held.release.set()
         thread.join()
-        assert [office.work()["done"] for _ in range(2)] == [1, 1]
+        assert [worker.work()["done"] for _ in range(2)] == [1, 1]
 
 
 def test_vectors_wait_for_postgresql_to_come_back(
-    tmp_path: Path, database: Database, model_id: int, office: Office, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
     write, failures = outcome.write_outcome, iter([DatabaseUnavailableError("It is away.")] * 2)
@@ -421,20 +421,20 @@ def test_vectors_wait_for_postgresql_to_come_back(
             raise error
         return write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ticket_office, "write_outcome", fail_twice)
-    assert office.work()["done"] == 2
-    assert office.stops == []
+    monkeypatch.setattr(ticket_handler, "write_outcome", fail_twice)
+    assert worker.work()["done"] == 2
+    assert worker.stops == []
 
 
 def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
-    tmp_path: Path, database: Database, database_url: str, model_id: int, office: Office
+    tmp_path: Path, database: Database, database_url: str, model_id: int, worker: LocalWorker
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE siglip.images RENAME COLUMN width TO breadth")
-    assert office.work() == {"done": 0, "failed": 0}
-    assert office.stops == ["stop"]
-    office.tickets.release_strays()
+    assert worker.work() == {"done": 0, "failed": 0}
+    assert worker.stops == ["stop"]
+    worker.tickets.release_strays()
     assert items_by_state(database) == {"queued": 2}
 
 

@@ -21,13 +21,13 @@ from siglip_ingest.loading import load_embedder
 from siglip_ingest.remote import queries_queue
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
 from siglip_ingest.tickets import images_queue
-from siglip_workers.attendant import Attendant
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
+from siglip_workers.ledger_watcher import LedgerWatcher
 from siglip_workers.stream import Stream
 from siglip_workers.text_listener import TextListener
 from siglip_workers.threads import Repeater
-from siglip_workers.ticket_office import TicketOffice
+from siglip_workers.ticket_handler import TicketHandler
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,7 +46,7 @@ class Runtime:
     """What one worker process has: a database, a model on a device, and the threads that bring it work.
 
     Attributes:
-        office: Works on tickets.
+        tickets: Works on tickets.
         device: The model.
         broker: Redis; None before `start`.
     """
@@ -61,7 +61,7 @@ class Runtime:
         self._node = ""
         self._broker: Broker | None = None
         self._stream = Stream(database, self.device, model_id, settings, cores=count_cores())
-        self.office = TicketOffice(
+        self.tickets = TicketHandler(
             database, self._stream, self.device, self.worker_id, model_id, settings, self._send_ticket
         )
         self._standbys = [Database(url, pooler=settings.pooler) for url in settings.standby_urls.split()]
@@ -69,9 +69,9 @@ class Runtime:
             TextListener(server, database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
             for server in (database, *self._standbys)
         ]
-        self._heart = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
+        self._heartbeat = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
-        self._attendant: Attendant | None = None
+        self._watcher: LedgerWatcher | None = None
         self._unreadable: set[int] = set()  # labels
 
     @property
@@ -86,16 +86,16 @@ class Runtime:
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
         self._beat()
-        self._attendant = Attendant(self.database, self._broker, self.office, self.model_id, self.settings)
+        self._watcher = LedgerWatcher(self.database, self._broker, self.tickets, self.model_id, self.settings)
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
         """Take nothing more, and let chunks end after the batch they are at. Sets flags only: for signal handlers."""
-        self.office.stop()
+        self.tickets.stop()
         self._stream.stop()
         for thread in self._threads:
-            if thread is not self._heart:  # what is being handed back is still ours
+            if thread is not self._heartbeat:  # what is being handed back is still ours
                 thread.stop()
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Runtime:
             thread.close()
         self._stream.close()
         try:
-            self.office.release_strays()
+            self.tickets.release_strays()
             with self.database.connection() as connection:
                 workers.delete_worker(connection, self.worker_id)
             if self._broker is not None:
@@ -117,9 +117,9 @@ class Runtime:
             database.close()
 
     @property
-    def _threads(self) -> list[Repeater | TextListener | Attendant]:
-        threads: list[Repeater | TextListener | Attendant] = [self._heart, self._labels, *self._listeners]
-        return threads if self._attendant is None else [self._attendant, *threads]
+    def _threads(self) -> list[Repeater | TextListener | LedgerWatcher]:
+        threads: list[Repeater | TextListener | LedgerWatcher] = [self._heartbeat, self._labels, *self._listeners]
+        return threads if self._watcher is None else [self._watcher, *threads]
 
     def _beat(self) -> None:
         with self.database.connection() as connection:
@@ -136,7 +136,7 @@ class Runtime:
     def _send_ticket(self) -> None:
         try:
             self.broker.send_ticket(self.model_id)
-        except (KombuError, RedisError, OSError) as error:  # the attendant sends one once Redis is back
+        except (KombuError, RedisError, OSError) as error:  # the ledger watcher sends one once Redis is back
             logger.debug("No ticket was sent: %s", error)
 
 

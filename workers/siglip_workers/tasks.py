@@ -1,4 +1,4 @@
-"""What workers do when a message arrives. Thin: the work is in ticket_office.py and queries.py."""
+"""What workers do when a message arrives. Thin: the work is in ticket_handler.py and queries.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def embed_images(model_id: int, *_: object) -> dict[str, int]:
 
     Arguments of earlier versions, which named the work, are ignored: the ledger knows it.
     """
-    return current_runtime().office.work_on(model_id)
+    return current_runtime().tickets.work_on(model_id)
 
 
 @app.task(name="siglip.embed_texts", acks_late=True)  # type: ignore[untyped-decorator]

@@ -17,7 +17,7 @@ from siglip_ingest.errors import DatabaseError
 from siglip_ingest.settings import Settings
 from siglip_workers.broker import Broker
 from siglip_workers.threads import make_thread, stop_process
-from siglip_workers.ticket_office import TicketOffice
+from siglip_workers.ticket_handler import TicketHandler
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ RESEND_S = 1.0  # a ticket that brought no work within this may be lost: another
 HOPELESS_S = 120.0  # tickets have been lying there for so long: Celery takes none any more, and the worker ends itself
 
 
-class Attendant:
+class LedgerWatcher:
     """A thread. Survives restarts of PostgreSQL and of Redis."""
 
     def __init__(
         self,
         database: Database,
         broker: Broker,
-        office: TicketOffice,
+        handler: TicketHandler,
         model_id: int,
         settings: Settings,
         *,
@@ -44,7 +44,7 @@ class Attendant:
     ) -> None:
         self._database = database
         self._broker = broker
-        self._office = office
+        self._handler = handler
         self._model_id = model_id
         self._max_attempts = settings.max_attempts
         self._stop_worker = stop_worker
@@ -52,7 +52,7 @@ class Attendant:
         self._sent_at = -RESEND_S
         self._ignored_since: float | None = None
         self._stopping = threading.Event()
-        self._thread = make_thread("attendant", self._run)
+        self._thread = make_thread("ledger-watcher", self._run)
 
     def start(self) -> None:
         """Begin."""
@@ -96,9 +96,9 @@ class Attendant:
         if now - self._swept_at >= SWEEP_S:
             self._swept_at = now
             self._sweep()
-        if self._office.has_room and (now - self._sent_at >= RESEND_S or self._office.started_at > self._sent_at):
+        if self._handler.has_room and (now - self._sent_at >= RESEND_S or self._handler.started_at > self._sent_at):
             with self._database.connection() as connection:
-                is_queued = items.has_queued_items(connection, self._model_id, takes_suspects=self._office.is_idle)
+                is_queued = items.has_queued_items(connection, self._model_id, takes_suspects=self._handler.is_idle)
             if is_queued:
                 self._check_consumer(now)
                 self._sent_at = now
@@ -111,7 +111,7 @@ class Attendant:
         return self._database.listen(CHANNEL) if self._database.has_sessions else nullcontext()
 
     def _wait(self, connection: Connection | None) -> None:
-        if connection is None or not self._office.is_idle:
+        if connection is None or not self._handler.is_idle:
             self._stopping.wait(IDLE_S)
             return
         for _ in connection.notifies(timeout=IDLE_S, stop_after=1):
@@ -119,8 +119,8 @@ class Attendant:
 
     def _check_consumer(self, now: float) -> None:
         """Notice that Celery takes no messages any more, as after some losses of Redis, though nothing says so."""
-        is_ignored = self._office.is_idle and self._broker.count_tickets(self._model_id) > 0
-        if not is_ignored or self._ignored_since is None or self._office.started_at > self._ignored_since:
+        is_ignored = self._handler.is_idle and self._broker.count_tickets(self._model_id) > 0
+        if not is_ignored or self._ignored_since is None or self._handler.started_at > self._ignored_since:
             self._ignored_since = now if is_ignored else None
         elif now - self._ignored_since > HOPELESS_S:
             logger.error("This worker no longer takes messages from Redis; it stops, to be started again.")
@@ -132,7 +132,7 @@ class Attendant:
         with self._database.connection() as connection:
             swept = workers.requeue_lost(connection, self._max_attempts)
             lost = workers.delete_lost_workers(connection)
-        self._office.release_strays()
+        self._handler.release_strays()
         if swept.requeued or swept.failed:
             logger.warning("A worker was lost: %d images queued again, %d failed.", swept.requeued, swept.failed)
         for node in lost:

@@ -1,7 +1,7 @@
 """What a worker does with a ticket: claims a chunk from the ledger, feeds it to the stream, closes its items.
 
 A ticket carries no work. One that is lost, doubled, old or forged changes nothing: whoever sees work without a ticket
-sends one (a ticket that ends, and the attendant while the worker has room).
+sends one (a ticket that ends, and the ledger watcher while the worker has room).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_TICKETS = 2  # in work at a time: one's images are prepared while the other'
 OUTAGE_PATIENCE_S = 120.0  # vectors wait so long for PostgreSQL to come back
 
 
-class TicketOffice:
+class TicketHandler:
     """Works on tickets; at most `MAX_TICKETS` at a time, further ones end at once. Thread-safe."""
 
     def __init__(
@@ -44,7 +44,7 @@ class TicketOffice:
         stop_worker: Callable[[], None] = stop_process,
         end_worker: Callable[[], None] = end_process,
     ) -> None:
-        """Make an office.
+        """Make a handler.
 
         Args:
             database: Has the ledger.
@@ -197,6 +197,6 @@ class TicketOffice:
             with self._database.connection() as connection:
                 is_queued = items.has_queued_items(connection, self._model_id, takes_suspects=self.is_idle)
         except DatabaseError:
-            return  # the attendant looks again
+            return  # the ledger watcher looks again
         if is_queued and self.has_room:
             self._send_ticket()

@@ -1,4 +1,4 @@
-"""A worker's ticket office and stream in this process, with an embedder that may fail."""
+"""What a worker has for tickets, in this process, with an embedder that may fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siglip_ingest.embedder import TorchEmbedder
 from siglip_ingest.settings import Settings
 from siglip_workers.device import Device
 from siglip_workers.stream import Stream
-from siglip_workers.ticket_office import TicketOffice
+from siglip_workers.ticket_handler import TicketHandler
 
 SETTINGS = Settings(batch_size=4, chunk_size=100, lease_s=30, allowed_hosts=frozenset({"127.0.0.1"}))
 
@@ -44,7 +44,7 @@ class FragileEmbedder:
         return self._embedder.embed_pixels(pixels)
 
 
-class Office:
+class LocalWorker:
     """What a worker process has for tickets. `sent` counts the tickets that it sent, `stops` has what would end it."""
 
     def __init__(self, database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> None:
@@ -56,7 +56,7 @@ class Office:
         chosen = dataclasses.replace(SETTINGS, **settings)
         device = Device(embedder)  # type: ignore[arg-type]
         self.stream = Stream(database, device, model_id, chosen, cores=2)
-        self.tickets = TicketOffice(
+        self.tickets = TicketHandler(
             database,
             self.stream,
             device,
@@ -81,9 +81,11 @@ class Office:
 
 
 @contextmanager
-def opened_office(database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> Iterator[Office]:
-    office = Office(database, embedder, model_id, **settings)
+def opened_worker(
+    database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any
+) -> Iterator[LocalWorker]:
+    worker = LocalWorker(database, embedder, model_id, **settings)
     try:
-        yield office
+        yield worker
     finally:
-        office.stream.close()
+        worker.stream.close()

@@ -10,12 +10,12 @@ import pytest
 from siglip_ingest.db import Database, workers
 from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.settings import Settings
-from siglip_workers import attendant
-from siglip_workers.attendant import Attendant
+from siglip_workers import ledger_watcher
+from siglip_workers.ledger_watcher import LedgerWatcher
 from siglip_workers.runtime import enter_model
 from tests.database.helpers import claim
 from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_pictures
-from tests.workers.office import FragileEmbedder, Office, opened_office
+from tests.workers.local_worker import FragileEmbedder, LocalWorker, opened_worker
 
 
 class CountingBroker:
@@ -46,8 +46,8 @@ def model_id(database: Database, embedder: FragileEmbedder) -> int:
 
 
 @pytest.fixture
-def office(database: Database, embedder: FragileEmbedder, model_id: int) -> Iterator[Office]:
-    with opened_office(database, embedder, model_id) as made:
+def worker(database: Database, embedder: FragileEmbedder, model_id: int) -> Iterator[LocalWorker]:
+    with opened_worker(database, embedder, model_id) as made:
         yield made
 
 
@@ -57,19 +57,19 @@ def broker() -> CountingBroker:
 
 
 @pytest.fixture
-def watching(database: Database, office: Office, broker: CountingBroker, model_id: int) -> Attendant:
-    return Attendant(
+def watching(database: Database, worker: LocalWorker, broker: CountingBroker, model_id: int) -> LedgerWatcher:
+    return LedgerWatcher(
         database,
         broker,  # type: ignore[arg-type]
-        office.tickets,
+        worker.tickets,
         model_id,
         Settings(),
-        stop_worker=lambda: office.stops.append("stop"),
+        stop_worker=lambda: worker.stops.append("stop"),
     )
 
 
 def test_an_idle_worker_that_sees_work_sends_one_ticket(
-    tmp_path: Path, database: Database, model_id: int, watching: Attendant, broker: CountingBroker
+    tmp_path: Path, database: Database, model_id: int, watching: LedgerWatcher, broker: CountingBroker
 ) -> None:
     watching.attend()
     assert broker.tickets == 0
@@ -83,11 +83,11 @@ def test_a_ticket_that_was_lost_is_sent_again(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    watching: Attendant,
+    watching: LedgerWatcher,
     broker: CountingBroker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
     enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
@@ -95,7 +95,7 @@ def test_a_ticket_that_was_lost_is_sent_again(
 
 
 def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
-    tmp_path: Path, database: Database, model_id: int, watching: Attendant, broker: CountingBroker
+    tmp_path: Path, database: Database, model_id: int, watching: LedgerWatcher, broker: CountingBroker
 ) -> None:
     enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
     with database.connection() as connection:
@@ -104,46 +104,46 @@ def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
     watching.attend()
     assert items_by_state(database) == {"queued": 3}
     assert fetch_all(database, "SELECT count(*) FROM siglip.ingest_items WHERE is_suspect") == [(2,)]
-    assert sorted(broker.forgotten) == ["test@host", "test@host"]  # this office's own row was made old as well
+    assert sorted(broker.forgotten) == ["test@host", "test@host"]  # this worker's own row was made old as well
 
 
 def test_a_worker_that_takes_no_messages_any_more_stops(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    office: Office,
-    watching: Attendant,
+    worker: LocalWorker,
+    watching: LedgerWatcher,
     broker: CountingBroker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tickets wait, this worker is idle, and none of them reaches it, as after some losses of Redis."""
-    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
-    monkeypatch.setattr(attendant, "HOPELESS_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
     enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
-    assert office.stops == ["stop"]
+    assert worker.stops == ["stop"]
 
 
 def test_a_worker_whose_tickets_others_take_does_not_stop(
     tmp_path: Path,
     database: Database,
     model_id: int,
-    office: Office,
-    watching: Attendant,
+    worker: LocalWorker,
+    watching: LedgerWatcher,
     broker: CountingBroker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attendant, "RESEND_S", 0.0)
-    monkeypatch.setattr(attendant, "HOPELESS_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
     enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
     for _ in range(5):
         watching.attend()
         broker.tickets = 0
-    assert office.stops == []
+    assert worker.stops == []
 
 
-def test_a_worker_is_counted_for_as_long_as_it_lives(database: Database, model_id: int, office: Office) -> None:
+def test_a_worker_is_counted_for_as_long_as_it_lives(database: Database, model_id: int, worker: LocalWorker) -> None:
     with database.connection() as connection:
         assert workers.count_workers(connection, model_id) == 1
         connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '1 day'")

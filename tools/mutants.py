@@ -1,0 +1,217 @@
+"""Breaks the code on purpose, one fault at a time, and checks that a test fails: `python tools/mutants.py [WORD ...]`.
+
+Each fault is a replacement in one file of a copy of this repository, and the tests that must notice it. A fault that all
+of them survive is a gap in the tests. With words, only the faults whose names hold one of them. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".demo", "__pycache__", ".*_cache", ".hypothesis")
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One deliberate fault.
+
+    Attributes:
+        name: What it is, in a few words.
+        file: Where, from the repository's root.
+        right: Text that stands there exactly once.
+        wrong: What takes its place.
+        tests: Arguments for pytest, of which one test at least must fail.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+WORKERS = "workers/siglip_workers"
+SQL = "siglip_ingest/db/sql"
+SCHEMA = "migrations/siglip_migrations/sql/0004"
+TICKETS = "tests/workers/test_tickets.py"
+WATCHER = "tests/workers/test_ledger_watcher.py"
+FAULTS = (
+    Fault(
+        "queries without priority over images",
+        f"{WORKERS}/device.py",
+        "lambda: self._queries == 0",
+        "lambda: True",
+        "tests/workers/test_device.py",
+    ),
+    Fault(
+        "lost chunks",
+        f"{WORKERS}/ticket_handler.py",
+        "items.release_strays(connection, self._worker_id, list(self._tokens))",
+        "connection.execute('SELECT 1')",
+        TICKETS,
+    ),
+    Fault(
+        "a claim that stalls is kept",
+        f"{WORKERS}/ticket_handler.py",
+        "items.disown_items(connection, token)",
+        "connection.execute('SELECT 1')",
+        TICKETS,
+    ),
+    Fault(
+        "a hung worker that lives on",
+        f"{WORKERS}/stream.py",
+        "if time.monotonic() - collector.moved_at > STALL_S:",
+        "if False:",
+        f"{TICKETS} --timeout 60",
+    ),
+    Fault(
+        "a worker that takes no messages lives on",
+        f"{WORKERS}/ledger_watcher.py",
+        "            self._stop_worker()",
+        "            pass",
+        WATCHER,
+    ),
+    Fault(
+        "images locked in no order",
+        f"{SQL}/lock_claimed_images.sql",
+        "ORDER BY i.collection, i.uri",
+        "",
+        "tests/database",
+    ),
+    Fault(
+        "items locked in no order",
+        f"{SQL}/lock_claimed_items.sql",
+        "ORDER BY t.image_id, t.model_id",
+        "ORDER BY t.image_id DESC",
+        "tests/database",
+    ),
+    Fault(
+        "deleted labels not filtered",
+        "siglip_ingest/labeling.py",
+        "if label_id in still]",
+        "if label_id]",
+        "tests/database/test_labeling.py",
+    ),
+    Fault(
+        "touch_text waits for locks",
+        f"{SCHEMA}/020_texts.sql",
+        "FOR NO KEY UPDATE SKIP LOCKED",
+        "FOR NO KEY UPDATE",
+        "tests/database --timeout 60",
+    ),
+    Fault(
+        "a dead worker keeps its images",
+        f"{SQL}/requeue_lost.sql",
+        "WHERE greatest(w.seen_at",
+        "WHERE true OR greatest(w.seen_at",
+        f"{WATCHER} tests/database/test_items.py",
+    ),
+    Fault(
+        "a switch of the model queues nothing",
+        "siglip_ingest/db/models.py",
+        "    queue_missing(connection, model_id)\n",
+        "",
+        "tests/database",
+    ),
+    Fault(
+        "enqueueing does not hold the model",
+        "siglip_ingest/db/models.py",
+        '    connection.execute(load_statement("hold_models"))\n',
+        "",
+        "tests/database",
+    ),
+    Fault(
+        "a vector is stored under another revision",
+        f"{SCHEMA}/020_texts.sql",
+        "AND m.name = store_text.name AND m.revision = store_text.revision",
+        "",
+        "tests/database",
+    ),
+    Fault(
+        "a suspect is claimed beside others",
+        f"{WORKERS}/ticket_handler.py",
+        "takes_suspects = self.is_idle",
+        "takes_suspects = True",
+        TICKETS,
+    ),
+    Fault(
+        "a permanent refusal is retried",
+        f"{WORKERS}/outages.py",
+        "if not error.is_retryable or ",
+        "if ",
+        f"{TICKETS} --timeout 60",
+    ),
+    Fault(
+        "a forged ticket is worked on",
+        f"{WORKERS}/ticket_handler.py",
+        "if model_id != self._model_id:",
+        "if False:",
+        TICKETS,
+    ),
+    Fault(
+        "connections survive a fork",
+        "siglip_ingest/db/pool.py",
+        "os.register_at_fork(after_in_child=_forget_all_inherited)",
+        "pass",
+        "tests/unit tests/database -k fork --timeout 120",
+    ),
+)
+
+
+def main() -> int:
+    """Try each fault; the exit status is the number of those that no test noticed."""
+    words = sys.argv[1:]
+    chosen = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
+    survived = 0
+    for fault in chosen:
+        started = time.monotonic()
+        is_noticed = try_fault(fault)
+        survived += not is_noticed
+        verdict = "noticed " if is_noticed else "SURVIVED"
+        print(f"{verdict}  {time.monotonic() - started:5.0f} s  {fault.name}", flush=True)  # noqa: T201
+    print(f"{len(chosen) - survived} of {len(chosen)} faults were noticed.")  # noqa: T201
+    return survived
+
+
+def try_fault(fault: Fault) -> bool:
+    """Break a copy of the repository and run the tests there; True where one fails."""
+    with tempfile.TemporaryDirectory(prefix="siglip-mutants-") as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
+        path = copy / fault.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(fault.right) != 1:
+            raise SystemExit(
+                f"{fault.name}: {fault.file} holds {fault.right!r} {text.count(fault.right)} times, not once."
+            )
+        path.write_text(text.replace(fault.right, fault.wrong), encoding="utf-8")
+        paths = os.pathsep.join(str(copy / name) for name in ("", "workers", "migrations"))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow and not faults", *fault.tests.split()]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=copy,
+                env={**os.environ, "PYTHONPATH": paths},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return True
+    if done.returncode not in {0, 1}:
+        raise SystemExit(f"{fault.name}: pytest ended with {done.returncode}, so the tests did not run.")
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
