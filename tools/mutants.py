@@ -1,7 +1,7 @@
 """Breaks the code on purpose, one fault at a time, and checks that a test fails: `python tools/mutants.py [WORD ...]`.
 
-Each fault is a replacement in one file of a copy of this repository, and the tests that must notice it. A fault that all
-of them survive is a gap in the tests. With words, only the faults whose names hold one of them. Takes some minutes.
+Each fault is a replacement in one file of a copy of this repository, and the tests that must notice it. A fault that
+all of them survive is a gap in the tests. With words, only the faults whose names hold one of them. Takes some minutes.
 """
 
 from __future__ import annotations
