@@ -362,14 +362,15 @@ BEGIN
                 upper(current_setting('transaction_isolation'))
                 USING ERRCODE = 'object_not_in_prerequisite_state',
                       HINT = 'Search in READ COMMITTED, or call siglip.embed_text once before the transaction starts.';
-        ELSIF NOT siglip.has_text_listener(model.model_id) THEN
-            RAISE EXCEPTION 'The text is not in the cache, and no worker of the model % listens to this server.', model.name
-                USING ERRCODE = 'SIG01', HINT = advice;
         END IF;
         timeout_s := coalesce(timeout_s, nullif(current_setting('siglip.embed_timeout_s', true), '')::double precision, 10);
         started_at := clock_timestamp();
         seen_at := started_at;
         BEGIN
+            IF NOT siglip.has_text_listener(model.model_id) THEN
+                RAISE EXCEPTION 'The text is not in the cache, and no worker of the model % listens to this server.', model.name
+                    USING ERRCODE = 'SIG01', HINT = advice;
+            END IF;
             PERFORM siglip.ask_text(cut_query, model.model_id, cut_query <> embed_text.query);
             LOOP
                 PERFORM pg_sleep(least(0.02, greatest(0.001, elapsed_s / 20)));
