@@ -4,8 +4,8 @@
     python benchmarks/search.py --count 10000 --repeats 3
 
 The bare query is what one writes by hand with psycopg: prepared, a binary vector, the model's id as a constant, the
-settings of the index set once for the connection. All ways ask for the same ten images of the same queries, in turns, on
-a PostgreSQL of the script's own, in a folder that it removes.
+settings of the index set once for the connection. All ways ask for the same ten images of the same queries, in turns,
+on a PostgreSQL of the script's own, in a folder that it removes.
 
 The vectors resemble those of photographs: a common direction, three levels of clusters of uneven size, noise of uneven
 strength.
