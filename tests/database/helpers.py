@@ -147,10 +147,12 @@ def index_images(
     ]
     with database.connection() as connection:
         image_ids = images.insert_images(connection, rows, model_id)
-        chunk = claim(connection, model_id, count)
+        chunk = claim(connection, model_id, 100_000)  # a new model has older images to embed, too
         positions = {image_id: position for position, image_id in enumerate(image_ids)}
         results = []
         for item in chunk.items:
+            if item.image_id not in positions:
+                continue
             position = positions[item.image_id]
             content = item.uri if contents is None else contents[position]
             results.append(completed(item, embeddings[position], content))

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from siglip_ingest.db import Database, images, items
+from siglip_ingest.db.items import FailedItem
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError
-from tests.database.helpers import INFO, add_model, claim, completed, image_rows, states, unit_vectors
+from tests.database.helpers import INFO, add_model, claim, complete, completed, image_rows, states, unit_vectors
 
 
 def test_ids_come_back_in_the_order_of_the_rows(database: Database, model_id: int) -> None:
@@ -102,7 +103,7 @@ def _embed_all(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id)
         results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(100), strict=False)]
-        items.complete_items(connection, model_id, chunk.lease_token, results)
+        assert complete(connection, model_id, chunk.lease_token, results) == len(chunk.items)
 
 
 def test_done_and_unchanged_stays_done_and_changed_is_queued_under_every_model(
@@ -127,7 +128,9 @@ def test_a_failed_image_is_queued_again_when_it_is_handed_over_again(database: D
     with database.connection() as connection:
         images.insert_images(connection, image_rows(1), model_id)
         chunk = claim(connection, model_id)
-        items.fail_item(connection, chunk.items[0].item_id, chunk.lease_token, "not_found", "There is no such file.")
+        failed = FailedItem(chunk.items[0].item_id, "not_found", "There is no such file.")
+        items.close_items(connection, model_id, chunk.lease_token, [], [failed])
+        assert states(connection, model_id) == {"failed": 1}
         images.insert_images(connection, image_rows(1), model_id)
         item = claim(connection, model_id).items[0]
     assert item.attempts == 1
@@ -143,7 +146,7 @@ def test_an_image_that_changes_while_a_worker_has_it_is_taken_from_that_worker(
         images.insert_images(connection, image_rows(1, source_version="2"), model_id)
     with database.connection() as connection:
         results = [completed(chunk.items[0], unit_vectors(1)[0])]
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == 0
+        assert complete(connection, model_id, chunk.lease_token, results) == 0
         assert connection.execute("SELECT content_hash FROM siglip.images").fetchall() == [(None,)]
         assert states(connection, model_id) == {"queued": 1}
 

@@ -7,10 +7,24 @@ from uuid import uuid4
 
 import pytest
 
-from siglip_ingest.db import Connection, Database, images, items
+from siglip_ingest.db import Connection, Database, images, items, workers
+from siglip_ingest.db.items import Closed, FailedItem
+from siglip_ingest.db.workers import Requeued
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.types import ImageFailure, IngestCounts
-from tests.database.helpers import INFO, add_model, claim, completed, content_hash, image_rows, states, unit_vectors
+from tests.database.helpers import (
+    INFO,
+    add_model,
+    add_worker,
+    claim,
+    complete,
+    completed,
+    content_hash,
+    image_rows,
+    states,
+    try_to_claim,
+    unit_vectors,
+)
 
 
 @pytest.fixture
@@ -20,10 +34,19 @@ def image_ids(database: Database, model_id: int) -> list[int]:
         return images.insert_images(connection, image_rows(10), model_id)
 
 
-def _expire(connection: Connection) -> None:
-    connection.execute(
-        "UPDATE siglip.ingest_items SET lease_expires_at = clock_timestamp() - interval '1 s' WHERE state = 'claimed'"
-    )
+def _lose_workers(connection: Connection) -> None:
+    """Let every worker be silent for longer than its lease; the server's own start counts as a sign of life."""
+    connection.execute("UPDATE siglip.workers SET lease_s = 1e-6, seen_at = '-infinity'")
+
+
+def _fail(
+    connection: Connection,
+    model_id: int,
+    chunk: items.Chunk,
+    *failed: FailedItem,
+    max_attempts: int = 3,
+) -> Closed:
+    return items.close_items(connection, model_id, chunk.lease_token, [], failed, max_attempts=max_attempts)
 
 
 def test_a_claim_takes_the_oldest_items_and_counts_an_attempt(
@@ -39,7 +62,8 @@ def test_a_claim_takes_the_oldest_items_and_counts_an_attempt(
 
 def test_nothing_queued_is_no_chunk(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        assert items.claim_items(connection, model_id, 10, 60) is None
+        assert try_to_claim(connection, model_id) is None
+        assert not items.has_queued_items(connection, model_id)
 
 
 def test_two_claimers_never_get_the_same_item(database: Database, model_id: int) -> None:
@@ -52,7 +76,7 @@ def test_two_claimers_never_get_the_same_item(database: Database, model_id: int)
         barrier.wait(10)
         while True:
             with database.connection() as connection:
-                chunk = items.claim_items(connection, model_id, 7, 60)
+                chunk = try_to_claim(connection, model_id, 7)
             if chunk is None:
                 return claimed
             claimed += [item.item_id for item in chunk.items]
@@ -65,7 +89,7 @@ def test_two_claimers_never_get_the_same_item(database: Database, model_id: int)
 def test_items_of_another_model_are_left_alone(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         other = add_model(connection, dataclasses.replace(INFO, name="other"), is_active=False)
-        assert items.claim_items(connection, other, 10, 60) is None
+        assert try_to_claim(connection, other) is None
         assert items.queue_missing(connection, other) == 10
         assert items.queue_missing(connection, other) == 0
         assert len(claim(connection, other).items) == 10
@@ -77,7 +101,7 @@ def test_completing_stores_vectors_and_closes_items(database: Database, model_id
         chunk = claim(connection, model_id)
         vectors = unit_vectors(10)
         results = [completed(item, vector) for item, vector in zip(chunk.items, vectors, strict=True)]
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == 10
+        assert complete(connection, model_id, chunk.lease_token, results) == 10
         assert items.count_items(connection, image_ids, model_id) == IngestCounts(done=10)
         stored = connection.execute("SELECT width, height, format, content_hash FROM siglip.images LIMIT 1").fetchone()
         assert stored == (640, 480, "JPEG", results[0].content_hash)
@@ -96,10 +120,10 @@ def test_completing_twice_changes_nothing(database: Database, model_id: int, ima
     results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
     again = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10, seed=1), strict=True)]
     with database.connection() as connection:
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == 10
+        assert complete(connection, model_id, chunk.lease_token, results) == 10
     with database.connection() as connection:
         before = connection.execute("SELECT content_hash, embedding::text FROM siglip.image_embeddings").fetchall()
-        assert items.complete_items(connection, model_id, chunk.lease_token, again) == 0
+        assert complete(connection, model_id, chunk.lease_token, again) == 0
         after = connection.execute("SELECT content_hash, embedding::text FROM siglip.image_embeddings").fetchall()
     assert before == after
 
@@ -110,17 +134,21 @@ def test_one_content_under_two_uris_has_one_vector(database: Database, model_id:
         first, second, third, *_ = chunk.items
         vector = unit_vectors(1)[0]
         results = [completed(first, vector, "same"), completed(second, vector, "same")]
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == 2
-        assert items.complete_items(connection, model_id, chunk.lease_token, [completed(third, None, "same")]) == 1
+        assert complete(connection, model_id, chunk.lease_token, results) == 2
+        again = claim(connection, model_id)
+        assert again.items[0].item_id == third.item_id
+        assert complete(connection, model_id, again.lease_token, [completed(again.items[0], None, "same")]) == 1
         assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (1,)
 
 
-def test_an_item_without_a_vector_is_not_closed(database: Database, model_id: int, image_ids: list[int]) -> None:
+def test_an_item_without_a_vector_is_not_done_and_queued_again(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id)
         results = [completed(item, None) for item in chunk.items]
-        assert items.complete_items(connection, model_id, chunk.lease_token, results) == 0
-        assert states(connection, model_id) == {"claimed": 10}
+        assert items.close_items(connection, model_id, chunk.lease_token, results) == Closed(requeued=10)
+        assert states(connection, model_id) == {"queued": 10}
 
 
 def test_a_vector_with_nan_is_refused(database: Database, model_id: int, image_ids: list[int]) -> None:
@@ -129,7 +157,7 @@ def test_a_vector_with_nan_is_refused(database: Database, model_id: int, image_i
     with database.connection() as connection:
         chunk = claim(connection, model_id)
         with pytest.raises(InvalidInputError, match="NaN"):
-            items.complete_items(connection, model_id, chunk.lease_token, [completed(chunk.items[0], vector)])
+            complete(connection, model_id, chunk.lease_token, [completed(chunk.items[0], vector)])
 
 
 def test_two_workers_complete_the_same_contents_at_once(database: Database, model_id: int) -> None:
@@ -145,7 +173,7 @@ def test_two_workers_complete_the_same_contents_at_once(database: Database, mode
         results = [completed(item, vectors[item.item_id % 20], item.item_id % 20) for item in turned]
         barrier.wait(10)
         with database.connection() as connection:
-            return items.complete_items(connection, model_id, chunk.lease_token, results)
+            return complete(connection, model_id, chunk.lease_token, results)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(4))) == [100] * 4
@@ -163,12 +191,12 @@ def test_completing_and_handing_over_again_at_once_do_not_wait_for_each_other(
     def embed(_: int) -> None:
         while True:
             with database.connection() as connection:
-                chunk = items.claim_items(connection, model_id, 50, 60)
+                chunk = try_to_claim(connection, model_id, 50)
             if chunk is None:
                 return
             results = [completed(item, unit_vectors(1)[0]) for item in chunk.items[::-1]]
             with database.connection() as connection:
-                items.complete_items(connection, model_id, chunk.lease_token, results)
+                complete(connection, model_id, chunk.lease_token, results)
 
     def hand_over(version: int) -> None:
         with database.connection() as connection:
@@ -187,30 +215,111 @@ def test_completing_and_handing_over_again_at_once_do_not_wait_for_each_other(
 def test_a_token_that_no_longer_counts_changes_nothing(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         stale = claim(connection, model_id)
-        _expire(connection)
-        assert items.requeue_expired(connection, max_attempts=3) == items.Requeued(requeued=10, failed=0)
-        claim(connection, model_id)
+        _lose_workers(connection)
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(requeued=10, failed=0)
+        while try_to_claim(connection, model_id):
+            pass
         before = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
-        item_id, token = stale.items[0].item_id, stale.lease_token
-        results = [completed(item, vector) for item, vector in zip(stale.items, unit_vectors(10), strict=True)]
-        assert items.complete_items(connection, model_id, token, results) == 0
-        assert not items.fail_item(connection, item_id, token, "unreadable", "x")
-        assert not items.retry_item(connection, item_id, token, "fetch_failed", "x", 0, 3)
-        assert items.release_items(connection, token) == 0
-        assert items.renew_lease(connection, token, 60) == 0
-        assert items.load_items(connection, token, [item.item_id for item in stale.items]) == []
+        results = [completed(item, vector) for item, vector in zip(stale.items[1:], unit_vectors(9), strict=True)]
+        failed = [
+            FailedItem(stale.items[0].item_id, "unreadable", "x"),
+            FailedItem(stale.items[0].item_id, "fetch_failed", "x", pause_s=0),
+        ]
+        assert items.close_items(connection, model_id, stale.lease_token, results, failed) == Closed()
+        assert items.release_items(connection, stale.lease_token) == 0
+        assert items.disown_items(connection, stale.lease_token) == 0
         after = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
         assert before == after
         assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
         assert connection.execute("SELECT count(content_hash) FROM siglip.images").fetchone() == (0,)
 
 
-def test_a_renewed_lease_does_not_run_out(database: Database, model_id: int, image_ids: list[int]) -> None:
+def test_a_token_of_another_model_s_claim_changes_nothing(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
     with database.connection() as connection:
-        chunk = claim(connection, model_id, lease_s=0)
-        assert items.renew_lease(connection, chunk.lease_token, 60) == 10
-        assert items.requeue_expired(connection, max_attempts=3).requeued == 0
-        assert items.load_items(connection, chunk.lease_token, [chunk.items[0].item_id]) == chunk.items[:1]
+        other = add_model(connection, dataclasses.replace(INFO, name="other"), is_active=False)
+        chunk = claim(connection, model_id)
+        results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
+        assert items.close_items(connection, other, chunk.lease_token, results).done == 0
+        assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
+
+
+def test_a_claim_counts_for_as_long_as_its_worker_is_renewed(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with database.connection() as connection:
+        worker_id = add_worker(connection, model_id)
+        chunk = claim(connection, model_id, worker_id=worker_id)
+        connection.execute("UPDATE siglip.workers SET seen_at = '-infinity'")
+        workers.renew_worker(connection, worker_id, model_id, node="test@host", lease_s=60)
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(0, 0)
+        assert workers.count_workers(connection, model_id) == 1
+        assert workers.delete_lost_workers(connection) == []
+        results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
+        assert complete(connection, model_id, chunk.lease_token, results) == 10
+
+
+def test_after_a_start_of_the_server_a_silent_worker_has_a_whole_lease_to_be_heard(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with database.connection() as connection:
+        claim(connection, model_id)
+        connection.execute(
+            "UPDATE siglip.workers SET seen_at = '-infinity', lease_s = 1e6"
+        )  # more than the server's age
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(0, 0)
+        assert workers.delete_lost_workers(connection) == []
+
+
+@pytest.mark.parametrize("end", ["silence", "a farewell"])
+def test_what_a_worker_held_is_queued_when_it_ends(
+    database: Database, model_id: int, image_ids: list[int], end: str
+) -> None:
+    with database.connection() as connection:
+        worker_id = add_worker(connection, model_id)
+        claim(connection, model_id, 4, worker_id=worker_id)
+        claim(connection, model_id, 3)  # of another one, which lives
+        if end == "silence":
+            connection.execute("UPDATE siglip.workers SET lease_s = 1e-6 WHERE worker_id = %s", [worker_id])
+            assert workers.delete_lost_workers(connection) == []  # not before its items are taken back
+        else:
+            workers.delete_worker(connection, worker_id)
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(requeued=4, failed=0)
+        assert workers.delete_lost_workers(connection) == (["test@host"] if end == "silence" else [])
+        assert workers.count_workers(connection) == 1
+        assert states(connection, model_id) == {"queued": 7, "claimed": 3}
+
+
+def test_a_worker_that_nobody_knows_claims_nothing(database: Database, model_id: int, image_ids: list[int]) -> None:
+    with database.connection() as connection:
+        assert try_to_claim(connection, model_id, worker_id=uuid4()) is None
+
+
+def test_a_worker_hands_back_the_claims_that_it_does_not_know_of(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with database.connection() as connection:
+        worker_id = add_worker(connection, model_id)
+        known, _stray = (claim(connection, model_id, 3, worker_id=worker_id) for _ in range(2))
+        other = claim(connection, model_id, 2)
+        assert items.release_strays(connection, worker_id, [known.lease_token]) == 3
+        assert states(connection, model_id) == {"queued": 5, "claimed": 5}
+        assert items.release_strays(connection, worker_id, []) == 3
+        assert items.release_items(connection, other.lease_token) == 2
+        assert {item.attempts for item in claim(connection, model_id).items} == {1}
+
+
+def test_a_claim_that_its_worker_gave_up_is_found_as_a_lost_one(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with database.connection() as connection:
+        worker_id = add_worker(connection, model_id)
+        chunk = claim(connection, model_id, 4, worker_id=worker_id)
+        kept = claim(connection, model_id, 2, worker_id=worker_id)
+        assert items.disown_items(connection, chunk.lease_token) == 4
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(requeued=4, failed=0)
+        assert items.release_items(connection, kept.lease_token) == 2
 
 
 def test_what_lost_its_worker_is_claimed_alone_so_that_a_poison_image_fails_alone(
@@ -218,37 +327,68 @@ def test_what_lost_its_worker_is_claimed_alone_so_that_a_poison_image_fails_alon
 ) -> None:
     with database.connection() as connection:
         claim(connection, model_id, limit=3)
-        _expire(connection)
-        items.requeue_expired(connection, max_attempts=3)
+        _lose_workers(connection)
+        workers.requeue_lost(connection, max_attempts=3)
+        careful = try_to_claim(connection, model_id, 5, takes_suspects=False)
+        assert careful is not None
+        assert [item.is_suspect for item in careful.items] == [False] * 5
+        assert items.has_queued_items(connection, model_id, takes_suspects=False)
         sizes = []
-        while chunk := items.claim_items(connection, model_id, 10, 60):
-            sizes.append(len(chunk.items))
-    assert sorted(sizes) == [1, 1, 1, 7]
+        while chunk := try_to_claim(connection, model_id, 10):
+            sizes.append((len(chunk.items), chunk.items[0].is_suspect))
+        assert not items.has_queued_items(connection, model_id)
+    assert sorted(sizes) == [(1, True), (1, True), (1, True), (2, False)]
+
+
+def test_only_suspects_are_nothing_for_a_worker_that_takes_none(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with database.connection() as connection:
+        claim(connection, model_id)
+        _lose_workers(connection)
+        workers.requeue_lost(connection, max_attempts=3)
+        assert try_to_claim(connection, model_id, takes_suspects=False) is None
+        assert not items.has_queued_items(connection, model_id, takes_suspects=False)
+        assert items.has_queued_items(connection, model_id)
 
 
 def test_what_lost_its_worker_too_often_fails(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         image_ids = images.insert_images(connection, image_rows(1), model_id)
-        for expected in (items.Requeued(1, 0), items.Requeued(1, 0), items.Requeued(0, 1)):
+        for expected in (Requeued(1, 0), Requeued(1, 0), Requeued(0, 1)):
             claim(connection, model_id)
-            _expire(connection)
-            assert items.requeue_expired(connection, max_attempts=3) == expected
+            _lose_workers(connection)
+            assert workers.requeue_lost(connection, max_attempts=3) == expected
         (failure,) = items.list_failures(connection, image_ids, model_id)
-        assert items.requeue_expired(connection, max_attempts=3) == items.Requeued(0, 0)
+        assert workers.requeue_lost(connection, max_attempts=3) == Requeued(0, 0)
     assert failure.error_code == "worker_lost"
     assert "3 workers" in failure.error_message
 
 
+def test_listeners_are_woken_by_what_is_queued_again(database: Database, model_id: int, image_ids: list[int]) -> None:
+    with database.listen("siglip_ingest_items") as listener:
+        for end in (_lose_workers, None):
+            with database.connection() as connection:
+                chunk = claim(connection, model_id)
+                if end is None:
+                    items.release_items(connection, chunk.lease_token)
+                else:
+                    end(connection)
+                    workers.requeue_lost(connection, max_attempts=9)
+            assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [str(model_id)]
+
+
 def test_a_retry_waits_and_joins_a_normal_chunk(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
-        chunk = claim(connection, model_id)
-        for item in chunk.items[:5]:
-            assert items.retry_item(connection, item.item_id, chunk.lease_token, "fetch_failed", "503", 0, 3)
-        assert items.retry_item(connection, chunk.items[5].item_id, chunk.lease_token, "fetch_failed", "503", 60, 3)
+        chunk = claim(connection, model_id, 6)
+        failed = [FailedItem(item.item_id, "fetch_failed", "503", pause_s=0) for item in chunk.items[:5]]
+        later = FailedItem(chunk.items[5].item_id, "fetch_failed", "503", pause_s=60)
+        assert _fail(connection, model_id, chunk, *failed, later) == Closed(requeued=6)
     with database.connection() as connection:
         again = claim(connection, model_id)
-    assert [item.item_id for item in again.items] == [item.item_id for item in chunk.items[:5]]
-    assert {item.attempts for item in again.items} == {2}
+    assert [item.item_id for item in again.items[:5]] == [item.item_id for item in chunk.items[:5]]
+    assert [item.attempts for item in again.items] == [2] * 5 + [1] * 4
+    assert later.item_id not in {item.item_id for item in again.items}
 
 
 def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id: int) -> None:
@@ -258,7 +398,8 @@ def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id
         with database.connection() as connection:
             chunk = claim(connection, model_id)
             reason = f"The server answered 503 ({attempt})."
-            items.retry_item(connection, chunk.items[0].item_id, chunk.lease_token, "fetch_failed", reason, 0, 3)
+            closed = _fail(connection, model_id, chunk, FailedItem(chunk.items[0].item_id, "fetch_failed", reason, 0))
+            assert closed == (Closed(failed=1) if attempt == 2 else Closed(requeued=1))
     with database.connection() as connection:
         failures = items.list_failures(connection, image_ids, model_id)
         assert failures == [
@@ -272,7 +413,8 @@ def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id
 def test_any_text_can_be_a_reason(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id, limit=1)
-        assert items.fail_item(connection, chunk.items[0].item_id, chunk.lease_token, "unreadable", "a\0b\udc80" * 2000)
+        reason = FailedItem(chunk.items[0].item_id, "unreadable", "a\0b\udc80" * 2000)
+        assert _fail(connection, model_id, chunk, reason) == Closed(failed=1)
         (failure,) = items.list_failures(connection, image_ids, model_id)
     assert failure.error_message.startswith("ab?")
     assert len(failure.error_message) == 2000
@@ -281,9 +423,13 @@ def test_any_text_can_be_a_reason(database: Database, model_id: int, image_ids: 
 def test_what_is_handed_back_counts_no_attempt(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id)
-        items.fail_item(connection, chunk.items[0].item_id, chunk.lease_token, "unreadable", "x")
-        assert items.release_items(connection, chunk.lease_token) == 9
+        # What is neither done nor failed when a claim is closed goes back too.
+        reason = FailedItem(chunk.items[0].item_id, "unreadable", "x")
+        assert _fail(connection, model_id, chunk, reason) == Closed(failed=1, requeued=9)
         assert states(connection, model_id) == {"queued": 9, "failed": 1}
+        again = claim(connection, model_id)
+        assert {item.attempts for item in again.items} == {1}
+        assert items.release_items(connection, again.lease_token) == 9
         assert {item.attempts for item in claim(connection, model_id).items} == {1}
 
 
@@ -291,7 +437,7 @@ def test_what_waits_for_a_model_that_never_comes_moves_along(
     database: Database, model_id: int, image_ids: list[int]
 ) -> None:
     with database.connection() as connection:
-        other = add_model(connection, dataclasses.replace(INFO, name="other"))
+        other = add_model(connection, dataclasses.replace(INFO, name="other"), is_active=False)
         assert items.move_queued(connection, from_model_id=model_id, to_model_id=other) == 10
         assert states(connection, other) == {"queued": 10}
         assert items.count_all(connection, model_id) == IngestCounts()
@@ -300,6 +446,8 @@ def test_what_waits_for_a_model_that_never_comes_moves_along(
 
 def test_deleting_an_image_deletes_its_items(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
+        chunk = claim(connection, model_id)
         connection.execute("DELETE FROM siglip.images WHERE image_id = %s", [image_ids[0]])
-        assert states(connection, model_id) == {"queued": 9}
-        assert items.load_items(connection, uuid4(), [1]) == []
+        assert states(connection, model_id) == {"claimed": 9}
+        results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
+        assert complete(connection, model_id, chunk.lease_token, results) == 9

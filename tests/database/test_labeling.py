@@ -57,7 +57,7 @@ def test_a_picture_that_is_not_indexed_gets_the_same_scores(
         def embed_images(self, pictures: Any) -> Any:
             return VECTORS[[4]]
 
-    scores = labeling.label_scores_of_image(database, Found, "picture", scenes)  # type: ignore[arg-type]
+    scores = labeling.label_scores_of_image(database, lambda _: Found(), "picture", scenes)  # type: ignore[arg-type]
     stored = labeling.label_scores_of_image_id(database, image_ids[4], scenes)
     assert [label for label, _ in scores] == [label for label, _ in stored]
     assert dict(scores) == pytest.approx(dict(stored), abs=1e-9)

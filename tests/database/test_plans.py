@@ -16,7 +16,7 @@ from siglip_ingest import search
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.vectors import vector_text
 from tests.conftest import Services, replace_database
-from tests.database.helpers import INFO, add_model, unit_vectors
+from tests.database.helpers import INFO, add_model, add_worker, unit_vectors
 
 COUNT = 12_000
 LARGE = dataclasses.replace(INFO, dimension=384)
@@ -231,7 +231,13 @@ def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:
             "= 0 THEN 'queued' ELSE 'done' END FROM siglip.images"
         )
         connection.execute("ANALYZE siglip.ingest_items")
-        parameters = {"model_id": 1, "limit": 64, "lease_token": uuid.uuid4(), "lease_s": 60.0}
+        parameters = {
+            "worker_id": add_worker(connection, 1),
+            "model_id": 1,
+            "limit": 64,
+            "lease_token": uuid.uuid4(),
+            "takes_suspects": True,
+        }
         plan: Any = connection.execute(b"EXPLAIN (FORMAT JSON) " + load_statement("claim_items"), parameters).fetchone()
     nodes = _nodes(plan[0][0]["Plan"])
     assert "ingest_items_queued_btree_idx" in {node.get("Index Name") for node in nodes}

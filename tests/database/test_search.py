@@ -85,7 +85,7 @@ def test_search_by_image_finds_that_image_first(database: Database, image_ids: l
         def embed_images(self, pictures: Any) -> Any:
             return VECTORS[[pictures[0]]]
 
-    match = search.search_by_image(database, Found, 17, limit=1)[0]  # type: ignore[arg-type]
+    match = search.search_by_image(database, lambda _: Found(), 17, limit=1)[0]  # type: ignore[arg-type]
     assert match.image_id == image_ids[17]
     assert match.similarity == pytest.approx(1, abs=1e-3)
     assert match.similarity <= 1

@@ -4,4 +4,4 @@
 SELECT count(*)
 FROM siglip.workers AS w
 WHERE (%(model_id)s::integer IS NULL OR w.model_id = %(model_id)s::integer)
-  AND w.seen_at > clock_timestamp() - make_interval(secs => w.lease_s)
+  AND w.seen_at > clock_timestamp() - pg_catalog.make_interval(secs => w.lease_s)

@@ -3,7 +3,7 @@
 -- A row means: an item that was changed, and its state.
 UPDATE siglip.ingest_items AS t
 SET state = CASE WHEN f.pause_s IS NULL OR t.attempts >= %(max_attempts)s THEN 'failed' ELSE 'queued' END,
-    is_suspect = false, not_before = clock_timestamp() + make_interval(secs => coalesce(f.pause_s, 0)),
+    is_suspect = false, not_before = clock_timestamp() + pg_catalog.make_interval(secs => coalesce(f.pause_s, 0)),
     lease_token = NULL, worker_id = NULL, error_code = f.code, error_message = f.message, updated_at = now()
 FROM unnest(%(item_ids)s::bigint[], %(codes)s::text[], %(messages)s::text[], %(pauses_s)s::double precision[])
     AS f (item_id, code, message, pause_s)

@@ -3,4 +3,4 @@
 -- A row means: the elements of the vector, NULL where the model can't read the text.
 SELECT t.embedding::real[]
 FROM siglip.texts AS t
-WHERE t.model_id = %(model_id)s AND t.text_hash = md5(%(query)s)::uuid AND t.query = %(query)s
+WHERE t.model_id = %(model_id)s AND t.text_hash = pg_catalog.md5(%(query)s)::uuid AND t.query = %(query)s

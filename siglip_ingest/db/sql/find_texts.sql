@@ -4,4 +4,4 @@
 SELECT t.query
 FROM siglip.texts AS t
 WHERE t.model_id = %(model_id)s AND t.query = ANY (%(queries)s::text[])
-  AND t.text_hash = ANY (ARRAY(SELECT md5(q)::uuid FROM unnest(%(queries)s::text[]) AS q))
+  AND t.text_hash = ANY (ARRAY(SELECT pg_catalog.md5(q)::uuid FROM pg_catalog.unnest(%(queries)s::text[]) AS q))

@@ -4,7 +4,7 @@
 WITH alive AS (
     -- After a restart of the server every worker needs a moment to be heard again.
     SELECT w.worker_id FROM siglip.workers AS w
-    WHERE greatest(w.seen_at, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => w.lease_s)
+    WHERE greatest(w.seen_at, pg_postmaster_start_time()) > clock_timestamp() - pg_catalog.make_interval(secs => w.lease_s)
 ), lost AS (
     SELECT t.item_id
     FROM siglip.ingest_items AS t
@@ -17,12 +17,12 @@ WITH alive AS (
         is_suspect = true, not_before = now(), lease_token = NULL, worker_id = NULL, updated_at = now(),
         error_code = CASE WHEN t.attempts >= %(max_attempts)s THEN 'worker_lost' END,
         error_message = CASE WHEN t.attempts >= %(max_attempts)s
-            THEN format('Each of %%s workers that took this image ended before it was done.', t.attempts) END
+            THEN pg_catalog.format('Each of %%s workers that took this image ended before it was done.', t.attempts) END
     FROM lost AS l
     WHERE t.item_id = l.item_id
     RETURNING t.state, t.model_id
 ), woken AS (
-    SELECT pg_notify('siglip_ingest_items', m.model_id::text)
+    SELECT pg_catalog.pg_notify('siglip_ingest_items', m.model_id::text)
     FROM (SELECT DISTINCT model_id FROM taken WHERE state = 'queued') AS m
 )
 SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'failed'), (SELECT count(*) FROM woken)
