@@ -33,7 +33,13 @@ from tests.programs import find_processes, wait_until
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A test's data are thrown away: nothing has to reach the disk.
-_UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
+_UNSAFE_BUT_FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+}
 _database_numbers = itertools.count(1)
 _REDIS_DATABASES = 16
 

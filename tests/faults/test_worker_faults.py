@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -293,3 +294,20 @@ def test_starts_leave_nothing_behind_in_redis(
     worker.terminate()
     assert worker.wait() == 0
     wait_until(lambda: count_bindings() == before)
+
+
+def test_a_worker_killed_between_question_and_answer_leaves_the_question_to_another(
+    database: Database, database_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    first = start_worker()
+    wait_until(lambda: fetch_all(database, "SELECT siglip.has_text_listener(%s)", model_id) == [(True,)])
+    second = start_worker()
+    os.kill(first.pid, signal.SIGSTOP)  # it was there first, and is the one that would answer
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as connection:
+        asked = threads.submit(connection.execute, "SELECT siglip.embed_text('a boat', NULL, 120) IS NOT NULL")
+        bells = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1397311308"
+        wait_until(lambda: fetch_all(database, bells) == [(1,)])
+        assert not asked.done()
+        first.kill()
+        assert asked.result(120).fetchone() == (True,)
+    assert second.is_running
