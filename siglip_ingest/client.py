@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from siglip_ingest.query_embedder import make_query_embedder
 from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
 from siglip_ingest.tickets import TicketSender
-from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
+from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore, TextReader
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -116,14 +117,16 @@ class SiglipClient:
     def forget_inherited(self) -> None:
         """In a process that was forked off: leave what the parent has opened to the parent.
 
-        A model that was loaded in the parent is loaded again, for its threads are the parent's; so is the lease on the
-        embedded services taken again.
+        A model that was loaded in the parent is loaded again, and computes with one thread here: torch's threads are
+        the parent's, and OpenMP would wait for them for ever. A lease on the embedded services is taken anew.
         """
         self._lock = threading.RLock()
         self._embedder_lock = threading.Lock()
         self._tickets = None
         self._services = None
         if self._owns_embedder:
+            if isinstance(self._embedder, TextReader) and (torch := sys.modules.get("torch")) is not None:
+                torch.set_num_threads(1)
             _inherited.append(self._embedder)
             self._embedder = None
 

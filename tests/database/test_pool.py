@@ -200,3 +200,53 @@ def test_a_closed_database_opens_again(database_url: str) -> None:
             connection.execute("SELECT 1")
         database.close()
         database.close()
+
+
+def _count_connections(database_url: str) -> int:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_an_exhausted_pool_opens_no_further_connection(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "POOL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(pool, "PROBE_AFTER_S", 0.05)
+    opened: list[object] = []
+    with Database(database_url, max_connections=2) as database, database.connection(), database.connection():
+        connect = database._connect
+        monkeypatch.setattr(database, "_connect", lambda parameters: opened.append(parameters) or connect(parameters))
+        with pytest.raises(DatabaseUnavailableError, match=r"All 2 connections to .* Use fewer threads"):
+            database.fetch("get_active_model")
+        assert opened == []
+        assert _count_connections(database_url) == 2
+
+
+def test_a_server_that_takes_no_more_connections_is_not_called_gone(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        role = "crowded_" + name.rpartition("_")[2]
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x1' CONNECTION LIMIT 0")
+    try:
+        error = _error_of(_with(database_url, user=role, password="x1"))
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(f"DROP ROLE {role}")
+    assert isinstance(error, DatabaseUnavailableError)
+    assert "takes no more connections" in str(error)
+    assert "No PostgreSQL answered" not in str(error)
+
+
+def test_a_pooler_in_transaction_mode_gets_nothing_that_needs_a_session(database_url: str) -> None:
+    with Database(database_url, pooler="transaction") as database:
+        assert database.is_pooled
+        with database.connection() as connection:
+            assert connection.prepare_threshold is None
+        with pytest.raises(ConfigurationError, match="SIGLIP_DIRECT_DATABASE_URL"), database.listen("x"):
+            pass
+    with Database(database_url, pooler="transaction", direct_url=database_url) as database, database.listen("x"):
+        pass
+    with Database(database_url) as database:
+        assert not database.is_pooled

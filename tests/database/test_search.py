@@ -71,10 +71,13 @@ def test_texts_used_longest_ago_are_forgotten(database: Database, model_id: int)
             connection.execute(
                 "UPDATE siglip.texts SET last_used_at = now() - %s * interval '1 h' WHERE query = %s", [age, query]
             )
+        # About each 128th row that is added brings it about.
         connection.execute("SET LOCAL siglip.max_cached_texts = '1'")
-        for number in range(128):  # with each 128th row the oldest ones are forgotten
-            store_text(connection, model_id, f"text {number}")
-            connection.execute("DELETE FROM siglip.texts WHERE query LIKE 'text %'")
+        connection.execute(
+            "INSERT INTO siglip.texts (model_id, query, refusal, last_used_at)"
+            " SELECT %s, 'text ' || n, 'x', now() - interval '10 h' FROM generate_series(1, 5000) AS n",
+            [model_id],
+        )
         found = texts.find_text(connection, model_id, "new")
         assert texts.find_text(connection, model_id, "old") is None
     assert found == pytest.approx(text_vector("new"), abs=1e-3)
