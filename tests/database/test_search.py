@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from siglip_ingest import search
-from siglip_ingest.db import Database, images, texts
+from siglip_ingest.db import Database, images
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from tests.database.helpers import (
     DIMENSION,
@@ -61,23 +61,6 @@ def test_a_text_is_embedded_once_and_then_comes_from_the_database(database: Data
     with database.connection() as connection:
         row = connection.execute("SELECT last_used_at > now() - interval '1 minute' FROM siglip.texts").fetchone()
     assert row == (True,)
-
-
-def test_texts_used_longest_ago_are_forgotten(database: Database, model_id: int) -> None:
-    with database.connection() as connection:
-        for age, query in enumerate(["new", "old", "older"]):
-            store_text(connection, model_id, query)
-            store_text(connection, model_id, query)  # the first one stays
-            connection.execute(
-                "UPDATE siglip.texts SET last_used_at = now() - %s * interval '1 h' WHERE query = %s", [age, query]
-            )
-        connection.execute("SET LOCAL siglip.max_cached_texts = '1'")
-        for number in range(128):  # with each 128th row the oldest ones are forgotten
-            store_text(connection, model_id, f"text {number}")
-            connection.execute("DELETE FROM siglip.texts WHERE query LIKE 'text %'")
-        found = texts.find_text(connection, model_id, "new")
-        assert texts.find_text(connection, model_id, "old") is None
-    assert found == pytest.approx(text_vector("new"), abs=1e-3)
 
 
 def test_search_by_image_finds_that_image_first(database: Database, image_ids: list[int]) -> None:
