@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import random
 import statistics
 import tempfile
 import time
@@ -142,9 +143,10 @@ def measure(url: str, count: int, repeats: int) -> None:
 def report(ways: Sequence[Way], repeats: int) -> None:
     """Time the ways in turns; print round trips, percentiles and the ratios of the medians to the first way's."""
     times: dict[str, list[float]] = {way.name: [] for way in ways}
+    order = random.Random(7)
     for _ in range(repeats):
-        for way in ways:
-            for number in range(QUERIES):
+        for number in range(QUERIES):
+            for way in order.sample(ways, len(ways)):
                 started = time.perf_counter()
                 way.search(number)
                 times[way.name].append(1000 * (time.perf_counter() - started))
@@ -194,16 +196,16 @@ def execute(connection: Connection, statement: bytes, query: NDArray[np.float32]
 
 def make_vectors(count: int) -> NDArray[np.float32]:
     """Unit vectors (count, 768) in three levels of clusters around a common direction, in random order."""
-    random = np.random.default_rng(7)
+    generator = np.random.default_rng(7)
 
     def directions(number: int) -> NDArray[Any]:
-        return random.normal(size=(number, DIMENSION)) / np.sqrt(DIMENSION)
+        return generator.normal(size=(number, DIMENSION)) / np.sqrt(DIMENSION)
 
     vectors = np.repeat(0.6 * directions(1), count, axis=0)
     for level, (clusters, strength) in enumerate(((20, 0.6), (400, 0.5), (8_000, 0.45))):
-        sizes = random.pareto(1.5, clusters) + 0.2 + level
-        vectors += strength * directions(clusters)[random.choice(clusters, count, p=sizes / sizes.sum())]
-    vectors += random.uniform(0.2, 0.6, size=(count, 1)) * directions(count)
+        sizes = generator.pareto(1.5, clusters) + 0.2 + level
+        vectors += strength * directions(clusters)[generator.choice(clusters, count, p=sizes / sizes.sum())]
+    vectors += generator.uniform(0.2, 0.6, size=(count, 1)) * directions(count)
     unit: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return unit
 

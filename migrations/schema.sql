@@ -271,6 +271,30 @@ BEGIN
 END
 $function$;
 
+-- Make the function that searches a model's vectors, unless it is there.
+CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    name constant text := format('siglip.nearest_images_%s', model_id);
+BEGIN
+    IF to_regproc(name) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format(
+        'CREATE FUNCTION %s(public.halfvec, integer, bigint, double precision, double precision)'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' SET plan_cache_mode = force_generic_plan SET enable_sort = off AS %L',
+        name,
+        format('BEGIN RETURN (%s); END',
+               siglip.nearest_matches_query(siglip.nearest_images_query(model_id, dimension, false, false, false)))
+    );
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The unfiltered search by HNSW under the model %s.', model_id));
+END
+$function$;
+
 -- The first 1,200 bytes of a text, whole characters: more than any model reads, and all that is kept and sent.
 CREATE OR REPLACE FUNCTION siglip.cut_text(query text)
  RETURNS text
@@ -497,9 +521,9 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     exact_below_bytes constant bigint := 8 * 1024 * 1024;
-    is_exact     boolean;
-    image_ids    bigint[];
-    distances    double precision[];
+    is_narrowed constant boolean := collection IS NOT NULL OR filter IS NOT NULL;
+    is_exact    boolean;
+    matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
     IF jsonb_typeof(filter) <> 'object' THEN
@@ -523,32 +547,27 @@ BEGIN
     is_exact := pg_relation_size(format('siglip.%I', 'image_embeddings_' || model.model_id)::regclass) < exact_below_bytes;
     PERFORM set_config('hnsw.ef_search', least(1000, greatest(100, 2 * max_results))::text, true);
     LOOP
-        EXECUTE 'SELECT array_agg(n.image_id ORDER BY n.distance, n.image_id),'
-            ' array_agg(n.distance ORDER BY n.distance, n.image_id) FROM ('
-            || siglip.nearest_images_query(
-                model.dimension, is_exact, collection IS NOT NULL, filter IS NOT NULL, excluded_image_id IS NOT NULL)
-            || ') AS n'
-            INTO image_ids, distances
-            USING query_embedding, model.model_id, collection, filter, excluded_image_id, max_results;
-        EXIT WHEN is_exact OR cardinality(image_ids) >= max_results;
+        IF is_exact OR is_narrowed THEN
+            EXECUTE siglip.nearest_matches_query(siglip.nearest_images_query(
+                    model.model_id, model.dimension, is_exact, collection IS NOT NULL, filter IS NOT NULL))
+                INTO matches
+                USING query_embedding, max_results, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter;
+        ELSE
+            EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5)', model.model_id)
+                INTO matches
+                USING query_embedding, max_results, excluded_image_id, model.logit_scale, model.logit_bias;
+        END IF;
+        EXIT WHEN is_exact OR cardinality(matches) >= max_results;
         is_exact := true;
     END LOOP;
 
-    RETURN QUERY
-        SELECT i.image_id, i.uri, s.similarity, s.score, i.metadata
-        FROM unnest(image_ids[:max_results], distances[:max_results]) WITH ORDINALITY AS n (image_id, distance, position)
-        JOIN siglip.images AS i ON i.image_id = n.image_id
-        CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity) AS c
-        CROSS JOIN LATERAL (
-            SELECT c.similarity, siglip.score(c.similarity, model.logit_scale, model.logit_bias) AS score
-        ) AS s
-        WHERE nearest_images.min_score IS NULL OR s.score >= nearest_images.min_score
-        ORDER BY n.position;
+    RETURN QUERY SELECT m.* FROM unnest(matches) AS m
+        WHERE nearest_images.min_score IS NULL OR m.score >= nearest_images.min_score;
 END
 $function$;
 
--- The text of the query that siglip.nearest_images executes.
-CREATE OR REPLACE FUNCTION siglip.nearest_images_query(dimension integer, is_exact boolean, has_collection boolean, has_filter boolean, has_excluded_image boolean)
+-- The text of the query that a search executes.
+CREATE OR REPLACE FUNCTION siglip.nearest_images_query(model_id integer, dimension integer, is_exact boolean, has_collection boolean, has_filter boolean)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
@@ -557,16 +576,29 @@ AS $function$
     SELECT format(
         'SELECT i.image_id, e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1 AS distance'
         ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_hash = e.content_hash'
-        ' WHERE e.model_id = $2'
-        || CASE WHEN has_collection THEN ' AND i.collection = $3' ELSE '' END
-        || CASE WHEN has_filter THEN ' AND i.metadata @> $4' ELSE '' END
-        || CASE WHEN has_excluded_image THEN ' AND i.image_id <> $5' ELSE '' END
+        ' WHERE e.model_id = %2$L AND i.image_id IS DISTINCT FROM $3'
+        || CASE WHEN has_collection THEN ' AND i.collection = $6' ELSE '' END
+        || CASE WHEN has_filter THEN ' AND i.metadata @> $7' ELSE '' END
         || CASE WHEN is_exact
                 THEN ' ORDER BY (e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1) + 0'
                 ELSE ' ORDER BY e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1' END
-        || ' FETCH FIRST $6 ROWS WITH TIES',
-        dimension
+        || ' FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id
     )
+$function$;
+
+-- The text of the query that makes one array of matches, best first, of what siglip.nearest_images_query finds.
+CREATE OR REPLACE FUNCTION siglip.nearest_matches_query(query text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT 'SELECT ARRAY('
+        'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
+        ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
+        ' CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity OFFSET 0) AS c'
+        ' ORDER BY n.distance, n.image_id LIMIT $2)'
 $function$;
 
 -- sigmoid(exp(logit_scale) * similarity + logit_bias).

@@ -197,6 +197,8 @@ def delete_unused_model(connection: Connection, model_id: int) -> bool:
         return False
     partition = sql.Identifier("siglip", f"image_embeddings_{model_id}")
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(partition))
+    function = sql.Identifier("siglip", f"nearest_images_{model_id}")
+    connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}").format(function))
     return True
 
 

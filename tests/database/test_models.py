@@ -142,6 +142,7 @@ def test_a_model_without_vectors_is_taken_out_with_its_partition_and_its_queue(d
         assert not models.delete_unused_model(connection, active)
         assert [row.model_id for row, _ in models.list_models(connection)] == [active]
         assert connection.execute("SELECT to_regclass(%s)", [f"siglip.image_embeddings_{unused}"]).fetchone() == (None,)
+        assert connection.execute("SELECT to_regproc(%s)", [f"siglip.nearest_images_{unused}"]).fetchone() == (None,)
 
 
 def test_a_model_with_vectors_stays(database: Database) -> None:

@@ -89,15 +89,15 @@ def _explain(
 ) -> dict[str, Any]:
     """The plan of what siglip.nearest_images executes, with its settings."""
     row = connection.execute(
-        "SELECT siglip.nearest_images_query(%s, false, %s, %s, false)",
+        "SELECT siglip.nearest_images_query(1, %s, false, %s, %s)",
         [LARGE.dimension, collection is not None, where is not None],
     ).fetchone()
     assert row is not None
     connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
     connection.execute(f"SET LOCAL hnsw.ef_search = {max(100, 2 * limit)}".encode())
-    connection.execute(f"PREPARE nearest (halfvec, integer, text, jsonb, bigint, integer) AS {row[0]}".encode())
-    values = [vector_text(VECTORS[0]), 1, collection, where, None, limit]
+    connection.execute(f"PREPARE nearest (halfvec, integer, bigint, float8, float8, text, jsonb) AS {row[0]}".encode())
+    values = [vector_text(VECTORS[0]), limit, None, 0, 0, collection, where]
     call = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE nearest ({})").format(
         sql.SQL(", ").join(map(sql.Literal, values))
     )
@@ -119,6 +119,26 @@ def test_an_unfiltered_search_uses_hnsw(database: Database) -> None:
         plan = _explain(connection)
     assert "image_embeddings_1_embedding_hnsw_idx" in _indexes(plan)
     assert not [node for node in _nodes(plan) if node["Node Type"] in {"Sort", "Seq Scan"}]
+
+
+def test_the_plan_that_a_session_keeps_uses_hnsw(database: Database) -> None:
+    with database.connection() as connection:
+        row = connection.execute("SELECT prosrc, proconfig FROM pg_proc WHERE proname = 'nearest_images_1'").fetchone()
+        assert row is not None
+        body = str(row[0]).removeprefix("BEGIN RETURN (").removesuffix("); END")
+        for setting in row[1][1:]:  # type: ignore[index]  # all but the search_path
+            connection.execute(f"SET LOCAL {setting}".encode())
+        connection.execute(f"PREPARE nearest (halfvec, integer, bigint, float8, float8) AS {body}".encode())
+        plan: Any = connection.execute(
+            sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE nearest ({}, 10, NULL, 0, 0)").format(
+                sql.Literal(vector_text(VECTORS[0]))
+            )
+        ).fetchone()
+        connection.execute("DEALLOCATE nearest")
+    nodes = _nodes(plan[0][0]["Plan"])
+    assert "image_embeddings_1_embedding_hnsw_idx" in _indexes(plan[0][0]["Plan"])
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan"]
+    assert max(node["Actual Rows"] for node in nodes) <= 11  # the last one's equals are looked for
 
 
 def test_a_search_touches_no_partition_but_its_model_s(database: Database) -> None:

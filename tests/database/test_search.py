@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from siglip_ingest import search
-from siglip_ingest.db import Database, images, texts
+from siglip_ingest.db import Database, images
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from tests.database.helpers import (
     DIMENSION,

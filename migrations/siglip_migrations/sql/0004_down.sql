@@ -13,7 +13,21 @@ DROP FUNCTION siglip.similar_images(bigint, integer, text, jsonb, double precisi
 DROP FUNCTION siglip.search_images(text, integer, text, jsonb, double precision, integer, double precision);
 DROP FUNCTION siglip.search_images(@vector@.halfvec, integer, text, jsonb, double precision, integer);
 DROP FUNCTION siglip.nearest_images(siglip.models, @vector@.halfvec, integer, text, jsonb, double precision, bigint);
-DROP FUNCTION siglip.nearest_images_query(integer, boolean, boolean, boolean, boolean);
+DO $$
+DECLARE
+    name regproc;
+BEGIN
+    FOR name IN
+        SELECT p.oid::regproc FROM pg_proc AS p
+        WHERE p.pronamespace = 'siglip'::regnamespace AND p.proname ~ '^nearest_images_[0-9]+$'
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', name);
+    END LOOP;
+END
+$$;
+DROP FUNCTION siglip.create_nearest_images(integer, integer);
+DROP FUNCTION siglip.nearest_matches_query(text);
+DROP FUNCTION siglip.nearest_images_query(integer, integer, boolean, boolean, boolean);
 DROP FUNCTION siglip.check_max_results(integer);
 DROP TYPE siglip.image_match;
 DROP FUNCTION siglip.embed_text(text, integer, double precision);

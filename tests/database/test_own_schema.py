@@ -1,0 +1,116 @@
+"""pgvector in a schema of its own, which is in nobody's search_path: all that the library asks works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from siglip_ingest import SiglipClient, labeling, models, search
+from siglip_ingest.db import Database, images, items, texts
+from siglip_ingest.db.migrate import migrate
+from siglip_ingest.db.models import delete_unused_model
+from tests.database.helpers import (
+    DIMENSION,
+    FakeEmbedder,
+    add_model,
+    claim,
+    completed,
+    image_rows,
+    index_images,
+    make_fake,
+    states,
+    store_text,
+    text_vector,
+    unit_vectors,
+)
+from tests.database.listeners import listening
+from tests.database.test_switching import NEW, make_named
+
+VECTORS = unit_vectors(30, seed=3)
+
+
+@pytest.fixture(params=["pg_catalog", '"$user", public'], ids=["nothing", "the usual"])
+def database_url(empty_database_url: str, request: pytest.FixtureRequest) -> str:
+    """URL of a migrated database whose sessions don't find pgvector's names by themselves."""
+    name = empty_database_url.rpartition("/")[2]
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA extensions")
+        connection.execute("CREATE EXTENSION vector SCHEMA extensions")
+        connection.execute(f"ALTER DATABASE {name} SET search_path = {request.param}".encode())
+    migrate(empty_database_url)
+    return empty_database_url
+
+
+@pytest.fixture
+def image_ids(database: Database, model_id: int) -> list[int]:
+    return index_images(database, model_id, VECTORS, metadata=[{"n": n} for n in range(30)])
+
+
+@pytest.fixture(autouse=True)
+def check_that_names_are_not_found(database: Database) -> None:
+    with database.session() as connection, pytest.raises(psycopg.errors.UndefinedObject):
+        connection.execute("SELECT '[1]'::halfvec")
+
+
+def test_searches_work(database: Database, database_url: str, model_id: int, image_ids: list[int]) -> None:
+    expected = [match.image_id for match in search.search_by_embedding(database, text_vector("cat"), limit=5)]
+    for _ in range(2):  # a new text, and one that is in the cache
+        found = search.search_by_text(database, make_fake, "cat", limit=5)
+        assert [match.image_id for match in found] == expected
+    found = search.search_by_image(database, make_fake, "cat", limit=5)  # type: ignore[arg-type]
+    assert [match.image_id for match in found] == expected
+    assert len(search.search_by_text(database, make_fake, "cat", filter={"n": 3}, collection="default")) == 1
+    assert image_ids[0] not in {match.image_id for match in search.similar_images(database, image_ids[0])}
+    with database.connection() as connection:
+        assert texts.find_text(connection, model_id, "cat") == pytest.approx(text_vector("cat"), abs=1e-3)
+        assert texts.find_texts(connection, model_id, ["cat", "dog"]) == {"cat"}
+        assert len(texts.embed_text(connection, model_id, "cat", 1.0)) == DIMENSION
+    with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
+        assert [match.image_id for match in client.search_images("cat", limit=5)] == expected
+
+
+def test_sql_searches_and_workers_answer(database: Database, model_id: int, image_ids: list[int]) -> None:
+    with listening(database, model_id):
+        found = search.search_by_text(database, None, "cat", limit=5)
+    assert found == search.search_by_text(database, make_fake, "cat", limit=5)
+    with database.connection() as connection:
+        assert len(connection.execute("SELECT * FROM siglip.search_images('cat', 5)").fetchall()) == 5
+
+
+def test_labels_work(database: Database, model_id: int, image_ids: list[int]) -> None:
+    labeling.create_label_set(database, make_fake, "pets", ["cat", "dog"])
+    assert len(labeling.label_scores_of_image_id(database, image_ids[0], "pets")) == 2
+    assert len(labeling.label_scores_of_image(database, make_fake, "image", "pets")) == 2  # type: ignore[arg-type]
+    with database.connection() as connection:
+        found: Any = connection.execute("SELECT * FROM siglip.images_with_label('pets', 'cat', 0)").fetchall()
+    assert len(found) == 30
+    labeling.create_label_set(database, make_fake, "pets", ["bird"], replace=True)
+    labeling.delete_label_set(database, "pets")
+
+
+def test_the_ledger_works(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        images.insert_images(connection, image_rows(3), model_id)
+        chunk = claim(connection, model_id)
+        results = [completed(item, vector) for item, vector in zip(chunk.items, VECTORS, strict=False)]
+        failed = [items.FailedItem(chunk.items[2].item_id, "unreadable", "x")]
+        assert items.close_items(connection, model_id, chunk.lease_token, results[:2], failed).done == 2
+        assert items.find_embedded(connection, model_id, [results[0].content_hash]) == {results[0].content_hash}
+        assert items.retry_failed(connection, model_id) == 1
+
+
+def test_a_model_is_changed_and_one_is_taken_out(database: Database, model_id: int, image_ids: list[int]) -> None:
+    labeling.create_label_set(database, make_fake, "pets", ["cat"])
+    with database.connection() as connection:
+        new_id = add_model(connection, NEW, is_active=False)
+    unused = models.queue_for_model(database, "nobody/unused").model_id
+    with database.connection() as connection:
+        store_text(connection, new_id, "cat", NEW)
+    assert labeling.embed_labels_for_model(database, FakeEmbedder(NEW), new_id) == 1
+    assert models.switch_model(database, new_id)
+    assert search.search_by_text(database, make_named, "a dog") == []
+    with database.connection() as connection:
+        assert states(connection, new_id) == {"queued": 30}
+        assert delete_unused_model(connection, unused)
