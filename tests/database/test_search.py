@@ -63,26 +63,6 @@ def test_a_text_is_embedded_once_and_then_comes_from_the_database(database: Data
     assert row == (True,)
 
 
-def test_texts_used_longest_ago_are_forgotten(database: Database, model_id: int) -> None:
-    with database.connection() as connection:
-        for age, query in enumerate(["new", "old", "older"]):
-            store_text(connection, model_id, query)
-            store_text(connection, model_id, query)  # the first one stays
-            connection.execute(
-                "UPDATE siglip.texts SET last_used_at = now() - %s * interval '1 h' WHERE query = %s", [age, query]
-            )
-        # About each 128th row that is added brings it about.
-        connection.execute("SET LOCAL siglip.max_cached_texts = '1'")
-        connection.execute(
-            "INSERT INTO siglip.texts (model_id, query, refusal, last_used_at)"
-            " SELECT %s, 'text ' || n, 'x', now() - interval '10 h' FROM generate_series(1, 5000) AS n",
-            [model_id],
-        )
-        found = texts.find_text(connection, model_id, "new")
-        assert texts.find_text(connection, model_id, "old") is None
-    assert found == pytest.approx(text_vector("new"), abs=1e-3)
-
-
 def test_search_by_image_finds_that_image_first(database: Database, image_ids: list[int]) -> None:
     class Found(FakeEmbedder):
         def embed_images(self, pictures: Any) -> Any:
