@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -10,6 +12,7 @@ import psycopg
 import pytest
 
 from siglip_ingest.db import Database, pool
+from siglip_ingest.db.failures import connect_error
 from siglip_ingest.errors import (
     ConfigurationError,
     DatabaseError,
@@ -17,6 +20,7 @@ from siglip_ingest.errors import (
     SchemaVersionError,
 )
 from tests.conftest import replace_database
+from tests.wire import wire
 
 
 def _with(url: str, *, user: str | None = None, password: str | None = None, port: int | None = None) -> str:
@@ -160,6 +164,114 @@ def test_a_caller_that_waits_too_long_is_told(database_url: str, monkeypatch: py
         database.connection(),
     ):
         pass
+
+
+def test_a_pool_that_is_exhausted_opens_no_more_connections(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "POOL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(pool, "PROBE_AFTER_S", 0.02)  # it looks fifteen times why it waits
+    with (
+        wire(database_url) as line,
+        Database(line.url, max_connections=2) as database,
+        database.connection(),
+        database.connection(),
+    ):
+        before = line.connections
+        with pytest.raises(DatabaseUnavailableError, match=r"All 2 connections to .* were busy .* fewer threads"):
+            database.connection().__enter__()
+        with pytest.raises(DatabaseUnavailableError, match="All 2 connections"):
+            database.fetch("get_active_model")
+        assert line.connections == before
+
+
+@pytest.fixture
+def limited_url(database_url: str) -> Iterator[str]:
+    """URL of a role that may have two connections at a time."""
+    role = f"siglip_limited_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x1' CONNECTION LIMIT 2".encode())
+        yield _with(database_url, user=role, password="x1")
+        connection.execute(f"DROP ROLE {role}".encode())
+
+
+def test_a_server_that_takes_no_more_connections_is_not_said_to_be_down(limited_url: str) -> None:
+    with psycopg.connect(limited_url), psycopg.connect(limited_url):
+        error = _error_of(limited_url)
+    assert isinstance(error, DatabaseUnavailableError)
+    assert "takes no more connections: " in str(error)
+    assert "Close some, or raise its max_connections." in str(error)
+    assert "answered" not in str(error)
+
+
+def test_a_caller_waits_for_a_server_that_takes_no_more_connections_for_now(
+    limited_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "PROBE_AFTER_S", 0.05)
+
+    def ask() -> object:
+        with database.connection() as connection:
+            return connection.execute("SELECT 1").fetchone()
+
+    with Database(limited_url) as database, ThreadPoolExecutor(2) as threads, psycopg.connect(limited_url):
+        with database.connection():
+            waiting = threads.submit(ask)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+        assert waiting.result(60) == (1,)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "FATAL:  sorry, too many clients already",
+        "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        'FATAL:  too many connections for database "app"',
+        "FATAL:  no more connections allowed (max_client_conn)",
+    ],
+)
+def test_too_many_clients_has_a_sentence_of_its_own(reason: str) -> None:
+    error = connect_error(psycopg.OperationalError(f"connection failed: {reason}"), {"host": "db", "dbname": "app"})
+    assert isinstance(error, DatabaseUnavailableError)
+    assert str(error).startswith("PostgreSQL at db:5432/app takes no more connections: ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_retryable"),
+    [
+        ("SELECT * FROM siglip.images", False),
+        ("SELECT nothing FROM siglip.models", False),
+        ("SELECT siglip.no_such_function()", False),
+        ("SELECT 1 / 0", False),
+        ("SELECT FROM", False),
+        ("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40P01'; END $$", True),
+        ("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '53300'; END $$", True),
+        ("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '57P03'; END $$", True),
+    ],
+    ids=[
+        "no rights",
+        "a missing column",
+        "a missing function",
+        "wrong data",
+        "wrong syntax",
+        "a deadlock",
+        "too many connections",
+        "a server that starts",
+    ],
+)
+def test_only_what_may_pass_is_worth_a_retry(
+    database_url: str, limited_url: str, statement: str, is_retryable: bool
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        role = str(urlsplit(limited_url).username)
+        connection.execute(f"GRANT USAGE ON SCHEMA siglip TO {role}".encode())
+        connection.execute(f"GRANT SELECT ON siglip.models TO {role}".encode())
+        with (
+            Database(limited_url) as database,
+            pytest.raises(DatabaseError) as caught,
+            database.connection() as reader,
+        ):
+            reader.execute(statement.encode())
+        connection.execute(f"DROP OWNED BY {role}".encode())
+    assert caught.value.is_retryable is is_retryable
 
 
 def test_connections_that_the_server_ended_are_replaced(database_url: str) -> None:
