@@ -9,8 +9,7 @@ import pytest
 
 from siglip_ingest.db import Database
 from tests.checkpoints import write_tiny_checkpoint
-from tests.programs import wait_until
-from tests.workers.helpers import WorkerProcess, fetch_all, register_checkpoint
+from tests.workers.helpers import WorkerProcess, register_checkpoint
 
 
 @pytest.fixture
@@ -56,6 +55,3 @@ def start_worker(
     for worker in started:
         worker.kill()
         print(worker.log)  # noqa: T201  # pytest shows it where the test has failed
-    # The server notices a moment later; until then the slot keeps the database from being dropped.
-    slots = "SELECT FROM pg_replication_slots WHERE database = current_database()"
-    wait_until(lambda: not fetch_all(database, slots))
