@@ -115,6 +115,8 @@ def pooler_url(services: Services, database_url: str, tmp_path: Path) -> Iterato
 
 @pytest.fixture(scope="session")
 def _standby(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    if os.environ.get("SIGLIP_TEST_DATABASE_URL"):
+        pytest.skip("the server is somebody else's to copy")
     standby = PostgresServer(tmp_path_factory.mktemp("standby"))
     try:
         standby.copy(services.database_url)
@@ -130,11 +132,11 @@ def standby_url(_standby: PostgresServer, services: Services, database_url: str)
     with psycopg.connect(services.database_url, autocommit=True) as connection:
         row = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
     assert row is not None
-    with psycopg.connect(on_server(_standby.url, services.database_url), autocommit=True) as connection:
+    with psycopg.connect(_standby.url, autocommit=True) as connection:
         wait_until(
             lambda: connection.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [row[0]]).fetchone() == (True,)
         )
-    return on_server(_standby.url, database_url)
+    return replace_database(_standby.url, urlsplit(database_url).path.lstrip("/"))
 
 
 @pytest.fixture(scope="session")
@@ -218,13 +220,6 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replace_database(url: str, name: str) -> str:
     """The same server's URL with another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-def on_server(server_url: str, database_url: str) -> str:
-    """The URL of a database on a copy of its server, which knows the same roles."""
-    server = urlsplit(server_url)
-    credentials = urlsplit(database_url).netloc.rpartition("@")[0]
-    return urlunsplit(urlsplit(database_url)._replace(netloc=f"{credentials}@{server.hostname}:{server.port}"))
 
 
 def _fresh_database(services: Services, *, template: str) -> Iterator[str]:

@@ -29,7 +29,7 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "fsync": "off",
     "shared_buffers": "64MB",
-    "max_connections": "60",
+    "max_connections": "200",  # a standby needs as many as its primary has
     "jit": "off",
     "lc_messages": "C",
 }
@@ -51,6 +51,7 @@ class PostgresServer:
         self._data = folder / "data"
         self._log = folder / "postgres.log"
         self._port = find_free_port()
+        self._credentials = f"{ROLE}:{PASSWORD}"
         self._child: subprocess.Popen[bytes] | None = None
         self._data.mkdir(parents=True, mode=0o700)
         if self._account is not None:
@@ -61,7 +62,7 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """URL of the maintenance database."""
-        return f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{self._port}/postgres"
+        return f"postgresql://{self._credentials}@127.0.0.1:{self._port}/postgres"
 
     def initialise(self) -> None:
         """Make an empty cluster."""
@@ -72,6 +73,7 @@ class PostgresServer:
 
     def copy(self, primary_url: str) -> None:
         """Become a standby of a running server, which streams to it."""
+        self._credentials = urlsplit(primary_url).netloc.rpartition("@")[0]
         self._run("pg_basebackup", [f"--pgdata={self._data}", f"--dbname={primary_url}", "-R", "-c", "fast", "-N"])
 
     def start(self) -> None:

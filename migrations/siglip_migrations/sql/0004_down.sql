@@ -33,7 +33,7 @@ DROP FUNCTION siglip.trim_texts();
 DELETE FROM siglip.texts WHERE embedding IS NULL;
 ALTER TABLE siglip.texts
     DROP CONSTRAINT texts_refusal_check, DROP CONSTRAINT texts_query_check,
-    DROP COLUMN refusal, DROP COLUMN warning, DROP COLUMN text_id,
+    DROP COLUMN refusal, DROP COLUMN warning,
     ALTER COLUMN embedding SET NOT NULL;
 
 DROP INDEX siglip.ingest_items_claimed_btree_idx;
