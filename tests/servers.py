@@ -92,9 +92,7 @@ class PostgresServer:
     def _run(self, program: str, options: Sequence[str]) -> None:
         assert self._spawn([str(self._binaries / program), *options]).wait(120) == 0, self._log.read_text()
 
-    def _spawn(
-        self, command: Sequence[str], death_signal: signal.Signals = signal.SIGTERM
-    ) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str], death_signal: signal.Signals = signal.SIGTERM) -> subprocess.Popen[bytes]:
         return start_process(
             command,
             folder=self._data,

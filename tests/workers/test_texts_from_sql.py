@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ import pytest
 from psycopg import sql
 
 import siglip_migrations
-from siglip_ingest.db import Connection, Database, texts
-from siglip_ingest.errors import DatabaseError, InvalidInputError
+from siglip_ingest.db import Database, texts
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.search import search_by_text
 from tests.database.helpers import FakeEmbedder, add_model, index_images, text_vector, unit_vectors
@@ -30,7 +29,7 @@ from tests.workers.listeners import count_askers, has_listener, listening, wait_
 StartWorker = Callable[..., WorkerProcess]
 ASK = "SELECT siglip.embed_text(%s)::real[]"
 LONG = " ".join(f"word{number:03}" for number in range(250))  # 2,000 bytes
-# Each 128th text on average, by its hash, makes the cache forget: of "text 1" to "text 1000" the last one is "text 906".
+# A text in 128, by its hash, makes the cache forget. Of "text 1" to "text 1000" the last such one is "text 906".
 WRITTEN_SINCE = 94
 BLANKS = "a cat" + " " * 1500 + "and a dog"
 
@@ -142,9 +141,7 @@ def test_a_hundred_sessions_ask_one_text(database: Database, database_url: str, 
     assert device.texts == ["a cat"]
 
 
-def ask_at_once(
-    database: Database, url: str, gate: threading.Event, queries: list[str]
-) -> list[np.ndarray[Any, Any]]:
+def ask_at_once(database: Database, url: str, gate: threading.Event, queries: list[str]) -> list[np.ndarray[Any, Any]]:
     """Ask in one session a query; the device is held back until all of them wait."""
     gate.clear()
     with ThreadPoolExecutor(len(queries)) as threads, database.session() as connection:
@@ -163,7 +160,7 @@ def test_no_lock_is_left(database: Database, database_url: str, model_id: int) -
         assert connection.execute(mine).fetchone() == (0,)
         device.gate.clear()
         connection.execute("SET siglip.embed_timeout_s = '0.1'")
-        with pytest.raises(psycopg.Error, match="within 0.1 s"), connection.transaction():
+        with pytest.raises(psycopg.Error, match=r"within 0\.1 s"), connection.transaction():
             connection.execute(ASK, ["a dog"])
         assert connection.execute(mine).fetchone() == (0,)
 
@@ -310,9 +307,7 @@ def test_a_key_that_is_locked_by_others_is_a_sentence(database: Database, databa
 
 
 @pytest.mark.parametrize("how", ["worker", "client", "sql"])
-def test_the_cache_stays_small_whoever_writes(
-    database: Database, database_url: str, model_id: int, how: str
-) -> None:
+def test_the_cache_stays_small_whoever_writes(database: Database, database_url: str, model_id: int, how: str) -> None:
     most = 50
     if how == "worker":
         with listening(database, model_id, max_cached_texts=most), psycopg.connect(database_url) as connection:
@@ -398,11 +393,13 @@ def test_a_worker_behind_pgbouncer_listens_at_the_server(
 def test_a_worker_that_only_knows_pgbouncer_says_what_it_needs(pooler_url: str, start_worker: StartWorker) -> None:
     worker = start_worker(database_url=pooler_url)
     wait_until(lambda: "Name it in SIGLIP_DIRECT_DATABASE_URL" in worker.log)
-    with pytest.raises(psycopg.Error, match="no worker of the model .* listens to this server"):
+    with pytest.raises(psycopg.Error, match=r"no worker of the model .* listens to this server"):
         ask(pooler_url, "a red boat")
 
 
-def test_a_worker_reads_past_the_cut_or_says_so(database: Database, database_url: str, start_worker: StartWorker) -> None:
+def test_a_worker_reads_past_the_cut_or_says_so(
+    database: Database, database_url: str, start_worker: StartWorker
+) -> None:
     start_worker()
     with psycopg.connect(database_url, autocommit=True) as connection:
         notices: list[str] = []

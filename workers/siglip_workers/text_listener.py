@@ -115,9 +115,7 @@ class TextListener:
             known = texts.find_texts(connection, self._model_id, [request.query for request in asked])
         self._retry_at = {request: at for request, at in self._retry_at.items() if request in asked}
         now = time.monotonic()
-        new = [
-            request for request in asked if request.query not in known and self._retry_at.get(request, now) <= now
-        ]
+        new = [request for request in asked if request.query not in known and self._retry_at.get(request, now) <= now]
         if not new:
             return
         answers = self._try_to_embed(new)
