@@ -24,22 +24,18 @@ from psycopg import sql
 
 from siglip_ingest.embedded import EmbeddedServices, stop_services
 from siglip_ingest.embedded.home import Home
-from siglip_ingest.embedded.postgres import Postgres
+from siglip_ingest.embedded.postgres import Postgres, find_binaries
 from siglip_ingest.embedded.redis import Redis
 from siglip_ingest.settings import Settings
 from tests.programs import find_processes, wait_until
+from tests.servers import POSTGRES_16, PgBouncer, PostgresServer
 
 # Models in tests are tiny: threads only wait for each other. Child processes inherit it; torch isn't imported yet.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A test's data are thrown away: nothing has to reach the disk.
-_UNSAFE_BUT_FAST = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "shared_buffers": "64MB",
-    "max_connections": "200",
-}
+_UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
+_SETTINGS = _UNSAFE_BUT_FAST | {"max_connections": "200"}  # a hundred sessions ask at once
 _database_numbers = itertools.count(1)
 _REDIS_DATABASES = 16
 
@@ -75,7 +71,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield Services(given[0], given[1])
         return
     home = Home.at(tmp_path_factory.mktemp("services") / "home")
-    postgres, redis = Postgres(home, _UNSAFE_BUT_FAST), Redis(home)
+    postgres, redis = Postgres(home, _SETTINGS), Redis(home)
     try:
         postgres.start()
         redis.start()
@@ -107,6 +103,70 @@ def database_url(services: Services, _template: str) -> Iterator[str]:
 def empty_database_url(services: Services) -> Iterator[str]:
     """URL of a fresh database that was never migrated."""
     yield from _fresh_database(services, template="template1")
+
+
+@pytest.fixture
+def pooler_url(services: Services, database_url: str, tmp_path: Path) -> Iterator[str]:
+    """URL of `database_url` behind a PgBouncer in transaction mode."""
+    pooler = PgBouncer(tmp_path, services.database_url)
+    yield pooler.url_of(database_url)
+    pooler.stop()
+
+
+@pytest.fixture(scope="session")
+def _standby(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    if os.environ.get("SIGLIP_TEST_DATABASE_URL"):
+        pytest.skip("the server is somebody else's to copy")
+    standby = PostgresServer(tmp_path_factory.mktemp("standby"))
+    try:
+        standby.copy(services.database_url)
+        standby.start()
+        yield standby
+    finally:
+        standby.stop()
+
+
+@pytest.fixture
+def standby_url(_standby: PostgresServer, services: Services, database_url: str) -> str:
+    """URL of `database_url` on a hot standby of the server."""
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+    assert row is not None
+    with psycopg.connect(_standby.url, autocommit=True) as connection:
+        wait_until(
+            lambda: connection.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [row[0]]).fetchone() == (True,)
+        )
+    return replace_database(_standby.url, urlsplit(database_url).path.lstrip("/"))
+
+
+@pytest.fixture(scope="session")
+def postgres_16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A running PostgreSQL 16, with a migrated database called `siglip`."""
+    import siglip_migrations
+
+    server = PostgresServer(tmp_path_factory.mktemp("postgres_16"), find_binaries(POSTGRES_16))
+    try:
+        server.initialise()
+        server.start()
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE siglip")
+        siglip_migrations.upgrade(replace_database(server.url, "siglip"))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres_16_url(postgres_16: PostgresServer) -> Iterator[str]:
+    """URL of a migrated, empty database of PostgreSQL 16; one test at a time has it."""
+    name = f"siglip_test_{next(_database_numbers)}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE siglip").format(sql.Identifier(name))
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(postgres_16.url, autocommit=True) as connection:
+        connection.execute(create)
+    yield replace_database(postgres_16.url, name)
+    with psycopg.connect(postgres_16.url, autocommit=True) as connection:
+        connection.execute(drop)
 
 
 @pytest.fixture

@@ -1,143 +1,153 @@
-"""PostgreSQL servers of a test's own: another version, a hot standby, and PgBouncer before one.
-
-All on loopback, without passwords, in a folder of the test's; each is stopped by its own process id.
-"""
+"""Servers for tests that need other ones than the session's: an older PostgreSQL, a hot standby, a pooler."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
 from siglip_ingest.embedded.accounts import find_account, open_path
 from siglip_ingest.embedded.postgres import find_binaries
-from siglip_ingest.embedded.processes import find_free_port
+from siglip_ingest.embedded.processes import find_free_port, start_process, stop_process
 from tests.programs import wait_until
 
-UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
+POSTGRES_16 = "pginstall"  # the package's folder of that version; that of 18 is the default
+ROLE = "siglip"
+PASSWORD = "x1"
+_STOP_SIGNALS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",  # a standby needs as many as its primary has
+    "jit": "off",
+    "lc_messages": "C",
+}
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 
-def find_binaries_16() -> Path:
-    """Where PostgreSQL 16 lies, which the same package carries."""
-    return find_binaries().parents[1] / "pginstall" / "bin"
+class PostgresServer:
+    """A PostgreSQL that a test may stop and start again; its port stays the same."""
 
+    def __init__(self, folder: Path, binaries: Path | None = None) -> None:
+        """Make a handle: `initialise` or `copy`, then `start`.
 
-@contextmanager
-def running_postgres(
-    folder: Path, *, binaries: Path | None = None, settings: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """Run a PostgreSQL; gives the URL of its database `postgres`."""
-    binaries = binaries or find_binaries()
-    data = _make_folder(folder / "data")
-    _run([str(binaries / "initdb"), "-D", str(data), "-U", "siglip", "--auth=trust", "--encoding=UTF8", "--locale=C"])
-    with _running(data, binaries, settings or {}) as url:
-        yield url
+        Args:
+            folder: A new one, for everything of the server.
+            binaries: Where its programs lie; by default those of the embedded PostgreSQL.
+        """
+        self._account = find_account()
+        self._binaries = binaries or find_binaries()
+        self._data = folder / "data"
+        self._log = folder / "postgres.log"
+        self._port = find_free_port()
+        self._credentials = f"{ROLE}:{PASSWORD}"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._data.mkdir(parents=True, mode=0o700)
+        if self._account is not None:
+            os.chown(self._data, self._account.uid, self._account.gid)
+            open_path(self._data, self._account)
+            open_path(self._binaries, self._account)
 
+    @property
+    def url(self) -> str:
+        """URL of the maintenance database."""
+        return f"postgresql://{self._credentials}@127.0.0.1:{self._port}/postgres"
 
-@contextmanager
-def running_standby(folder: Path, primary_url: str) -> Iterator[str]:
-    """Run a hot standby of a server, which it follows; gives its URL."""
-    binaries = find_binaries()
-    data = _make_folder(folder / "standby")
-    data.rmdir()
-    _make_folder(folder)
-    _run([str(binaries / "pg_basebackup"), "-d", primary_url, "-D", str(data), "-R", "-X", "stream", "-c", "fast"])
-    with _running(data, binaries, {}) as url:
-        yield url
+    def initialise(self) -> None:
+        """Make an empty cluster."""
+        password = self._data.parent / "password"
+        password.write_text(PASSWORD)
+        options = [f"--pgdata={self._data}", f"--username={ROLE}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        self._run("initdb", [*options, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
 
+    def copy(self, primary_url: str) -> None:
+        """Become a standby of a running server, which streams to it."""
+        self._credentials = urlsplit(primary_url).netloc.rpartition("@")[0]
+        self._run("pg_basebackup", [f"--pgdata={self._data}", f"--dbname={primary_url}", "-R", "-c", "fast", "-N"])
 
-@contextmanager
-def running_pgbouncer(folder: Path, server_url: str) -> Iterator[str]:
-    """Run PgBouncer in transaction mode before a server; gives its URL. Skips the test where it isn't installed."""
-    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
-    if program is None:
-        pytest.skip("PgBouncer isn't installed (Debian's package pgbouncer)")
-    info = psycopg.conninfo.conninfo_to_dict(server_url)
-    _make_folder(folder)
-    port = find_free_port(None)
-    settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        f"""
-        [databases]
-        * = host=127.0.0.1 port={info["port"]} user=siglip
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = any
-        pool_mode = transaction
-        default_pool_size = 4
-        logfile = {folder / "pgbouncer.log"}
-        pidfile =
-        """.replace("        ", "")
-    )
-    process = subprocess.Popen([program, "-q", str(settings)], **_identity(), stdin=subprocess.DEVNULL)
-    try:
-        url = f"postgresql://siglip@127.0.0.1:{port}/{info['dbname']}"
-        wait_until(lambda: _answers(url))
-        yield url
-    finally:
-        process.kill()
-        process.wait()
+    def start(self) -> None:
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self._port)]
+        command += [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        self._child = self._spawn(command, signal.SIGINT)
+        wait_until(self._answers, timeout_s=60)
 
+    def stop(self) -> None:
+        if self._child is not None and self._child.poll() is None:
+            stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)
+        if self._child is not None:
+            self._child.wait()
+        self._child = None
 
-@contextmanager
-def _running(data: Path, binaries: Path, settings: Mapping[str, str]) -> Iterator[str]:
-    port = find_free_port(None)
-    chosen = {
-        **UNSAFE_BUT_FAST,
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "port": str(port),
-        **settings,
-    }
-    command = [str(binaries / "postgres"), "-D", str(data)]
-    command += [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
-    with (data.parent / f"{data.name}.log").open("wb") as log:
-        process = subprocess.Popen(command, **_identity(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    url = f"postgresql://siglip@127.0.0.1:{port}/postgres"
-    try:
-        wait_until(lambda: _answers(url), timeout_s=60)
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
+    def _run(self, program: str, options: Sequence[str]) -> None:
+        assert self._spawn([str(self._binaries / program), *options]).wait(120) == 0, self._log.read_text()
+
+    def _spawn(self, command: Sequence[str], death_signal: signal.Signals = signal.SIGTERM) -> subprocess.Popen[bytes]:
+        return start_process(
+            command,
+            folder=self._data,
+            log=self._log,
+            account=self._account,
+            environment=_ENVIRONMENT,
+            death_signal=death_signal,
+        )
+
+    def _answers(self) -> bool:
+        assert self._child is not None
+        assert self._child.poll() is None, self._log.read_text()
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(20)
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
-def _answers(url: str) -> bool:
-    try:
-        with psycopg.connect(url, connect_timeout=2):
-            return True
-    except psycopg.OperationalError:
-        return False
+class PgBouncer:
+    """A PgBouncer in transaction mode before a server."""
 
+    def __init__(self, folder: Path, server_url: str, *, pool_size: int = 20) -> None:
+        program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+        if program is None:
+            pytest.skip("PgBouncer isn't installed (Debian's package is called pgbouncer)")
+        server = urlsplit(server_url)
+        account = find_account()
+        self._port = find_free_port()
+        self._url = f"postgresql://{server.username}:{server.password}@127.0.0.1:{self._port}"
+        users, settings = folder / "users.txt", folder / "pgbouncer.ini"
+        users.write_text(f'"{server.username}" "{server.password}"\n')
+        settings.write_text(
+            f"[databases]\n* = host={server.hostname} port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\nunix_socket_dir =\n"
+            f"pool_mode = transaction\ndefault_pool_size = {pool_size}\nmax_client_conn = 300\n"
+            f"auth_type = scram-sha-256\nauth_file = {users}\n"
+        )
+        if account is not None:
+            open_path(folder, account)
+            for path in (users, settings):
+                path.chmod(0o644)
+        command = [program, "--quiet", str(settings)]
+        self._child = start_process(command, folder=folder, log=folder / "pgbouncer.log", account=account)
+        wait_until(self._answers)
 
-def _make_folder(folder: Path) -> Path:
-    """Make a folder that the account may write which PostgreSQL runs as."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if account := find_account():
-        os.chown(folder, account.uid, account.gid)
-        open_path(folder, account)
-    folder.chmod(0o700)
-    return folder
+    def url_of(self, database_url: str) -> str:
+        """The URL by which a database of the server is reached through it."""
+        return self._url + urlsplit(database_url).path
 
+    def stop(self) -> None:
+        self._child.kill()
+        self._child.wait()
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, **_identity(), capture_output=True, text=True, check=False, cwd="/")
-    assert done.returncode == 0, done.stderr
-
-
-def _identity() -> dict[str, object]:
-    account = find_account()
-    return {} if account is None else account.popen_arguments()
+    def _answers(self) -> bool:
+        assert self._child.poll() is None, "PgBouncer ended"
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0

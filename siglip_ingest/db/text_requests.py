@@ -31,7 +31,12 @@ class TextRequest:
 
 
 def announce_listener(connection: Connection, model_id: int) -> None:
-    """Let askers know, for as long as the connection lives, that somebody listens."""
+    """Let askers know, for as long as the connection lives, that somebody listens.
+
+    The server asks the connection now and then whether it lives: the locks of a machine that lost its power would
+    otherwise stay for hours.
+    """
+    connection.execute(load_statement("set_keepalives"))
     connection.execute("SELECT pg_catalog.pg_advisory_lock_shared(%s, %s)", [LISTENER, model_id])
 
 

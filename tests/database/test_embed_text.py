@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from siglip_ingest import search
 from siglip_ingest.db import Database
-from siglip_ingest.db.text_requests import TextRequest, read_locks
-from siglip_ingest.errors import DatabaseError, WorkerUnavailableError
+from siglip_ingest.db.text_requests import BELL, TextRequest, read_text_requests
+from siglip_ingest.db.texts import cut_text
+from siglip_ingest.errors import DatabaseError, InvalidInputError, WorkerUnavailableError
 from tests.database.helpers import index_images, make_fake, store_text, text_vector, unit_vectors
 from tests.database.listeners import listening
 from tests.programs import wait_until
@@ -97,124 +98,35 @@ def test_the_use_of_a_cached_text_is_noted_once_a_day(database: Database, model_
     assert after[0].days == 0  # type: ignore[attr-defined]
 
 
-def test_without_a_worker_the_error_comes_at_once_and_says_what_to_do(database: Database, image_ids: list[int]) -> None:
+def test_without_a_worker_the_error_comes_at_once(database: Database, image_ids: list[int]) -> None:
+    before = "SELECT set_config('siglip.embed_timeout_s', '60', true), set_config('statement_timeout', '1s', true)"
     with pytest.raises(WorkerUnavailableError, match=r"no worker of the model fake listens.*Start a worker"):
-        ask(database, before="SET LOCAL siglip.embed_timeout_s = '86400'")
+        ask(database, before=before)
 
 
-def test_when_the_last_worker_ends_the_asker_is_told(database: Database, image_ids: list[int]) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with listening(database, is_mute=True) as listener:
-            asked = pool.submit(ask, database, before="SET LOCAL siglip.embed_timeout_s = '86400'")
-            wait_until(lambda: listener.asked)
-        with pytest.raises(WorkerUnavailableError, match="The last worker of the model fake ended"):
-            asked.result(120)
+def test_a_worker_of_another_model_is_none(database: Database, model_id: int, image_ids: list[int]) -> None:
+    with listening(database, model_id + 1), pytest.raises(WorkerUnavailableError, match="no worker of the model fake"):
+        ask(database)
 
 
-def test_another_worker_answers_the_question_of_one_that_ends(database: Database, image_ids: list[int]) -> None:
-    with ThreadPoolExecutor(1) as pool, listening(database, is_mute=True) as first:
-        asked = pool.submit(ask, database, before="SET LOCAL siglip.embed_timeout_s = '86400'")
-        wait_until(lambda: first.asked)
-        first.stop()
-        with listening(database) as second:
-            assert len(asked.result(120)) == 3
-        assert second.asked == first.asked
-
-
-def test_a_text_for_another_model_is_not_read(database: Database, model_id: int, image_ids: list[int]) -> None:
-    with listening(database, model_id) as listener, listening(database, model_id + 1) as other:
-        assert len(ask(database)) == 3
-    assert len(listener.asked) == 1
-    assert other.asked == []
-
-
-def test_a_hundred_sessions_with_one_text_ask_once(database: Database, image_ids: list[int]) -> None:
-    barrier = threading.Barrier(100)
-
-    def ask_with_others(_: int) -> int:
-        with database.session() as connection:
-            barrier.wait(60)
-            return len(connection.execute(SEARCH, ["the very same text"]).fetchall())
-
-    with listening(database) as listener, ThreadPoolExecutor(100) as pool:
-        assert list(pool.map(ask_with_others, range(100))) == [3] * 100
-    assert [request.query for request in listener.asked] == ["the very same text"]
-
-
-def test_a_read_only_transaction_asks_too(database: Database, image_ids: list[int]) -> None:
-    with listening(database):
-        assert len(ask(database, "read only", before="SET TRANSACTION READ ONLY")) == 3
-
-
-@pytest.mark.parametrize(
-    ("query", "sent"),
-    [
-        pytest.param("x" * 1200, "x" * 1200, id="as long as fits"),
-        pytest.param("x" * 1201, "x" * 1200, id="one longer"),
-        pytest.param("ä" * 700, "ä" * 600, id="two bytes a character"),
-        pytest.param("x" + "€" * 500, "x" + "€" * 399, id="three bytes, cut in the middle"),
-        pytest.param("🌅" * 1_000_000, "🌅" * 300, id="four million bytes"),
-    ],
-)
-def test_a_long_text_is_cut_to_whole_characters_and_marked(
-    database: Database, image_ids: list[int], query: str, sent: str
+def test_a_worker_of_another_database_is_none(
+    database: Database, empty_database_url: str, model_id: int, image_ids: list[int]
 ) -> None:
-    with listening(database) as listener:
-        assert len(ask(database, query)) == 3
-        assert len(ask(database, query)) == 3
-    assert listener.asked == [TextRequest(sent, is_cut=sent != query)]
-    with database.connection() as connection:
-        assert connection.execute("SELECT query FROM siglip.texts").fetchall() == [(sent,)]
+    with (
+        Database(empty_database_url) as other,
+        listening(other, model_id, is_mute=True),
+        pytest.raises(WorkerUnavailableError, match="no worker of the model fake listens to this server"),
+    ):
+        ask(database)
 
 
-def test_no_lock_is_left_with_or_without_an_answer(database: Database, image_ids: list[int]) -> None:
-    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
-    with listening(database), database.connection() as connection:
-        connection.execute(SEARCH, ["answered"])
-        assert connection.execute(locks).fetchone() == (0,)
-    with listening(database, is_mute=True), database.session() as connection:
-        connection.execute("SET siglip.embed_timeout_s = '0.05'")
-        with pytest.raises(psycopg.Error, match="No worker embedded"):
-            connection.execute(SEARCH, ["not answered"])
-        assert connection.execute(locks).fetchone() == (0,)
-
-
-def test_the_cache_stays_small_whoever_writes_to_it(database: Database, model_id: int) -> None:
-    """No worker runs that could tidy up. Old rows are forgotten by chance, with about each 128th one that is added."""
-    with database.connection() as connection:
-        connection.execute("SET LOCAL siglip.max_cached_texts = '50'")
-        connection.execute(
-            "INSERT INTO siglip.texts (model_id, query, refusal) SELECT %s, 'text ' || n, 'x'"
-            " FROM generate_series(1, 10000) AS n",
-            [model_id],
-        )
-        row = connection.execute("SELECT count(*) FROM siglip.texts").fetchone()
-    assert row is not None
-    assert int(str(row[0])) < 50 + 4000  # that none of 4,000 rows brings it about is a chance of 1 in 10^13
-
-
-def test_a_row_of_the_cache_that_is_too_long_is_refused(database: Database, model_id: int) -> None:
-    with pytest.raises(DatabaseError, match="texts_query_check"), database.connection() as connection:
-        connection.execute(
-            "INSERT INTO siglip.texts (model_id, query, refusal) VALUES (%s, repeat('x', 1201), 'x')", [model_id]
-        )
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        pytest.param([], id="none"),
-        pytest.param([ord("Z") << 56 | 1 << 16 | 6], id="no text"),
-        pytest.param([ord("Z") << 56 | 2 << 16 | 6, ord("Z") << 56 | 1 << 48 | 1], id="another model"),
-        pytest.param([ord("Z") << 56 | 1 << 16 | 12, ord("Z") << 56 | 1 << 48 | 1], id="half of it"),
-        pytest.param([ord("Z") << 56 | 1 << 16 | 6, ord("Z") << 56 | 2 << 48 | 1], id="another part"),
-        pytest.param([ord("Z") << 56 | 1 << 16 | 6, ord("Z") << 56 | 1 << 48 | 0xFFFFFFFFFFFF], id="no UTF-8"),
-        pytest.param([ord("Z") << 56 | 1 << 16], id="empty"),
-        pytest.param([1, 2, 3], id="somebody else's"),
-    ],
-)
-def test_locks_that_are_no_text_are_not_read(keys: list[int]) -> None:
-    assert read_locks(1, keys) is None
+def test_who_waits_learns_that_the_last_worker_ended(database: Database, model_id: int, image_ids: list[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with listening(database, model_id, is_mute=True) as listener:
+            asked = pool.submit(ask, database, before="SET LOCAL siglip.embed_timeout_s = '60'")
+            wait_until(lambda: listener.asked)
+        with pytest.raises(WorkerUnavailableError, match=r"last worker of the model fake ended.*Start a worker"):
+            asked.result(30)
 
 
 def test_a_worker_that_never_answers_is_waited_for_as_long_as_was_set(database: Database, image_ids: list[int]) -> None:
@@ -223,9 +135,18 @@ def test_a_worker_that_never_answers_is_waited_for_as_long_as_was_set(database: 
         started = time.monotonic()
         with pytest.raises(psycopg.Error, match=r"No worker embedded the text within 0\.5 s") as caught:
             connection.execute(SEARCH, ["cat"])
-    assert 0.5 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.5
     assert caught.value.sqlstate == "SIG01"
     assert "siglip.embed_timeout_s" in str(caught.value.diag.message_hint)
+
+
+def test_a_worker_that_takes_over_a_moment_later_is_in_time(database: Database, image_ids: list[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with listening(database, is_mute=True) as listener:
+            asked = pool.submit(ask, database)
+            wait_until(lambda: listener.asked)
+        with listening(database):
+            assert len(asked.result(30)) == 3
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
@@ -248,9 +169,75 @@ def test_a_search_that_is_canceled_ends(database: Database, image_ids: list[int]
 
 
 def test_python_and_sql_share_the_cache(database: Database, image_ids: list[int]) -> None:
-    from siglip_ingest import search
-
     matches = search.search_by_text(database, make_fake, "dog", limit=3)
     with database.connection() as connection:
         rows = connection.execute(SEARCH, ["dog"]).fetchall()
     assert [match.image_id for match in matches] == [image_id for (image_id,) in rows]
+
+
+@pytest.mark.parametrize("query", ["", " \t\n", None], ids=["nothing", "blanks", "NULL"])
+def test_an_empty_text_is_refused_at_once(database: Database, image_ids: list[int], query: str | None) -> None:
+    with pytest.raises(InvalidInputError, match=r"query is empty.*Say in a few words"):
+        ask(database, query)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [*range(1, 14), 1199, 1200], ids=lambda size: f"{size} bytes")
+def test_a_text_of_any_length_arrives_whole(database: Database, model_id: int, size: int) -> None:
+    query = ("\x01é~" * size).encode()[:size].decode(errors="ignore")
+    query += "x" * (size - len(query.encode()))
+    with listening(database, model_id) as listener, database.connection() as connection:
+        connection.execute("SELECT siglip.embed_text(%s)", [query])
+    assert listener.asked == [TextRequest(query, is_cut=False)]
+
+
+def test_what_is_sent_of_a_longer_text_is_said_to_be_cut(database: Database, model_id: int) -> None:
+    with listening(database, model_id) as listener, database.connection() as connection:
+        connection.execute("SELECT siglip.embed_text(%s)", ["x" * 1201])
+    assert listener.asked == [TextRequest("x" * 1200, is_cut=True)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "cat",
+        "x" * 1200,
+        "x" * 1201,
+        "é" * 600,
+        "é" * 601,
+        "x" + "é" * 600,
+        "月" * 500,
+        "x" + "🌙" * 300,
+        "xy" + "🌙" * 300,
+    ],
+    ids=lambda query: f"{query[:3]}... {len(query)}",
+)
+def test_python_and_sql_cut_alike(database: Database, query: str) -> None:
+    with database.connection() as connection:
+        assert connection.execute("SELECT siglip.cut_text(%s)", [query]).fetchone() == (cut_text(query),)
+
+
+def test_whatever_is_written_to_the_cache_is_cut(database: Database, model_id: int) -> None:
+    huge = "a cat and a dog " * 90_000
+    with database.connection() as connection:
+        store_text(connection, model_id, huge)
+    search.search_by_text(database, make_fake, "another " + huge)
+    with database.connection() as connection:
+        rows = connection.execute("SELECT octet_length(query) FROM siglip.texts").fetchall()
+        assert rows == [(1200,), (1200,)]
+        with pytest.raises(psycopg.errors.CheckViolation), connection.transaction():
+            connection.execute(
+                "INSERT INTO siglip.texts (model_id, query, refusal) VALUES (1, repeat('x', 1201), 'no')"
+            )
+
+
+def test_locks_of_other_programs_are_no_text(database: Database, model_id: int) -> None:
+    letter = 90 << 56
+    with listening(database, model_id) as listener, database.session() as other:
+        for key in (letter | 1, letter | (1 << 48) | 7, (91 << 56) | 5):
+            other.execute("SELECT pg_advisory_lock_shared(%s::bigint)", [key])
+        other.execute("SELECT pg_advisory_lock_shared(%s, %s)", [BELL, model_id])
+        with database.connection() as connection:
+            connection.execute("SELECT siglip.embed_text('a cat')")
+        assert read_text_requests(other, model_id) == []
+    assert [request.query for request in listener.asked] == ["a cat"]

@@ -1,90 +1,118 @@
-"""Queries that a worker answers: texts through the database, images through Celery."""
+"""Queries that a worker answers: images through Celery, texts through the database."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 import redis
+from celery import Celery
 
-from siglip_ingest import SiglipClient
-from siglip_ingest.db import Database, models
-from siglip_ingest.errors import InvalidInputError, SiglipError, WorkerUnavailableError
+from siglip_ingest.db import Database
+from siglip_ingest.db.models import ModelRow, get_model
+from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
-from siglip_ingest.remote import RemoteEmbedder, TaskClient, decode_array, encode_array, queries_queue
+from siglip_ingest.remote import (
+    RemoteEmbedder,
+    TaskClient,
+    decode_array,
+    encode_array,
+    queries_queue,
+    waiting_key,
+)
+from siglip_workers.queries import NOBODY_WAITS
+from siglip_workers.runtime import TASK_THREADS
 from tests.pictures import picture
 from tests.programs import wait_until
-from tests.workers.helpers import ROOT, WorkerProcess, fetch_all, items_by_state, load_tiny_embedder, write_pictures
+from tests.workers.helpers import (
+    ROOT,
+    WorkerProcess,
+    count_embeddings,
+    items_by_state,
+    load_tiny_embedder,
+    write_pictures,
+)
+from tests.workers.listeners import has_listener
 
 StartWorker = Callable[..., WorkerProcess]
 
+# Each query takes a second and leaves a line, so that a test sees which worker has how many of them.
+SLOW_WORKER = "tests.workers.slow_worker"
 
-def make_remote(database: Database, broker_url: str | None = None, **options: float) -> RemoteEmbedder:
+
+def active_row(database: Database, model_id: int = 1) -> ModelRow:
     with database.connection() as connection:
-        active = models.active_model(connection)
-    assert active is not None
-    return RemoteEmbedder(active, database, broker_url=broker_url, **options)
+        return get_model(connection, model_id)
+
+
+def remote_embedder(database: Database, broker_url: str | None, **options: Any) -> RemoteEmbedder:
+    return RemoteEmbedder(active_row(database), database, broker_url=broker_url, **options)
+
+
+def tiny_pixels(count: int = 1) -> list[dict[str, Any]]:
+    return [encode_array(np.full((32, 32, 3), seed, np.uint8)) for seed in range(count)]
 
 
 def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     database: Database, broker_url: str, tiny_checkpoint: Path, start_worker: StartWorker
 ) -> None:
     start_worker()
-    local, remote = load_tiny_embedder(tiny_checkpoint), make_remote(database, broker_url)
+    local, remote = load_tiny_embedder(tiny_checkpoint), remote_embedder(database, broker_url)
     assert remote.info == local.info
-    texts = ["a red boat", "Night sky, with 3 stars!", "x"]
-    np.testing.assert_allclose(remote.embed_texts(texts), local.embed_texts(texts), atol=1e-3)  # halfvec has 11 bits
+    texts = ["a red boat", "Night sky, with 3 stars!"]
+    np.testing.assert_allclose(remote.embed_texts(texts), local.embed_texts(texts), atol=1e-3)  # in half precision
     images = [picture(60, 40), picture(33, 99, seed=1), picture(32, 32).convert("L")]
     np.testing.assert_allclose(remote.embed_images(images), local.embed_images(images), atol=1e-6)
     assert remote.embed_texts([]).shape == (0, 32)
     assert remote.embed_images([]).shape == (0, 32)
 
 
-def test_many_texts_come_back_in_their_order(
-    database: Database, tiny_checkpoint: Path, start_worker: StartWorker
-) -> None:
-    start_worker()
-    texts = [f"boat {number}" for number in range(60)]
-    local, remote = load_tiny_embedder(tiny_checkpoint), make_remote(database)
-    np.testing.assert_allclose(remote.embed_texts(texts), local.embed_texts(texts), atol=1e-3)
-
-
-def test_a_text_of_which_nothing_is_left_is_refused_by_the_worker_and_not_asked_again(
-    database: Database, database_url: str, start_worker: StartWorker
-) -> None:
-    start_worker()
-    with SiglipClient(database_url=database_url) as client:
-        remote = make_remote(database)
-        for _ in range(2):
-            with pytest.raises(InvalidInputError, match="leaves nothing"):
-                remote.embed_texts(["\u200b\u200b"])
-            with pytest.raises(InvalidInputError, match="leaves nothing"):
-                client.search_images("\u200b\u200b")
-    assert fetch_all(database, "SELECT embedding IS NULL, count(*) FROM siglip.texts GROUP BY 1") == [(True, 1)]
-
-
 def test_the_asker_and_the_worker_are_told_of_a_text_that_is_too_long(
-    database: Database, start_worker: StartWorker, caplog: pytest.LogCaptureFixture
+    database: Database, broker_url: str, start_worker: StartWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = start_worker()
-    remote = make_remote(database)
+    remote = remote_embedder(database, broker_url)
     remote.embed_texts(["a cat"])
     assert not caplog.records
     remote.embed_texts(["a cat " * 10 + "and a dog"])
     (record,) = caplog.records
-    assert record.levelname == "WARNING"
+    assert (record.name, record.levelname) == ("siglip_ingest.db.pool", "WARNING")
     assert "tokens, but the model reads 16" in record.message
     assert record.message.endswith("and a dog'")
     assert worker.log.count("but the model reads 16") == 1
+
+
+def test_a_remote_embedder_may_be_used_by_many_threads(
+    database: Database, broker_url: str, tiny_checkpoint: Path, start_worker: StartWorker
+) -> None:
+    start_worker()
+    local, remote = load_tiny_embedder(tiny_checkpoint), remote_embedder(database, broker_url)
+    answers: dict[int, float] = {}
+
+    def ask(number: int) -> None:
+        image = picture(40, 40, seed=number)
+        for turn in range(5):
+            text = f"boat {number} {turn}"
+            differences = remote.embed_texts([text]) - local.embed_texts([text])
+            answers[10 * number + turn] = float(np.abs(differences).max())
+        answers[10 * number + 9] = float(np.abs(remote.embed_images([image]) - local.embed_images([image])).max())
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 48
+    assert max(answers.values()) < 1e-3
 
 
 def test_a_query_does_not_wait_behind_images(
@@ -92,26 +120,30 @@ def test_a_query_does_not_wait_behind_images(
 ) -> None:
     start_worker(chunk_size=8, decode_threads=1)
     enqueue_images(database, write_pictures(tmp_path, 60, size=(1200, 900)), model_id=model_id)
-    wait_until(lambda: "done" in items_by_state(database))
-    remote = make_remote(database, broker_url)
+    remote = remote_embedder(database, broker_url)
     remote.embed_texts(["boat"])
-    remote.embed_images([picture(60, 40)])
+    remote.embed_images([picture(40, 40)])
     assert items_by_state(database).get("queued", 0) > 0
 
 
 def test_without_a_worker_the_error_says_what_to_do(
-    database: Database, broker_url: str, start_worker: StartWorker
+    database: Database, broker_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
+    with pytest.raises(WorkerUnavailableError, match="No worker has loaded the model"):
+        _ = remote_embedder(database, broker_url).info
     start_worker().kill()
-    remote = make_remote(database, broker_url, timeout_s=0.3)
-    with pytest.raises(WorkerUnavailableError, match=r"No worker of the model .* answered within 0.3 s"):
-        remote.embed_images([picture(60, 40)])
-    with pytest.raises(WorkerUnavailableError, match=r"no worker of the model .* Start a worker"):
+    with database.session() as connection:
+        wait_until(lambda: not has_listener(connection, model_id))
+    remote = remote_embedder(database, broker_url, timeout_s=0.3)
+    with pytest.raises(WorkerUnavailableError, match=r"no worker of the model .* listens to this server"):
         remote.embed_texts(["boat"])
+    image = picture(40, 40)
+    with pytest.raises(WorkerUnavailableError, match=r"No worker of the model .* answered within 0.3 s"):
+        remote.embed_images([image])
     with pytest.raises(WorkerUnavailableError, match="no Redis answers"):
-        make_remote(database, "redis://127.0.0.1:1/0", timeout_s=5).embed_images([picture(60, 40)])
-    with pytest.raises(SiglipError, match="SIGLIP_BROKER_URL"):
-        make_remote(database).embed_images([picture(60, 40)])
+        remote_embedder(database, "redis://127.0.0.1:1/0").embed_images([image])
+    with pytest.raises(ConfigurationError, match="SIGLIP_BROKER_URL"):
+        remote_embedder(database, None).embed_images([image])
 
 
 def test_a_worker_says_what_it_could_not_embed(
@@ -125,90 +157,14 @@ def test_a_worker_says_what_it_could_not_embed(
     assert "A query could not be embedded" in worker.log
 
 
-def test_texts_are_a_plain_celery_task_too(
+def test_texts_may_come_through_celery_too(
     database: Database, broker_url: str, model_id: int, tiny_checkpoint: Path, start_worker: StartWorker
 ) -> None:
-    from celery import Celery
-
     start_worker()
-    app = Celery("somebody", broker=broker_url, backend=broker_url, set_as_current=False)
-    sent = app.send_task("siglip.embed_texts", args=[["a boat"]], queue=queries_queue(model_id))
-    answer = sent.get(timeout=30)
-    app.close()
-    vectors = decode_array(answer["embeddings"])
-    np.testing.assert_allclose(vectors, load_tiny_embedder(tiny_checkpoint).embed_texts(["a boat"]), atol=1e-6)
-    assert answer["name"] == str(tiny_checkpoint)
-
-
-def test_a_query_that_nobody_waits_for_any_more_is_left(
-    database: Database, broker_url: str, model_id: int, start_worker: StartWorker
-) -> None:
-    tasks, queue = TaskClient(broker_url), queries_queue(model_id)
-    pixels = [encode_array(np.zeros((5, 5, 3), np.uint8))]  # of a size that the model would refuse, with a warning
-    for _ in range(20):
-        with pytest.raises(TimeoutError):
-            tasks.call("siglip.embed_query_images", pixels, queue=queue, timeout_s=0.01)
-    worker = start_worker()
-    with redis.Redis.from_url(broker_url) as connection:
-        wait_until(lambda: connection.llen(queue) == 0)
-    fine = [encode_array(np.zeros((32, 32, 3), np.uint8))]
-    assert "embeddings" in tasks.call("siglip.embed_query_images", fine, queue=queue, timeout_s=30)
-    assert "could not be embedded" not in worker.log
-
-
-def test_a_worker_takes_few_queries_at_a_time_and_two_share_a_burst(
-    database: Database, broker_url: str, model_id: int, start_worker: StartWorker
-) -> None:
-    first = start_worker()
-    os.kill(first.pid, signal.SIGSTOP)  # it holds what it has taken, and takes no more
-    pixels = [encode_array(np.zeros((32, 32, 3), np.uint8))]
-    tasks, queue = TaskClient(broker_url), queries_queue(model_id)
-    try:
-        start_worker()
-
-        def ask(_: int) -> bool:
-            try:
-                return "embeddings" in tasks.call("siglip.embed_query_images", pixels, queue=queue, timeout_s=15)
-            except TimeoutError:
-                return False
-
-        with ThreadPoolExecutor(8) as threads:
-            answered = sum(threads.map(ask, range(100)))
-    finally:
-        os.kill(first.pid, signal.SIGCONT)
-    assert answered >= 100 - 2 * 4  # what the stopped one can have taken before
-
-
-@pytest.mark.parametrize("shift_s", [-3600, 3600])
-def test_the_clock_of_a_client_does_not_matter(
-    database: Database, broker_url: str, database_url: str, start_worker: StartWorker, shift_s: int
-) -> None:
-    """A client whose clock is an hour off asks by text and by image, without torch."""
-    start_worker()
-    program = f"""
-import datetime, time
-real = time.time
-time.time = lambda: real() + {shift_s}
-class Shifted(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return cls.fromtimestamp(time.time(), tz)
-    @classmethod
-    def utcnow(cls):
-        return cls.fromtimestamp(time.time(), datetime.timezone.utc).replace(tzinfo=None)
-datetime.datetime = Shifted
-import siglip_ingest.client as client
-client.has_torch = lambda: False
-import siglip_ingest.query_embedder as query_embedder
-query_embedder.has_torch = lambda: False
-from PIL import Image
-with client.SiglipClient(database_url={database_url!r}, broker_url={broker_url!r}) as asker:
-    print(asker.search_images("a boat"), asker.search_images(Image.new("RGB", (60, 40))))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr
+    queue = queries_queue(model_id)
+    answer = TaskClient(broker_url).call("siglip.embed_texts", ["a red boat"], queue=queue, timeout_s=20)
+    expected = load_tiny_embedder(tiny_checkpoint).embed_texts(["a red boat"])
+    np.testing.assert_allclose(decode_array(answer["embeddings"]), expected, atol=1e-6)
 
 
 def test_a_new_text_in_plain_sql_reaches_the_worker(
@@ -224,134 +180,181 @@ def test_a_new_text_in_plain_sql_reaches_the_worker(
         assert connection.execute("SELECT query FROM siglip.texts").fetchall() == [("some new text",)]
 
 
-def test_one_of_several_workers_answers_plain_sql(
-    database: Database, database_url: str, start_worker: StartWorker
-) -> None:
+def test_several_workers_answer_plain_sql(database: Database, database_url: str, start_worker: StartWorker) -> None:
     start_worker()
     start_worker()
     with psycopg.connect(database_url, autocommit=True) as connection:
         for number in range(20):
             connection.execute("SELECT siglip.embed_text(%s)", (f'text {number}: "quoted" ä 🌅',))
         assert connection.execute("SELECT count(*) FROM siglip.texts").fetchone() == (20,)
-        elected = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1397311310 AND granted"
-        assert connection.execute(elected).fetchone() == (1,)
-        present = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1397311309 AND granted"
-        assert connection.execute(present).fetchone() == (2,)
 
 
-def test_a_hundred_sessions_ask_and_one_worker_makes_batches(
-    database: Database, database_url: str, tiny_checkpoint: Path, start_worker: StartWorker
+class Burst:
+    """Queries that are sent without waiting for their answers. Each has its key: somebody waits for it."""
+
+    def __init__(self, broker_url: str, model_id: int) -> None:
+        self._queue = queries_queue(model_id)
+        self._app = Celery("burst", broker=broker_url, backend=broker_url, set_as_current=False)
+        self.redis = redis.Redis.from_url(broker_url)
+        self.ids: list[str] = []
+
+    def send(self, count: int, *, waits_ms: int = 60_000) -> None:
+        for _ in range(count):
+            task_id = str(uuid.uuid4())
+            self.ids.append(task_id)
+            self.redis.set(waiting_key(task_id), 1, px=waits_ms)
+            self._app.send_task(
+                "siglip.embed_query_images",
+                args=[tiny_pixels()],
+                kwargs={"is_waited_for": True},
+                task_id=task_id,
+                queue=self._queue,
+            )
+
+    def forget(self) -> None:
+        """The askers give up."""
+        self.redis.delete(*[waiting_key(task_id) for task_id in self.ids])
+
+    @property
+    def queued(self) -> int:
+        """How many lie in Redis and are with no worker."""
+        return int(self.redis.llen(self._queue))  # type: ignore[arg-type]
+
+    @property
+    def taken(self) -> int:
+        """How many a worker has and has not acknowledged."""
+        return int(self.redis.hlen("unacked"))  # type: ignore[arg-type]
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return [
+            self._app.AsyncResult(task_id).result
+            for task_id in self.ids
+            if self.redis.exists(f"celery-task-meta-{task_id}")
+        ]
+
+
+def test_a_worker_takes_few_queries_and_leaves_the_rest(
+    broker_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    worker = start_worker(module=SLOW_WORKER)
+    burst = Burst(broker_url, model_id)
+    burst.send(40)
+    wait_until(lambda: worker.log.count("asked") >= 2)
+    assert burst.taken <= 2 * TASK_THREADS
+    assert burst.queued >= 40 - 3 * TASK_THREADS
+    burst.forget()
+
+
+def test_two_workers_share_a_burst_of_queries(broker_url: str, model_id: int, start_worker: StartWorker) -> None:
+    workers = [start_worker(module=SLOW_WORKER), start_worker(module=SLOW_WORKER)]
+    burst = Burst(broker_url, model_id)
+    burst.send(24)
+    wait_until(lambda: len(burst.results) == 24, timeout_s=60)
+    assert all("embeddings" in result for result in burst.results)
+    shares = [worker.log.count("asked") for worker in workers]
+    assert sum(shares) == 24
+    assert min(shares) >= 6
+
+
+def test_a_worker_that_starts_later_gets_its_share(broker_url: str, model_id: int, start_worker: StartWorker) -> None:
+    start_worker(module=SLOW_WORKER)
+    burst = Burst(broker_url, model_id)
+    burst.send(60)
+    late = start_worker(module=SLOW_WORKER)
+    wait_until(lambda: late.log.count("asked") >= 3, timeout_s=60)
+    burst.forget()
+    assert burst.queued + burst.taken + len(burst.results) >= 60
+
+
+def test_what_nobody_waits_for_any_more_is_left_undone(
+    broker_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    burst = Burst(broker_url, model_id)
+    start_worker().kill()  # so that the model is described
+    burst.send(10)
+    burst.forget()
+    worker = start_worker(module=SLOW_WORKER)
+    wait_until(lambda: len(burst.results) == 10)
+    assert burst.results == [NOBODY_WAITS] * 10
+    assert "asked" not in worker.log
+
+
+def test_a_query_whose_asker_gave_up_while_it_waited_is_left_undone(
+    broker_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    worker = start_worker(module=SLOW_WORKER)
+    burst = Burst(broker_url, model_id)
+    burst.send(20)
+    wait_until(lambda: "asked" in worker.log)
+    burst.forget()
+    wait_until(lambda: len(burst.results) == 20)
+    assert worker.log.count("asked") <= 2 * TASK_THREADS
+    assert burst.results.count(NOBODY_WAITS) >= 20 - 2 * TASK_THREADS
+
+
+def test_images_are_not_held_up_by_a_burst_of_queries(
+    tmp_path: Path, database: Database, broker_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    start_worker(module=SLOW_WORKER)
+    burst = Burst(broker_url, model_id)
+    burst.send(100)
+    ingestion = enqueue_images(database, write_pictures(tmp_path, 10), model_id=model_id)
+    assert ingestion.wait(timeout_s=60).done == 10
+    assert count_embeddings(database) == 10
+    assert burst.queued > 0, "the images came before the end of the burst"
+    burst.forget()
+
+
+def test_a_query_of_a_worker_that_was_killed_is_not_lost_in_redis(
+    broker_url: str, model_id: int, start_worker: StartWorker
+) -> None:
+    worker = start_worker(module=SLOW_WORKER)
+    burst = Burst(broker_url, model_id)
+    burst.send(10)
+    wait_until(lambda: "asked" in worker.log)
+    worker.kill()
+    assert burst.taken + burst.queued + len(burst.results) == 10
+    assert burst.taken > 0
+
+
+# The client's clock goes wrong before anything else of it is imported.
+_SHIFTED_CLIENT = """
+import sys, time
+shift_s, true_time = float(sys.argv[1]), time.time
+time.time = lambda: true_time() + shift_s
+from siglip_ingest.db import Database
+from siglip_ingest.db.models import get_model
+from siglip_ingest.remote import RemoteEmbedder
+from tests.pictures import picture
+with Database(sys.argv[2]) as database:
+    with database.connection() as connection:
+        row = get_model(connection, 1)
+    remote = RemoteEmbedder(row, database, broker_url=sys.argv[3])
+    print(remote.embed_images([picture(40, 40)]).shape, remote.embed_texts(["boat"]).shape)
+"""
+
+
+@pytest.mark.parametrize("shift_s", [-86_400, -15, 15, 86_400], ids="{} s".format)
+def test_a_client_whose_clock_is_wrong_is_answered(
+    database_url: str, broker_url: str, model_id: int, start_worker: StartWorker, shift_s: int
 ) -> None:
     start_worker()
-    local = load_tiny_embedder(tiny_checkpoint)
-    count = 100
-    barrier = threading.Barrier(count)
-
-    def ask(query: str) -> object:
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            barrier.wait(60)
-            row = connection.execute("SELECT siglip.embed_text(%s, NULL, 60)::real[]", [query]).fetchone()
-            assert row is not None
-            return row[0]
-
-    texts = [f"text {number} of many" for number in range(count)]
-    with ThreadPoolExecutor(count) as threads:
-        found = list(threads.map(ask, texts))
-        np.testing.assert_allclose(np.array(found), local.embed_texts(texts), atol=1e-3)  # each has its own
-        same = list(threads.map(ask, ["the very same text"] * count))
-    np.testing.assert_allclose(
-        np.array(same), np.repeat(local.embed_texts(["the very same text"]), count, 0), atol=1e-3
-    )
-    assert fetch_all(database, "SELECT count(*) FROM siglip.texts") == [(count + 1,)]
+    command = [sys.executable, "-c", _SHIFTED_CLIENT, str(shift_s), database_url, broker_url]
+    answered = subprocess.run(command, check=False, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert answered.stdout == "(1, 32) (1, 32)\n", answered.stderr
 
 
-def test_a_text_that_is_cut_is_embedded_where_the_model_reads_no_further(
-    database: Database, database_url: str, tiny_checkpoint: Path, start_worker: StartWorker
-) -> None:
+def test_an_asker_leaves_nothing_in_redis(broker_url: str, model_id: int, start_worker: StartWorker) -> None:
     start_worker()
-    long = "a boat on the water and a castle in the snow " * 100
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        row = connection.execute("SELECT siglip.embed_text(%s)::real[]", [long]).fetchone()
-        assert row is not None
-        expected = load_tiny_embedder(tiny_checkpoint).embed_texts([long])[0]
-        np.testing.assert_allclose(np.array(row[0]), expected, atol=1e-3)
-        with pytest.raises(psycopg.errors.InvalidParameterValue, match="goes on after the first 1,200"):
-            connection.execute("SELECT siglip.embed_text(%s)", [" " * 3000 + "boat"])
-    with SiglipClient(database_url=database_url) as client:
-        assert client.search_images(long) == []
-        with pytest.raises(InvalidInputError, match="goes on after the first 1,200"):
-            client.search_images(" " * 3000 + "tree")
-
-
-def test_pgvector_in_a_schema_of_its_own_is_found_by_worker_and_client(
-    tmp_path: Path,
-    empty_database_url: str,
-    tiny_checkpoint: Path,
-    start_worker: StartWorker,
-) -> None:
-    import siglip_migrations
-
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA extensions")
-        connection.execute("CREATE EXTENSION vector SCHEMA extensions")
-    siglip_migrations.upgrade(empty_database_url)
-    start_worker(database_url=empty_database_url)
-    with SiglipClient(database_url=empty_database_url, model=str(tiny_checkpoint)) as client:
-        assert client.enqueue_images(write_pictures(tmp_path, 5)).wait(timeout_s=60).done == 5
-        client.create_label_set("things", ["boat", "tree"])
-        assert len(client.label_scores(1, "things")) == 2
-        assert len(client.search_images("embedded by the client")) == 5
-        assert len(client.similar_images(1)) == 4
-        with psycopg.connect(empty_database_url, autocommit=True) as connection:
-            assert len(connection.execute("SELECT * FROM siglip.search_images('asked in SQL')").fetchall()) == 5
-
-
-def test_a_worker_and_a_client_work_behind_pgbouncer(
-    tmp_path: Path, tiny_checkpoint: Path, start_worker: StartWorker
-) -> None:
-    import siglip_migrations
-    from tests.servers import running_pgbouncer, running_postgres
-
-    with running_postgres(tmp_path / "server") as direct, running_pgbouncer(tmp_path / "pooler", direct) as pooled:
-        siglip_migrations.upgrade(direct)
-        worker = start_worker(database_url=pooled, direct_database_url=direct)
-        with SiglipClient(database_url=pooled, model=str(tiny_checkpoint)) as client:
-            pictures = write_pictures(tmp_path / "photos", 30)
-            assert client.enqueue_images(pictures).wait(timeout_s=60).done == 30
-            assert len(client.search_images("embedded by the client")) == 10
-        with psycopg.connect(pooled, autocommit=True, prepare_threshold=None) as connection:
-            for number in range(10):
-                rows = connection.execute(f"SELECT * FROM siglip.search_images('asked in SQL {number}')").fetchall()
-                assert len(rows) == 10
-        worker.terminate()
-        assert worker.wait() == 0
-        assert "Traceback" not in worker.log
-        # Without the server's own address images are embedded all the same, and it is said what is missing.
-        worker = start_worker(database_url=pooled)
-        with SiglipClient(database_url=pooled) as client:
-            more = write_pictures(tmp_path / "more", 35)[30:]
-            assert client.enqueue_images(more).wait(timeout_s=60).done == 5
-        wait_until(lambda: "Name it in SIGLIP_DIRECT_DATABASE_URL" in worker.log)
-        worker.kill()
-
-
-def test_a_worker_answers_on_a_hot_standby(tmp_path: Path, tiny_checkpoint: Path, start_worker: StartWorker) -> None:
-    import siglip_migrations
-    from tests.servers import running_postgres, running_standby
-
-    with running_postgres(tmp_path / "server") as primary:
-        siglip_migrations.upgrade(primary)
-        with running_standby(tmp_path / "copy", primary) as standby:
-            worker = start_worker(database_url=primary, standby_urls=standby)
-            with SiglipClient(database_url=primary, model=str(tiny_checkpoint)) as client:
-                assert client.enqueue_images(write_pictures(tmp_path / "photos", 5)).wait(timeout_s=60).done == 5
-            with psycopg.connect(standby, autocommit=True) as connection:
-                count = "SELECT count(*) FROM siglip.image_embeddings"
-                wait_until(lambda: connection.execute(count).fetchone() == (5,))
-                for number in range(5):
-                    rows = connection.execute(f"SELECT * FROM siglip.search_images('on the standby {number}')")
-                    assert len(rows.fetchall()) == 5
-            worker.kill()
+    client, queue = TaskClient(broker_url), queries_queue(model_id)
+    client.call("siglip.embed_query_images", tiny_pixels(), queue=queue, timeout_s=20)
+    with redis.Redis.from_url(broker_url) as connection:
+        assert connection.keys("siglip.waiting.*") == []
+        assert connection.keys("celery-task-meta-*") == []
+        with pytest.raises(TimeoutError):
+            client.call("siglip.embed_query_images", tiny_pixels(), queue="nobody", timeout_s=0.2)
+        wait_until(lambda: connection.keys("siglip.waiting.*") == [])
 
 
 @pytest.mark.parametrize(

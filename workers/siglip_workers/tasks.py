@@ -20,9 +20,17 @@ def embed_images(model_id: int, *_: object) -> dict[str, int]:
     return current_runtime().tickets.work_on(model_id)
 
 
-@app.task(name="siglip.embed_texts", acks_late=True)  # type: ignore[untyped-decorator]
-def embed_texts(texts: Sequence[str]) -> dict[str, Any]:
-    """Embed texts, for programs that have Celery anyway; see `siglip_ingest.remote` for the answer's layout."""
+@app.task(name="siglip.embed_texts", acks_late=True, bind=True)  # type: ignore[untyped-decorator]
+def embed_texts(self: Any, texts: Sequence[str], *, is_waited_for: bool = False) -> dict[str, Any]:
+    """Embed texts, for programs that have Celery anyway; see `siglip_ingest.remote` for the answer's layout.
+
+    Args:
+        self: The task.
+        texts: As typed.
+        is_waited_for: As for `embed_query_images`.
+    """
+    if is_waited_for and not current_runtime().broker.is_waited_for(self.request.id):
+        return NOBODY_WAITS
     return answer_texts(current_runtime().device, texts)
 
 

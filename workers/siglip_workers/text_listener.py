@@ -27,6 +27,7 @@ BUSY_POLL_S = 0.002
 IDLE_POLL_S = 0.01
 BUSY_FOR_S = 10.0  # after a question, the locks are looked at often for so long
 STAND_BY_S = 0.2  # whether the one that answers is still there is looked at this often
+FIRST_PAUSE_S = 0.05  # a connection that was lost is opened again at once; then the pauses grow
 PAUSE_S = 1.0
 LONG_PAUSE_S = 60.0  # where the server's address or the role's rights don't allow it
 
@@ -57,6 +58,9 @@ class TextListener:
         self._device = device
         self._model_id = model_id
         self._max_cached_texts = max_cached_texts
+        self._said = ""
+        self._pause_s = FIRST_PAUSE_S
+        self._retry_at: dict[TextRequest, float] = {}  # those that could not be embedded and are still asked for
         self._stopping = threading.Event()
         self._thread = make_thread("text-listener", self._run)
 
@@ -75,9 +79,7 @@ class TextListener:
             self._thread.join()
 
     def _run(self) -> None:
-        said = ""
         while not self._stopping.is_set():
-            pause_s = PAUSE_S
             try:
                 with self._server.session() as connection:
                     self._listen(connection)
@@ -85,12 +87,13 @@ class TextListener:
             except ConfigurationError as error:
                 message, pause_s = f"New texts that SQL asks for can't be embedded. {error}", LONG_PAUSE_S
             except (psycopg.Error, DatabaseError) as error:
-                message = f"Waiting for texts from SQL: {_first_line(error)}"
+                message, pause_s = f"Waiting for texts from SQL: {_first_line(error)}", self._pause_s
+                self._pause_s = min(PAUSE_S, 2 * self._pause_s)
                 if not isinstance(error, psycopg.OperationalError) and not getattr(error, "is_retryable", False):
                     pause_s = LONG_PAUSE_S
-            if message != said:
+            if message != self._said:
                 logger.warning("%s", message)
-                said = message
+                self._said = message
             self._stopping.wait(pause_s)
 
     def _listen(self, connection: Connection) -> None:
@@ -101,23 +104,22 @@ class TextListener:
         busy_at = -BUSY_FOR_S
         while not self._stopping.is_set():
             if asked := text_requests.read_text_requests(connection, self._model_id):
-                busy_at = time.monotonic()
                 self._answer(asked)
+                busy_at = time.monotonic()
+                self._said, self._pause_s = "", FIRST_PAUSE_S
             self._stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
 
     def _answer(self, asked: list[TextRequest]) -> None:
         # A question stays while its answer is on the way to a standby.
         with self._primary.connection() as connection:
             known = texts.find_texts(connection, self._model_id, [request.query for request in asked])
-        new = [request for request in asked if request.query not in known]
+        self._retry_at = {request: at for request, at in self._retry_at.items() if request in asked}
+        now = time.monotonic()
+        new = [request for request in asked if request.query not in known and self._retry_at.get(request, now) <= now]
         if not new:
             return
-        try:
-            answers = self._embed(new)
-        except Exception as error:  # noqa: BLE001  # the asker gets a time-out; this thread must live on
-            reason = f"{type(error).__name__}: {error}"
-            logger.warning("%d texts that SQL asked for could not be embedded: %s", len(new), reason)
-            self._stopping.wait(PAUSE_S)
+        answers = self._try_to_embed(new)
+        if not answers:
             return
         try:
             with self._primary.connection() as connection:
@@ -128,6 +130,17 @@ class TextListener:
                 )
         except DatabaseConflictError as error:
             logger.warning("Texts that SQL asked for could not be stored: %s", error)
+
+    def _try_to_embed(self, requests: list[TextRequest]) -> list[EmbeddedText]:
+        """Embed what can be embedded: one text that the device fails at takes no other with it."""
+        try:
+            return self._embed(requests)
+        except Exception as error:  # noqa: BLE001  # the asker gets a time-out; this thread must live on
+            if len(requests) > 1:
+                return [answer for request in requests for answer in self._try_to_embed([request])]
+            logger.warning("A text that SQL asked for could not be embedded: %s: %s", type(error).__name__, error)
+            self._retry_at[requests[0]] = time.monotonic() + PAUSE_S
+            return []
 
     def _embed(self, requests: list[TextRequest]) -> list[EmbeddedText]:
         """Embed the texts that the model can read, in one batch."""
