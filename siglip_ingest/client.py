@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
-import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest import checks, ingest, labeling, models, search
+from siglip_ingest import checks, forks, ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, active_model, describe_model, get_model
@@ -26,7 +23,7 @@ from siglip_ingest.query_embedder import make_query_embedder
 from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
 from siglip_ingest.tickets import TicketSender
-from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore, TextReader
+from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -85,7 +82,7 @@ class SiglipClient:
         self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
         self._services: EmbeddedServices | None = None
         self._database: Database | None = None
-        _clients.add(self)
+        forks.watch(self)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> SiglipClient:
@@ -117,17 +114,15 @@ class SiglipClient:
     def forget_inherited(self) -> None:
         """In a process that was forked off: leave what the parent has opened to the parent.
 
-        A model that was loaded in the parent is loaded again, and computes with one thread here: torch's threads are
-        the parent's, and OpenMP would wait for them for ever. A lease on the embedded services is taken anew.
+        The lease on the embedded services is taken again. A model that was loaded stays loaded; it computes in one
+        thread here.
         """
         self._lock = threading.RLock()
         self._embedder_lock = threading.Lock()
         self._tickets = None
-        self._services = None
-        if self._owns_embedder:
-            if isinstance(self._embedder, TextReader) and (torch := sys.modules.get("torch")) is not None:
-                torch.set_num_threads(1)
-            _inherited.append(self._embedder)
+        if self._services is not None:
+            self._services = self._database = None
+        if self._owns_embedder and isinstance(self._embedder, RemoteEmbedder):
             self._embedder = None
 
     @property
@@ -436,16 +431,3 @@ class SiglipClient:
         return open_image(
             query, max_image_bytes=self.settings.max_image_bytes, max_image_pixels=self.settings.max_image_pixels
         )
-
-
-_clients: weakref.WeakSet[SiglipClient] = weakref.WeakSet()
-_inherited: list[object] = []
-
-
-def _forget_all_inherited() -> None:
-    for client in list(_clients):
-        client.forget_inherited()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all_inherited)

@@ -20,6 +20,16 @@ _default_client: SiglipClient | None = None
 _default_client_lock = threading.Lock()
 
 
+def _forget_inherited() -> None:
+    """In a process that was forked off: a lock that was held there is held by nobody here."""
+    global _default_client_lock  # noqa: PLW0603
+    _default_client_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
+
+
 def default_client() -> SiglipClient:
     """The client of the module-level functions, made from the environment at first use and closed at exit."""
     global _default_client  # noqa: PLW0603  # the one process-wide value: the module-level functions are its reason

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
+from siglip_ingest import forks
 from siglip_ingest.errors import ConfigurationError
 
+logger = logging.getLogger(__name__)
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def leave_inherited_threads() -> None:
+    """Compute in one thread where the process was forked off from one that had torch.
+
+    OpenMP's other threads are the parent's; GNU's implementation would wait for them for ever.
+    """
+    if forks.has_inherited("torch") and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+        logger.info("This process was forked off from one that had loaded torch: it computes in one thread.")
 
 
 def choose_device(name: str | torch.device) -> torch.device:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from siglip_ingest import forks
 from siglip_ingest.checkpoint_inputs import read_image_settings, read_tokenizer
-from siglip_ingest.devices import choose_device, choose_dtype, is_out_of_memory
+from siglip_ingest.devices import choose_device, choose_dtype, is_out_of_memory, leave_inherited_threads
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
 from siglip_ingest.model.checkpoint import read_config
 from siglip_ingest.model.inference import InferenceModel
@@ -61,6 +62,7 @@ class TorchEmbedder:
         self._tokenizer = tokenizer
         self._image_settings = image_settings
         self._device_lock = threading.Lock()
+        forks.watch(self)
         self._name = name
         self._revision = revision
 
@@ -145,6 +147,11 @@ class TorchEmbedder:
         """
         with self._device_lock:
             self._model.load()
+
+    def forget_inherited(self) -> None:
+        """In a process that was forked off: the locks are the parent's; what was loaded is there."""
+        self._device_lock = threading.Lock()
+        self._model.forget_inherited()
 
     def tokenize(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded or silently cut."""
@@ -288,6 +295,7 @@ class TorchEmbedder:
             rows = range(start, min(count, start + self.batch_size))
             inputs = prepare(rows)
             try:
+                leave_inherited_threads()
                 with self._device_lock, torch.inference_mode():
                     vectors[start : rows.stop] = F.normalize(encode(*inputs), dim=-1).cpu().numpy()
             except RuntimeError as error:

@@ -159,10 +159,10 @@ FAULTS = (
     ),
     Fault(
         "connections survive a fork",
-        "siglip_ingest/db/pool.py",
-        "os.register_at_fork(after_in_child=_forget_all_inherited)",
+        "siglip_ingest/forks.py",
+        "os.register_at_fork(after_in_child=_forget_inherited)",
         "pass",
-        "tests/unit tests/database -k fork --timeout 120",
+        "tests/database/test_forks.py --timeout 120",
     ),
 )
 

@@ -8,12 +8,10 @@ to the server itself.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import select
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -23,6 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from siglip_ingest import forks
 from siglip_ingest.db.failures import MIGRATE, connect_error, describe_server, is_full, mapped_errors, parse_url
 from siglip_ingest.db.statements import load_statement
 from siglip_ingest.db.vectors import HalfVector, HalfVectorDumper
@@ -84,7 +83,7 @@ class Database:
         self._pool: ConnectionPool[Connection] | None = None
         self._borrowed = 0
         self._lock = threading.Lock()
-        _databases.add(self)
+        forks.watch(self)
 
     def __repr__(self) -> str:
         return f"Database({describe_server(self._parameters)})"
@@ -228,7 +227,7 @@ class Database:
 
     def forget_inherited(self) -> None:
         """Let go of what a parent process has opened, without a word to the server: it goes on using it."""
-        _inherited.append(self._pool)  # collecting it would end its threads, which this process hasn't got
+        forks.leave_behind(self._pool)  # collecting it would end its threads, which this process hasn't got
         self._pool = None
         self._borrowed = 0
         self._lock = threading.Lock()
@@ -309,19 +308,6 @@ class Database:
         connection.add_notice_handler(_pass_on_warning)
         if self._is_pooled is not False:
             connection.prepare_threshold = None
-
-
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_inherited: list[object] = []
-
-
-def _forget_all_inherited() -> None:
-    for database in list(_databases):
-        database.forget_inherited()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all_inherited)
 
 
 def _with_defaults(parameters: dict[str, str]) -> dict[str, str]:

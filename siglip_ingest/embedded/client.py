@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from siglip_ingest import forks
 from siglip_ingest.embedded.channel import Channel, connect
 from siglip_ingest.embedded.home import Home, hold_lock
 from siglip_ingest.embedded.joining import (
@@ -63,8 +63,8 @@ class EmbeddedServices:
         }
         self._lock = threading.RLock()
         self._channel: Channel | None = None
-        self._owner_pid = os.getpid()
         self._description: dict[str, Any] = {}
+        forks.watch(self)
 
     def __enter__(self) -> EmbeddedServices:
         return self.start()
@@ -85,11 +85,9 @@ class EmbeddedServices:
             ConfigurationError: If the packages that carry them aren't installed.
         """
         with self._lock:
-            is_inherited = self._owner_pid != os.getpid()  # a forked child has to take a lease of its own
-            if self._channel is None or is_inherited or not self._channel.is_open():
+            if self._channel is None or not self._channel.is_open():
                 self._disconnect()
                 self._channel, self._description = join(self._home)
-                self._owner_pid = os.getpid()
         return self
 
     @property
@@ -157,7 +155,7 @@ class EmbeddedServices:
         """Give up the lease. If it was the last one, the services are stopped when this returns."""
         with self._lock:
             try:
-                if self._channel is not None and self._owner_pid == os.getpid():
+                if self._channel is not None:
                     answer = ask(self._channel, {"do": "release"}, _ANSWER_TIMEOUT_S)
                     if answer["is_last"]:
                         self._channel.receive(STOP_TIMEOUT_S)  # nothing comes but the end
@@ -165,6 +163,11 @@ class EmbeddedServices:
                 pass  # nobody there to give it up to
             finally:
                 self._disconnect()
+
+    def forget_inherited(self) -> None:
+        """In a process that was forked off: leave the lease to the parent. `start` takes one of one's own."""
+        self._lock = threading.RLock()
+        self._disconnect()  # closes this process's end only; held open, it would keep a lease that the parent gave up
 
     def _disconnect(self) -> None:
         if self._channel is not None:

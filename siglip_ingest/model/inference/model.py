@@ -96,6 +96,10 @@ class InferenceModel:
         """Read both towers now."""
         _ = self.text_tower, self.vision_tower
 
+    def forget_inherited(self) -> None:
+        """In a process that was forked off: a lock that was held there is held by nobody here."""
+        self._lock = threading.Lock()
+
     @torch.inference_mode()
     def encode_texts(self, input_ids: Tensor) -> Tensor:
         """Map padded ids (B, L) int64 to embeddings (B, D) float32, not normalised.
