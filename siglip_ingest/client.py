@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest import checks, forks, ingest, labeling, models, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.labels import list_missing_labels
-from siglip_ingest.db.models import ModelKey, active_model, describe_model, get_model
+from siglip_ingest.db.models import ModelKey, describe_model, get_model
 from siglip_ingest.db.workers import count_workers
 from siglip_ingest.errors import InvalidInputError, SiglipError
 from siglip_ingest.loading import check_checkpoint, has_torch, load_embedder
@@ -217,13 +217,13 @@ class SiglipClient:
         if collection is not None:
             checks.check_name(collection, "A collection")
         model_id = self.model.model_id
-        with self.database.connection() as connection:
-            items.retry_failed(connection, model_id, collection)
+        queued = self.database.transact(lambda connection: items.retry_failed(connection, model_id, collection))
+        self._send_tickets(model_id, queued)
         return self._follow_model(model_id, collection)
 
     def follow_model(self, model_id: int) -> ingest.Ingestion:
         """Queue what has come since `embed_under_model`, and follow all images of the model once more."""
-        models.queue_missing(self.database, model_id)
+        self._send_tickets(model_id, models.queue_missing(self.database, model_id))
         return self._follow_model(model_id)
 
     def switch_model(self, model_id: int, *, wait_for_labels_s: float = LABELS_TIMEOUT_S) -> None:
@@ -247,6 +247,11 @@ class SiglipClient:
                 "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
             )
         self._send_tickets(model_id, 1)
+        if self._services is not None:
+            try:  # it may serve the model of before
+                self._services.restore_worker(row.name)
+            except SiglipError as error:
+                logger.warning("The embedded worker doesn't serve the new model yet. %s", error)
 
     def search_images(
         self,
@@ -406,7 +411,7 @@ class SiglipClient:
             self._start_services().ensure_worker(model=row.name, wait=False)
         return ingestion
 
-    def _worker_check(self) -> None:
+    def _worker_check(self, model_id: int) -> None:
         """What a waiting ingestion calls when nothing moves: raises if the embedded worker can't start.
 
         Of workers that aren't ours to start it is said, once, that there are none.
@@ -415,14 +420,13 @@ class SiglipClient:
             self._start_services().check_worker()
         elif not self._is_worker_missed:
             with self.database.connection() as connection:
-                active = active_model(connection)
-                count = count_workers(connection, None if active is None else active.model_id)
-            if count == 0 and active is not None:
+                model, count = get_model(connection, model_id), count_workers(connection, model_id)
+            if count == 0:
                 self._is_worker_missed = True
                 logger.warning(
                     "No worker of the model %r is running: the images wait. `siglip-ingest worker` starts one; if one "
                     "was started, its own output says why it ended.",
-                    active.name,
+                    model.name,
                 )
 
     def _open_image(self, query: Path | bytes | Image.Image) -> Image.Image:

@@ -60,7 +60,7 @@ def enqueue_images(
     model_id: int | None = None,
     collection: str = DEFAULT_COLLECTION,
     metadata: Mapping[str, Any] | None = None,
-    check_worker: Callable[[], None] | None = None,
+    check_worker: Callable[[int], None] | None = None,
 ) -> Ingestion:
     """Write images and their ledger items in one transaction. Nothing but the database has to be up.
 
@@ -71,7 +71,8 @@ def enqueue_images(
         model_id: The model to embed them with; by default the one that is active when they are written.
         collection: The set of images that they join.
         metadata: JSON kept with each image.
-        check_worker: Called while `Ingestion.wait` sees no progress; raises if no worker can make any.
+        check_worker: Called with the model's key while `Ingestion.wait` sees no progress; raises if no worker can make
+            any.
 
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
@@ -126,7 +127,7 @@ class Ingestion:
         image_ids: Sequence[int],
         model_id: int,
         *,
-        check_worker: Callable[[], None] | None = None,
+        check_worker: Callable[[int], None] | None = None,
     ) -> None:
         self.image_ids = list(image_ids)
         self.model_id = model_id
@@ -190,7 +191,7 @@ class Ingestion:
                 return
             stalled_s = now - moved
             if self._check_worker is not None and stalled_s > CHECK_AFTER_S:
-                self._check_worker()
+                self._check_worker(self.model_id)
             if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
                 said = now
                 logger.warning(

@@ -186,9 +186,8 @@ def delete_label_set(database: Database, name: str) -> None:
         NotFoundError: If there is none of that name.
     """
     check_name(name, "A label set")
-    with database.connection() as connection:
-        if not labels.delete_label_set(connection, name):
-            raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
+    if not database.transact(lambda connection: labels.delete_label_set(connection, name)):
+        raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
 
 
 def list_label_sets(database: Database) -> list[LabelSetRow]:

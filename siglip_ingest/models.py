@@ -95,11 +95,14 @@ def queue_for_model(database: Database, name: str, max_num_patches: int | None =
         CheckpointError: If `name` can't be the name of a checkpoint.
         ConfigurationError: If the database's vectors of it are made with another `max_num_patches`. Nothing is queued.
     """
-    with database.connection() as connection:
+
+    def queue(connection: Connection) -> ModelRow:
         check_patches(models.find_model(connection, model_name(name)), max_num_patches)
         model_id = models.register_model(connection, model_name(name))
         items.queue_missing(connection, model_id)
         return models.get_model(connection, model_id)
+
+    return database.transact(queue)
 
 
 def queue_missing(database: Database, model_id: int) -> int:
@@ -119,14 +122,18 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
         Whether every label has one; workers of the model go on adding them.
     """
     give_up_at = time.monotonic() + wait_for_labels_s
-    while True:
-        with database.connection() as connection:
-            models.lock_models(connection)  # nobody adds a label now
-            is_complete = not labels.list_missing_labels(connection, model_id)
-            if is_complete or time.monotonic() >= give_up_at:
-                models.activate_model(connection, model_id)
-                return is_complete
+
+    def switch(connection: Connection) -> bool | None:
+        models.lock_models(connection)  # nobody adds a label now
+        is_complete = not labels.list_missing_labels(connection, model_id)
+        if not is_complete and time.monotonic() < give_up_at:
+            return None
+        models.activate_model(connection, model_id)
+        return is_complete
+
+    while (is_complete := database.transact(switch)) is None:
         time.sleep(LABELS_POLL_S)
+    return is_complete
 
 
 def give_up_model(database: Database, model_id: int) -> ModelRow | None:
@@ -135,6 +142,9 @@ def give_up_model(database: Database, model_id: int) -> ModelRow | None:
     Returns:
         The active model, if any.
     """
-    with database.connection() as connection:
+
+    def give_up(connection: Connection) -> ModelRow | None:
         models.delete_unused_model(connection, model_id)
         return models.active_model(connection)
+
+    return database.transact(give_up)

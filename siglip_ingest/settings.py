@@ -126,6 +126,10 @@ class Settings:
                     f"{ENVIRONMENT_PREFIX}{name.upper()} must be a number of seconds above 0, not "
                     f"{getattr(self, name)}."
                 )
+        if self.broker_url is not None and not self.broker_url.startswith(("redis://", "rediss://")):
+            raise ConfigurationError(
+                "SIGLIP_BROKER_URL must be the URL of a Redis, such as redis://:password@host:6379/0 or rediss://..."
+            )
         if self.pooler not in POOLERS:
             raise ConfigurationError(f"SIGLIP_POOLER must be one of {', '.join(POOLERS)}, not {self.pooler!r}.")
         least, most = PATCHES_RANGE

@@ -42,9 +42,10 @@ class TicketSender:
         from redis import Redis
         from redis.exceptions import RedisError
 
+        timeouts = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": CONNECT_TIMEOUT_S}
         try:
             # First of all: where Redis is away, Celery would log and try for a while.
-            with Redis.from_url(self._broker_url, socket_connect_timeout=CONNECT_TIMEOUT_S) as redis:
+            with Redis.from_url(self._broker_url, **timeouts) as redis:
                 redis.ping()
             with self._lock, self._open().connection_for_write() as connection:
                 for _ in range(count):

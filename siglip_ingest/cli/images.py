@@ -18,6 +18,7 @@ from siglip_ingest.cli.output import (
     search_options,
 )
 from siglip_ingest.client import SiglipClient
+from siglip_ingest.sources import hide_secrets
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
 _SHOWN_FAILURES = 20
@@ -77,7 +78,9 @@ def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: 
         waiting = f", {counts.queued + counts.claimed} waiting for a worker" if not counts.is_finished else ""
         click.echo(f"{counts.done} done, {counts.failed} failed{waiting}.")
         for failure in failures[:_SHOWN_FAILURES]:
-            click.echo(f"  {format_uri(failure.uri)}: {failure.error_message} [{failure.error_code}]", err=True)
+            click.echo(
+                f"  {format_uri(hide_secrets(failure.uri))}: {failure.error_message} [{failure.error_code}]", err=True
+            )
         if len(failures) > _SHOWN_FAILURES:
             click.echo(f"  ... and {len(failures) - _SHOWN_FAILURES} more; --json lists them all.", err=True)
     return 1 if counts.failed else 0

@@ -192,6 +192,7 @@ def delete_unused_model(connection: Connection, model_id: int) -> bool:
         Whether it is gone; False where it is active or has vectors, and stays.
     """
     lock_models(connection)
+    connection.execute(load_statement("lock_model_items"), {"model_id": model_id})
     connection.execute(load_statement("lock_vectors"))
     if connection.execute(load_statement("delete_unused_model"), {"model_id": model_id}).fetchone() is None:
         return False

@@ -9,6 +9,7 @@ from typing import Any
 
 from siglip_ingest.db.pool import Connection
 from siglip_ingest.db.statements import load_statement
+from siglip_ingest.db.texts import MAX_TEXT_BYTES
 
 BELL = 0x5349474C  # the letters SIGL; the first key of the lock that an asker takes last
 LISTENER = BELL + 1  # the first key of the lock that each listening worker shares
@@ -79,6 +80,9 @@ def read_locks(model_id: int, keys: Iterable[int]) -> TextRequest | None:
         return None
     try:
         content = b"".join(chunks[index].to_bytes(_CHUNK_BYTES, "big") for index in range(1, count + 1))[:size]
-        return TextRequest(content.decode(), is_cut=bool(head & _CUT)) if content else None
+        query = content.decode()
     except (KeyError, UnicodeDecodeError):
         return None
+    # siglip.ask_text lays out no others; whoever may connect can take any lock, and must not disturb the rest.
+    is_possible = 0 < len(content) <= MAX_TEXT_BYTES and "\0" not in query
+    return TextRequest(query, is_cut=bool(head & _CUT)) if is_possible else None

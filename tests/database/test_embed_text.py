@@ -241,3 +241,25 @@ def test_locks_of_other_programs_are_no_text(database: Database, model_id: int) 
             connection.execute("SELECT siglip.embed_text('a cat')")
         assert read_text_requests(other, model_id) == []
     assert [request.query for request in listener.asked] == ["a cat"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"a\0b", id="a character that can't be stored"),
+        pytest.param(b"x" * 1201, id="longer than is ever sent"),
+        pytest.param(b"\xff", id="no UTF-8"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_locks_that_somebody_forged_are_not_read(content: bytes) -> None:
+    """Any role may take any lock; it must not be able to disturb who answers the others."""
+    padded = content + bytes(-len(content) % 6)
+    letter = ord("Z") << 56
+    keys = [letter | 1 << 16 | len(content)]
+    keys += [
+        letter | (index // 6 + 1) << 48 | int.from_bytes(padded[index : index + 6], "big")
+        for index in range(0, len(padded), 6)
+    ]
+    assert read_locks(1, keys) is None
+    assert read_locks(1, [letter | 1 << 16 | 1, letter | 1 << 48 | ord("a") << 40]) == TextRequest("a", is_cut=False)

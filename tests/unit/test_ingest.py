@@ -226,7 +226,7 @@ def test_waiting_gives_up_in_time_and_says_what_waits(database: Database, model_
 
 
 def test_waiting_ends_when_no_worker_can_come(database: Database, model_id: int, photos: Path) -> None:
-    def check_worker() -> None:
+    def check_worker(_: int) -> None:
         raise ServiceError("The worker could not start: the disk is full.")
 
     ingestion = enqueue_images(database, photos, model_id=model_id, check_worker=check_worker)

@@ -71,3 +71,9 @@ def test_allowed_hosts_travel_through_the_environment() -> None:
 def test_pixels_being_decoded_are_at_least_one() -> None:
     with pytest.raises(ConfigurationError, match="SIGLIP_MAX_DECODING_PIXELS must be at least 1"):
         Settings(max_decoding_pixels=0)
+
+
+@pytest.mark.parametrize("url", ["http://x", "garbage", "amqp://host", "redis+socket:///tmp/x"])
+def test_a_broker_that_is_no_redis_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SIGLIP_BROKER_URL must be the URL of a Redis"):
+        Settings.from_environment({"SIGLIP_BROKER_URL": url})

@@ -15,7 +15,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from siglip_ingest import hub, labeling, verify
-from siglip_ingest.db import Database, models, workers
+from siglip_ingest.db import Connection, Database, models, workers
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
 from siglip_ingest.loading import load_embedder
 from siglip_ingest.remote import queries_queue
@@ -85,7 +85,6 @@ class Runtime:
         """Begin to bring work, once the worker takes messages; `node` is what Celery calls it."""
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
-        self._beat()
         self._watcher = LedgerWatcher(self.database, self._broker, self.tickets, self.model_id, self.settings)
         for thread in self._threads:
             thread.start()
@@ -236,7 +235,9 @@ def enter_model(database: Database, info: ModelInfo) -> int:
         ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
             revision are made with other image settings, such as another `max_num_patches`.
     """
-    with database.connection() as connection:
+
+    def enter(connection: Connection) -> int:
+        models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
         active = models.active_model(connection)
         if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
             raise ConfigurationError(
@@ -248,7 +249,9 @@ def enter_model(database: Database, info: ModelInfo) -> int:
         models.describe_model(connection, model_id, info)
         if active is None:
             models.activate_model(connection, model_id)
-    return model_id
+        return model_id
+
+    return database.transact(enter)
 
 
 def require_earlier_figures(database: Database, name: str, model_id: int, figures: dict[str, Any]) -> None:

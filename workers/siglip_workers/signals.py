@@ -12,6 +12,7 @@ from celery.platforms import SecurityWarning
 from kombu.entity import Queue
 
 from siglip_workers import runtime
+from siglip_workers.threads import stop_process
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,12 @@ def _load(conf: Any, **_: Any) -> None:
 
 def _start(sender: Any, **_: Any) -> None:
     worker = runtime.current_runtime()
-    worker.start(sender.app, sender.hostname)
+    try:
+        worker.start(sender.app, sender.hostname)
+    except Exception:  # Celery would log it, and go on with a worker that does nothing
+        logger.exception("The worker could not start.")
+        stop_process()
+        return
     logger.info("Ready: model %s, %d images a chunk.", worker.device.info.name, worker.settings.chunk_size)
 
 

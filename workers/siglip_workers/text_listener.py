@@ -108,7 +108,14 @@ class TextListener:
                 return
         busy_at = -BUSY_FOR_S
         while not self._stopping.is_set():
-            if asked := text_requests.read_text_requests(connection, self._model_id):
+            try:
+                asked = text_requests.read_text_requests(connection, self._model_id)
+            except (
+                psycopg.errors.OutOfMemory
+            ):  # the lock table is full: askers are told, and this is still the listener
+                self._stopping.wait(FIRST_PAUSE_S)
+                continue
+            if asked:
                 self._answer(asked)
                 busy_at = time.monotonic()
                 self._said, self._pause_s = "", FIRST_PAUSE_S

@@ -38,7 +38,7 @@ class Repeater:
 
         Args:
             name: For people.
-            action: Runs every `every_s` seconds, or as soon as `wake` asks for it.
+            action: Runs at once, and then every `every_s` seconds.
             every_s: Seconds.
         """
         self._name = name

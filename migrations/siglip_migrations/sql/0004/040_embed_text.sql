@@ -69,7 +69,7 @@ DECLARE
     seen_at       timestamptz;
     elapsed_s     double precision := 0;
     checked_s     double precision := 0;
-    advice        constant text := 'Start a worker (siglip-ingest worker), or search by text from Python, which embeds the text itself.';
+    advice        constant text := 'Start a worker (siglip-ingest worker), or search from a Python with torch, which embeds the text itself.';
 BEGIN
     IF query IS NULL OR btrim(query, E' \t\n\r') = '' THEN
         RAISE EXCEPTION 'The query is empty.'
