@@ -78,9 +78,8 @@ def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: 
         waiting = f", {counts.queued + counts.claimed} waiting for a worker" if not counts.is_finished else ""
         click.echo(f"{counts.done} done, {counts.failed} failed{waiting}.")
         for failure in failures[:_SHOWN_FAILURES]:
-            click.echo(
-                f"  {format_uri(hide_secrets(failure.uri))}: {failure.error_message} [{failure.error_code}]", err=True
-            )
+            where = format_uri(hide_secrets(failure.uri))
+            click.echo(f"  {where}: {failure.error_message} [{failure.error_code}]", err=True)
         if len(failures) > _SHOWN_FAILURES:
             click.echo(f"  ... and {len(failures) - _SHOWN_FAILURES} more; --json lists them all.", err=True)
     return 1 if counts.failed else 0

@@ -11,7 +11,7 @@ import pytest
 
 from siglip_ingest import search
 from siglip_ingest.db import Database
-from siglip_ingest.db.text_requests import BELL, TextRequest, read_text_requests
+from siglip_ingest.db.text_requests import BELL, TextRequest, read_locks, read_text_requests
 from siglip_ingest.db.texts import cut_text
 from siglip_ingest.errors import DatabaseError, InvalidInputError, WorkerUnavailableError
 from tests.database.helpers import index_images, make_fake, store_text, text_vector, unit_vectors

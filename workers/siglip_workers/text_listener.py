@@ -108,15 +108,18 @@ class TextListener:
                 return
         busy_at = -BUSY_FOR_S
         while not self._stopping.is_set():
+            asked: list[TextRequest] = []
             try:
-                asked = text_requests.read_text_requests(connection, self._model_id)
-            except (
-                psycopg.errors.OutOfMemory
-            ):  # the lock table is full: askers are told, and this is still the listener
+                if asked := text_requests.read_text_requests(connection, self._model_id):
+                    self._answer(asked)
+            except psycopg.errors.OutOfMemory:  # the lock table is full: askers are told, and this one listens on
                 self._stopping.wait(FIRST_PAUSE_S)
-                continue
+            except DatabaseError as error:
+                if not error.is_retryable:
+                    raise
+                # The primary server is away, say; a session that was lost is noticed with the next look.
+                self._stopping.wait(FIRST_PAUSE_S)
             if asked:
-                self._answer(asked)
                 busy_at = time.monotonic()
                 self._said, self._pause_s = "", FIRST_PAUSE_S
             self._stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
