@@ -286,7 +286,8 @@ BEGIN
     EXECUTE format(
         'CREATE FUNCTION %s(public.halfvec, integer, bigint, double precision, double precision)'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
-        ' SET plan_cache_mode = force_generic_plan SET enable_sort = off AS %L',
+        ' SET plan_cache_mode = force_generic_plan'
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS %L',
         name,
         format('BEGIN RETURN (%s); END',
                siglip.nearest_matches_query(siglip.nearest_images_query(model_id, dimension, false, false, false)))
@@ -598,7 +599,7 @@ AS $function$
         'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
         ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
         ' CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity OFFSET 0) AS c'
-        ' ORDER BY n.distance, n.image_id LIMIT $2)'
+        ' ORDER BY n.distance + 0, n.image_id LIMIT $2)'
 $function$;
 
 -- sigmoid(exp(logit_scale) * similarity + logit_bias).

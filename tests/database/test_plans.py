@@ -180,6 +180,8 @@ def test_a_search_under_a_filter_returns_as_many_rows_as_asked(database: Databas
 def test_a_search_returns_ten_thousand_rows_if_asked(database: Database) -> None:
     matches = search.search_by_embedding(database, VECTORS[0], limit=10_000)
     assert len({match.image_id for match in matches}) == 10_000
+    similarities = [match.similarity for match in matches]
+    assert similarities == sorted(similarities, reverse=True)
 
 
 def test_rows_that_the_graph_does_not_reach_are_found_by_an_exact_search(database: Database) -> None:

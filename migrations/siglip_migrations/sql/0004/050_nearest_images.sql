@@ -32,6 +32,7 @@ $$;
 COMMENT ON FUNCTION siglip.nearest_images_query(integer, integer, boolean, boolean, boolean)
     IS 'The text of the query that a search executes.';
 
+-- "+ 0" here: HNSW gives a long result nearly in order (relaxed_order), and the planner would take it for sorted.
 CREATE FUNCTION siglip.nearest_matches_query(query text) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -40,14 +41,15 @@ AS $$
         'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
         ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
         ' CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity OFFSET 0) AS c'
-        ' ORDER BY n.distance, n.image_id LIMIT $2)'
+        ' ORDER BY n.distance + 0, n.image_id LIMIT $2)'
 $$;
 
 COMMENT ON FUNCTION siglip.nearest_matches_query(text)
     IS 'The text of the query that makes one array of matches, best first, of what siglip.nearest_images_query finds.';
 
 -- To plan an unfiltered search takes a quarter of the time that it takes to run, and the plan is always the same: a
--- function whose text is constant has it planned once in a session. Sorting all rows is never the better plan here.
+-- function whose text is constant has it planned once in a session. That plan doesn't know how few rows are asked for:
+-- to sort or to hash a whole table is never right here.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -61,7 +63,8 @@ BEGIN
     EXECUTE format(
         'CREATE FUNCTION %s(@vector@.halfvec, integer, bigint, double precision, double precision)'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
-        ' SET plan_cache_mode = force_generic_plan SET enable_sort = off AS %L',
+        ' SET plan_cache_mode = force_generic_plan'
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS %L',
         name,
         format('BEGIN RETURN (%s); END',
                siglip.nearest_matches_query(siglip.nearest_images_query(model_id, dimension, false, false, false)))
