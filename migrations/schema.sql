@@ -154,7 +154,6 @@ CREATE TABLE siglip.texts (
     embedding halfvec,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     last_used_at timestamp with time zone DEFAULT now() NOT NULL,
-    text_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,  -- Counts what was written: with each 128th row the oldest ones are forgotten.
     refusal text,  -- Why the model can't embed the text, a sentence; NULL where it can.
     warning text,  -- What the model doesn't read of the text, a sentence; NULL where it reads all.
     CONSTRAINT texts_pkey PRIMARY KEY (model_id, text_hash),
