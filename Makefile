@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-startup clean
+.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-startup bench-texts clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench-model: $(READY)  ## Images and texts per second beside transformers on the
 
 bench-startup: $(READY)  ## Seconds from the start of a process to its first embedding, beside transformers
 	@$(BIN)/python benchmarks/startup.py
+
+bench-texts: $(READY)  ## Milliseconds of a new text in plain SQL, and beside the same question through Celery (about 6 minutes)
+	@$(BIN)/python benchmarks/texts.py
 
 docs: $(READY)  ## Run the examples that the documents show
 	@$(BIN)/pytest tests/project/test_docs.py

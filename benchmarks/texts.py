@@ -113,7 +113,7 @@ def describe(name: str, asked: list[float], tower_s: float) -> None:
 
 
 def take_turns(ask: Callable[[], object], embed: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of each question, and of the tower alone right after it; the first ones, which warm up, aren't counted."""
+    """Seconds of each question, and of the tower alone right after it; the first ones warm up and don't count."""
     asked, embedded = [], []
     for _ in range(repeats + WARM_UP):
         asked.append(time_once(ask))

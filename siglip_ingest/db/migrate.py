@@ -14,7 +14,7 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
     Several callers at once are fine: one migrates, the others wait for it.
 
     Args:
-        database_url: libpq URL of a role that may create schemas, extensions and publications in the database.
+        database_url: libpq URL of a role that may create schemas and extensions in the database.
         revision: A revision such as `0002`; `head` for the newest; `base` takes everything away, data included.
 
     Returns:

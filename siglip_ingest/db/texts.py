@@ -48,12 +48,6 @@ def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.f
     return None if row is None or row[0] is None else parse_vector(cast("Sequence[float]", row[0]))
 
 
-def find_texts(connection: Connection, model_id: int, queries: Sequence[str]) -> set[str]:
-    """Those of the texts, each cut already, that the cache has."""
-    parameters = {"model_id": model_id, "queries": list(queries)}
-    return {cast("str", query) for (query,) in connection.execute(load_statement("find_texts"), parameters)}
-
-
 def store_texts(
     connection: Connection,
     model_id: int,

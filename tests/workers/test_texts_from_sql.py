@@ -285,6 +285,7 @@ def test_a_warning_reaches_a_python_client_as_one(
 
 def test_a_full_lock_table_is_a_sentence(database: Database, database_url: str, model_id: int) -> None:
     with listening(database, model_id), database.session() as hog:
+        ask(database_url, "a first text")  # the listener has all the locks that it needs
         with pytest.raises(psycopg.errors.OutOfMemory):
             hog.execute("SELECT count(pg_advisory_lock_shared(1, n)) FROM generate_series(1, 1000000) AS n")
         hog.execute("SELECT count(pg_advisory_unlock_shared(1, n)) FROM generate_series(1, 100) AS n")

@@ -61,7 +61,7 @@ class TextListener:
         self._max_cached_texts = max_cached_texts
         self._said = ""
         self._pause_s = FIRST_PAUSE_S
-        self._retry_at: dict[TextRequest, float] = {}  # those that could not be embedded and are still asked for
+        self._rest_until: dict[TextRequest, float] = {}  # those that were tried, and when they may be tried again
         self._has_tried = threading.Event()
         self._stopping = threading.Event()
         self._thread = make_thread("text-listener", self._run)
@@ -125,25 +125,27 @@ class TextListener:
             self._stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
 
     def _answer(self, asked: list[TextRequest]) -> None:
-        # A question stays while its answer is on the way to a standby.
-        with self._primary.connection() as connection:
-            known = texts.find_texts(connection, self._model_id, [request.query for request in asked])
-        self._retry_at = {request: at for request, at in self._retry_at.items() if request in asked}
+        # A question stays for a moment, on a standby until its answer has been replicated.
         now = time.monotonic()
-        new = [request for request in asked if request.query not in known and self._retry_at.get(request, now) <= now]
+        self._rest_until = {request: until for request, until in self._rest_until.items() if until > now}
+        new = [request for request in asked if request not in self._rest_until]
         if not new:
             return
         answers = self._try_to_embed(new)
+        self._rest_until |= dict.fromkeys(new, time.monotonic() + PAUSE_S)
         if not answers:
             return
         try:
-            with self._primary.connection() as connection:
+            with self._primary.connection() as connection, connection.pipeline():
                 if self._server is self._primary:  # a cache: nobody waits for the disk; a standby is sent what is on it
                     connection.execute("SET LOCAL synchronous_commit = off")
                 texts.store_texts(
                     connection, self._model_id, self._device.info, answers, max_rows=self._max_cached_texts
                 )
-        except DatabaseConflictError as error:
+        except DatabaseError as error:
+            self._rest_until.clear()
+            if not isinstance(error, DatabaseConflictError):
+                raise
             logger.warning("Texts that SQL asked for could not be stored: %s", error)
 
     def _try_to_embed(self, requests: list[TextRequest]) -> list[EmbeddedText]:
@@ -154,7 +156,6 @@ class TextListener:
             if len(requests) > 1:
                 return [answer for request in requests for answer in self._try_to_embed([request])]
             logger.warning("A text that SQL asked for could not be embedded: %s: %s", type(error).__name__, error)
-            self._retry_at[requests[0]] = time.monotonic() + PAUSE_S
             return []
 
     def _embed(self, requests: list[TextRequest]) -> list[EmbeddedText]:
