@@ -446,11 +446,22 @@ CREATE OR REPLACE FUNCTION siglip.has_text_listener(model_id integer)
  LANGUAGE sql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
+    -- This query's own lock on the view tells the database's oid: reading pg_database would take a lock out of the shared
+    -- table, which may be full.
+    WITH locks AS MATERIALIZED (
+        SELECT l.locktype, l.database, l.relation, l.classid, l.objid, l.objsubid, l.granted, l.pid
+        FROM pg_locks AS l
+        WHERE l.locktype IN ('advisory', 'relation')
+    )
     SELECT EXISTS (
-        SELECT FROM pg_locks AS l
+        SELECT FROM locks AS l
         WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
           AND l.classid = 1397311309::oid AND l.objid = model_id::oid
-          AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+          AND l.database = (
+              SELECT own.database FROM locks AS own
+              WHERE own.pid = pg_backend_pid() AND own.relation = 'pg_catalog.pg_locks'::regclass
+              LIMIT 1
+          )
     )
 $function$;
 
