@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-startup bench-texts clean
+.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,11 +52,17 @@ bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decodin
 bench-model: $(READY)  ## Images and texts per second beside transformers on the same weights (about 10 minutes)
 	@$(BIN)/python benchmarks/model.py
 
+bench-search: $(READY)  ## Milliseconds and round trips of a search, beside the bare query (about 2 minutes)
+	@$(BIN)/python benchmarks/search.py
+
 bench-startup: $(READY)  ## Seconds from the start of a process to its first embedding, beside transformers
 	@$(BIN)/python benchmarks/startup.py
 
 bench-texts: $(READY)  ## Milliseconds of a new text in plain SQL, and beside the same question through Celery (about 6 minutes)
 	@$(BIN)/python benchmarks/texts.py
+
+mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
+	@$(BIN)/python tools/mutants.py
 
 docs: $(READY)  ## Run the examples that the documents show
 	@$(BIN)/pytest tests/project/test_docs.py
