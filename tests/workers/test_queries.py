@@ -43,6 +43,8 @@ from tests.workers.helpers import (
 )
 from tests.workers.listeners import has_listener
 
+pytestmark = pytest.mark.slow
+
 StartWorker = Callable[..., WorkerProcess]
 
 # Each query takes a second and leaves a line, so that a test sees which worker has how many of them.

@@ -26,6 +26,8 @@ from tests.servers import PostgresServer
 from tests.workers.helpers import WorkerProcess, fetch_all, load_tiny_embedder, register_checkpoint, write_pictures
 from tests.workers.listeners import count_askers, has_listener, listening, wait_until_heard
 
+pytestmark = pytest.mark.slow
+
 StartWorker = Callable[..., WorkerProcess]
 ASK = "SELECT siglip.embed_text(%s)::real[]"
 LONG = " ".join(f"word{number:03}" for number in range(250))  # 2,000 bytes
