@@ -114,9 +114,9 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
             user = parameters.get("user", "in use")
             return DatabaseError(f"{sentence}. The role {user} needs more rights: migrations/README.md lists them.")
         case pg.QueryCanceled():
-            return DatabaseError(f"PostgreSQL stopped the statement: {sentence}.")
+            return DatabaseError(f"PostgreSQL stopped the statement: {message}.")
         case pg.DeadlockDetected() | pg.SerializationFailure() | pg.LockNotAvailable():
-            return DatabaseConflictError(f"Another transaction was in the way: {sentence}. Try again.")
+            return DatabaseConflictError(f"Another transaction was in the way: {message}. Try again.")
     return _error_by_state(error, sentence, parameters)
 
 

@@ -79,6 +79,10 @@ def _release_strays(connection: Connection, chunk: items.Chunk, model_id: int) -
     items.release_strays(connection, row[0], [])  # type: ignore[arg-type]
 
 
+def _disown(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+    items.disown_items(connection, chunk.lease_token)
+
+
 def _retry_failed(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
     items.retry_failed(connection, model_id)
 
@@ -87,7 +91,7 @@ def _move_queued(connection: Connection, chunk: items.Chunk, model_id: int) -> N
     items.move_queued(connection, from_model_id=model_id, to_model_id=model_id + 1)
 
 
-ACTIONS = [_close, _hand_over_changed, _release, _release_strays, _retry_failed, _move_queued]
+ACTIONS = [_close, _hand_over_changed, _release, _release_strays, _disown, _retry_failed, _move_queued]
 
 
 def _check_order(database: Database, table: str, order: str, action: Callable[[Connection], None]) -> None:

@@ -276,7 +276,7 @@ def test_only_what_may_pass_is_worth_a_retry(
 
 def test_connections_that_the_server_ended_are_replaced(database_url: str) -> None:
     terminate = """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()
     """
     with Database(database_url) as database:
