@@ -6,10 +6,10 @@
 The worker is a real one, on the demo checkpoint, with a PostgreSQL and a Redis of its own in a temporary folder; all of
 it runs on the same machine. Each text is a new one: nothing comes from the cache.
 
-First, one session asks `SELECT siglip.embed_text(...)`; after each question the text tower alone embeds another text in
-this process, and its median is subtracted. Then so many askers at once, each a thread that has its next question ready
-when the last one is answered: through the database, and with the Celery task `siglip.embed_texts`. The two ways take
-turns.
+First, before anything else runs, the text tower alone embeds one text at a time in this process. Its median is
+subtracted from what `SELECT siglip.embed_text(...)` takes in one session. Then so many askers at once, each a thread
+that has its next question ready when the last one is answered: through the database, and with the Celery task
+`siglip.embed_texts`. The two ways take turns.
 """
 
 from __future__ import annotations
@@ -48,41 +48,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer questions")
     arguments = parser.parse_args()
+    print(
+        f"demo checkpoint, {torch.get_num_threads()} torch threads, torch {torch.__version__}, "
+        f"Python {platform.python_version()}"
+    )
+    tower_s = time_tower(100 if arguments.quick else 400)
+    print(f"the text tower alone: p50 {milliseconds(tower_s)} ms")
     with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
         settings = Settings(home=Path(folder) / "home", model="demo")
         with EmbeddedServices(settings) as services:
             services.ensure_worker(model="demo")
             wait_for_worker(services.database_url)
-            measure(services.database_url, services.broker_url, is_quick=arguments.quick)
+            time_one_session(services.database_url, tower_s, is_quick=arguments.quick)
+            time_many_askers(services.database_url, services.broker_url, is_quick=arguments.quick)
 
 
-def measure(database_url: str, broker_url: str, *, is_quick: bool) -> None:
-    """Print both parts."""
+def time_tower(repeats: int) -> float:
+    """Median of the seconds that the text tower takes for one new text."""
     embedder = TorchEmbedder.from_checkpoint(resolve_checkpoint("demo"), name="demo", device="cpu")
-    print(
-        f"demo checkpoint, {torch.get_num_threads()} torch threads, torch {torch.__version__}, "
-        f"Python {platform.python_version()}"
-    )
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    return percentile(time_each(lambda: embedder.embed_texts([new_text()]), repeats), 50)
 
-        def embed() -> object:
-            return embedder.embed_texts([new_text()])
+
+def time_one_session(database_url: str, tower_s: float, *, is_quick: bool) -> None:
+    """Print what a session waits above the tower's own time, while questions come and after idle times."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
 
         def ask() -> object:
             return connection.execute(ASK, [new_text()]).fetchone()
 
-        repeats = 100 if is_quick else 400
-        asked, embedded = take_turns(ask, embed, repeats)
-        tower_s = percentile(embedded, 50)
-        print(f"the text tower alone: p50 {milliseconds(tower_s)} ms")
         print("SELECT siglip.embed_text(new text), above the tower's p50:")
-        describe("while questions come", asked, tower_s)
+        describe("while questions come", time_each(ask, 100 if is_quick else 400), tower_s)
         asked = []
         for _ in range(6 if is_quick else 24):
             time.sleep(IDLE_S)
             asked.append(time_once(ask))
         describe(f"after {IDLE_S:g} s without any", asked, tower_s)
 
+
+def time_many_askers(database_url: str, broker_url: str, *, is_quick: bool) -> None:
+    """Print how both ways fare with one asker and with many."""
     print("askers  way        p50 ms   p95 ms  texts/s")
     ways = {"database": ask_database(database_url), "Celery": ask_celery(database_url, broker_url)}
     for askers in ASKERS:
@@ -112,13 +116,9 @@ def describe(name: str, asked: list[float], tower_s: float) -> None:
     print(f"  {name:26} p50 {milliseconds(percentile(above, 50))} ms, p95 {milliseconds(percentile(above, 95))} ms")
 
 
-def take_turns(ask: Callable[[], object], embed: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of each question, and of the tower alone right after it; the first ones warm up and don't count."""
-    asked, embedded = [], []
-    for _ in range(repeats + WARM_UP):
-        asked.append(time_once(ask))
-        embedded.append(time_once(embed))
-    return asked[-repeats:], embedded[-repeats:]
+def time_each(action: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each run; the first ones warm up and don't count."""
+    return [time_once(action) for _ in range(repeats + WARM_UP)][WARM_UP:]
 
 
 def time_once(action: Callable[[], object]) -> float:
