@@ -16,6 +16,7 @@ EMBED_IMAGES = "siglip.embed_images"
 IMAGES_PER_TICKET = 64  # about what a worker claims for one
 MAX_TICKETS = 8  # a worker that ends one sends the next, so that a few start any number of workers
 CONNECT_TIMEOUT_S = 1.0
+_TIMEOUTS = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": CONNECT_TIMEOUT_S}
 PAUSE_S = 30.0  # a broker that didn't answer isn't asked again for so long
 
 
@@ -42,10 +43,9 @@ class TicketSender:
         from redis import Redis
         from redis.exceptions import RedisError
 
-        timeouts = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": CONNECT_TIMEOUT_S}
         try:
             # First of all: where Redis is away, Celery would log and try for a while.
-            with Redis.from_url(self._broker_url, **timeouts) as redis:
+            with Redis.from_url(self._broker_url, **_TIMEOUTS) as redis:
                 redis.ping()
             with self._lock, self._open().connection_for_write() as connection:
                 for _ in range(count):
@@ -61,10 +61,9 @@ class TicketSender:
             from celery import Celery
 
             self._app = Celery("siglip_ingest", broker=self._broker_url, set_as_current=False)
-            timeouts = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": CONNECT_TIMEOUT_S}
             self._app.conf.update(
                 accept_content=["json"],
-                broker_transport_options={**timeouts, "max_retries": 1},
+                broker_transport_options={**_TIMEOUTS, "max_retries": 1},
                 task_ignore_result=True,
             )
         return self._app

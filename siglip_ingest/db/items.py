@@ -213,16 +213,18 @@ def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem
 
 def release_items(connection: Connection, lease_token: UUID) -> int:
     """Hand back what is left of a claim, as if it had not been claimed; returns how many items that are."""
-    released = connection.execute(load_statement("release_items"), {"lease_token": lease_token}).fetchall()
-    for (model_id,) in set(released):
-        connection.execute(load_statement("notify_items"), {"model_id": model_id})
-    return len(released)
+    return _release(connection, "release_items", {"lease_token": lease_token})
 
 
 def release_strays(connection: Connection, worker_id: UUID, lease_tokens: Sequence[UUID]) -> int:
     """Hand back what a worker has claimed under other tokens than those that it knows; returns how many items."""
     parameters = {"worker_id": worker_id, "lease_tokens": list(lease_tokens)}
-    released = connection.execute(load_statement("release_strays"), parameters).fetchall()
+    return _release(connection, "release_strays", parameters)
+
+
+def _release(connection: Connection, statement: str, parameters: Mapping[str, object]) -> int:
+    """Hand items back, and tell the workers of their models; returns how many items."""
+    released = connection.execute(load_statement(statement), parameters).fetchall()
     for (model_id,) in set(released):
         connection.execute(load_statement("notify_items"), {"model_id": model_id})
     return len(released)
