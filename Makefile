@@ -44,7 +44,7 @@ schema: $(READY)  ## Write migrations/schema.sql from the migrations
 	@$(BIN)/python -m siglip_migrations.dump
 
 demo-model: $(READY)  ## Train the demo checkpoint again from nothing (about an hour on two cores)
-	@$(BIN)/python -m siglip_ingest.demo.train
+	@$(BIN)/python -m tools.demo_model.train
 
 bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decoding alone
 	@$(BIN)/python benchmarks/ingest.py

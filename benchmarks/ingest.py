@@ -22,11 +22,11 @@ import torch
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.demo.world import write_pictures
-from siglip_ingest.embedder import TorchEmbedder
-from siglip_ingest.hub import resolve_checkpoint
-from siglip_ingest.model import SiglipConfig, SiglipModel
-from siglip_ingest.model.checkpoint import save_checkpoint
-from siglip_ingest.preprocess.image import decode_image
+from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.embedder import TorchEmbedder
+from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
+from siglip_ingest.siglip.preprocess.image import decode_image
 
 MAX_PIXELS = 200_000_000
 

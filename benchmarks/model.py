@@ -36,10 +36,10 @@ import torch.nn.functional as F  # noqa: N812
 import transformers
 from torch import Tensor
 
-from siglip_ingest.family import measure
-from siglip_ingest.model.inference import InferenceModel
-from siglip_ingest.preprocess.image import ImageSettings, make_naflex_inputs, normalize
-from siglip_ingest.preprocess.naflex import cut_pictures
+from siglip_ingest.siglip.checkpoint.family import measure
+from siglip_ingest.siglip.inference import InferenceModel
+from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, normalize
+from siglip_ingest.siglip.preprocess.naflex import cut_pictures
 
 MODELS: dict[str, tuple[str, ImageSettings]] = {  # transformers' defaults are the sizes of these two
     "base-patch16-224": ("Siglip", ImageSettings()),

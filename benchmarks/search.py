@@ -40,9 +40,9 @@ from siglip_ingest.db.vectors import (
     copy_row,
     vector_bytes,
 )
-from siglip_ingest.embedded.home import Home
-from siglip_ingest.embedded.postgres import Postgres
 from siglip_ingest.search import search_by_embedding
+from siglip_ingest.services.home import Home
+from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.types import ModelInfo
 
 DIMENSION = 768

@@ -30,7 +30,7 @@ SNAPSHOT = "snapshots/" + "0" * 40
 
 OURS = """
 from pathlib import Path
-from siglip_ingest.embedder import TorchEmbedder
+from siglip_ingest.siglip.embedder import TorchEmbedder
 embedder = TorchEmbedder.from_checkpoint(Path({folder!r}), name="base", device="cpu", dtype="float32")
 """
 OUR_HASH = OURS + "vector = embedder.embed_texts(['two cats'])\nrevision = embedder.info.revision\n"
@@ -113,7 +113,7 @@ def write_checkpoint(folder: Path) -> None:
     """Let transformers write base-patch16-224 with random weights, and put the demo's tokenizer beside it."""
     import transformers
 
-    from siglip_ingest.hub import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
 
     shutil.copytree(resolve_checkpoint("demo"), folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     for name, key, value in (

@@ -28,11 +28,11 @@ from pathlib import Path
 import psycopg
 import torch
 
-from siglip_ingest.embedded import EmbeddedServices
-from siglip_ingest.embedder import TorchEmbedder
-from siglip_ingest.hub import resolve_checkpoint
-from siglip_ingest.remote import TaskClient, decode_array, queries_queue
+from siglip_ingest.embedders.remote import TaskClient, decode_array, queries_queue
+from siglip_ingest.services import EmbeddedServices
 from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.embedder import TorchEmbedder
 
 ASK = "SELECT siglip.embed_text(%s)::real[]"
 IDLE_S = 11.0  # a listener looks less often after ten seconds without a question

@@ -1,35 +1,40 @@
-"""The client: everything a program asks of siglip_ingest."""
+"""The public API: `SiglipClient`, and the same methods as functions of one default client."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
+import inspect
 import logging
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from siglip_ingest import checks, forks, ingest, labeling, models, search
-from siglip_ingest.db import Database, items
+from siglip_ingest import active_model as models
+from siglip_ingest import ingest, labeling, process, search
+from siglip_ingest.broker.tickets import TicketSender
+from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
 from siglip_ingest.db.workers import count_workers
+from siglip_ingest.embedders.choose import make_query_embedder
+from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
+from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import InvalidInputError, SiglipError
-from siglip_ingest.loading import check_checkpoint, has_torch, load_embedder
-from siglip_ingest.prompts import DEFAULT_TEMPLATE
-from siglip_ingest.query_embedder import make_query_embedder
-from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
-from siglip_ingest.tickets import TicketSender
+from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from siglip_ingest.db.models import ModelRow
-    from siglip_ingest.embedded import EmbeddedServices
+    from siglip_ingest.services import EmbeddedServices
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +87,7 @@ class SiglipClient:
         self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
         self._services: EmbeddedServices | None = None
         self._database: Database | None = None
-        forks.watch(self)
+        process.register_for_forks(self)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> SiglipClient:
@@ -381,7 +386,7 @@ class SiglipClient:
     def _start_services(self) -> EmbeddedServices:
         with self._lock:
             if self._services is None:
-                from siglip_ingest.embedded import EmbeddedServices
+                from siglip_ingest.services import EmbeddedServices
 
                 services = EmbeddedServices(self.settings, environment=self._worker_environment)
                 services.start()
@@ -430,8 +435,56 @@ class SiglipClient:
                 )
 
     def _open_image(self, query: Path | bytes | Image.Image) -> Image.Image:
-        from siglip_ingest.sources import open_image
+        from siglip_ingest.siglip.preprocess.opening import open_image
 
-        return open_image(
-            query, max_image_bytes=self.settings.max_image_bytes, max_image_pixels=self.settings.max_image_pixels
-        )
+        return open_image(query, self.settings.image_limits)
+
+
+_default_client: SiglipClient | None = None
+_default_client_lock = threading.Lock()
+
+
+def default_client() -> SiglipClient:
+    """The client of the module-level functions, made from the environment at first use and closed at exit."""
+    global _default_client  # noqa: PLW0603  # the one process-wide value: the module-level functions are its reason
+    with _default_client_lock:
+        if _default_client is None:
+            _default_client = SiglipClient.from_environment(os.environ)
+            atexit.register(_default_client.close)
+        return _default_client
+
+
+def _forget_inherited_lock() -> None:
+    """In a forked child: a lock that another thread of the parent held would never be released here."""
+    global _default_client_lock  # noqa: PLW0603
+    _default_client_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited_lock)
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def _of_default_client(
+    method: Callable[Concatenate[SiglipClient, _Parameters], _Result],
+) -> Callable[_Parameters, _Result]:
+    """Make a function of the default client's method, with the same parameters and docstring."""
+
+    @functools.wraps(method)
+    def function(*arguments: _Parameters.args, **options: _Parameters.kwargs) -> _Result:
+        return method(default_client(), *arguments, **options)
+
+    signature = inspect.signature(method)
+    parameters = [value for name, value in signature.parameters.items() if name != "self"]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # help() reads it
+    function.__qualname__ = method.__name__
+    return function
+
+
+enqueue_images = _of_default_client(SiglipClient.enqueue_images)
+search_images = _of_default_client(SiglipClient.search_images)
+similar_images = _of_default_client(SiglipClient.similar_images)
+create_label_set = _of_default_client(SiglipClient.create_label_set)
+label_scores = _of_default_client(SiglipClient.label_scores)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import math
 import os
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from siglip_ingest.checks import check_key, check_mapping, check_name, is_storable
 from siglip_ingest.db import Connection, Database, images, items
+from siglip_ingest.db.checks import check_key, check_mapping, check_name, is_storable
 from siglip_ingest.db.models import hold_active_model
-from siglip_ingest.errors import InvalidInputError, NotFoundError, WorkerUnavailableError
-from siglip_ingest.paths import expand_user
-from siglip_ingest.sources import find_images, is_web_address
+from siglip_ingest.errors import ImageError, InvalidInputError, NotFoundError, WorkerUnavailableError
+from siglip_ingest.process import expand_user
+from siglip_ingest.siglip.preprocess.files import is_web_address
+from siglip_ingest.siglip.preprocess.folders import find_images
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ FIRST_POLL_S = 0.05
 LAST_POLL_S = 1.0
 CHECK_AFTER_S = 2.0  # without progress, a waiting ingestion looks after the worker
 STALL_S = 30.0  # without progress, a waiting ingestion says so
-_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,13 +305,10 @@ def _check_address(address: str) -> str:
 
 
 def _encode(image: Image.Image) -> bytes:
-    """The upright picture as a PNG file, which loses nothing."""
-    from siglip_ingest.preprocess.image import make_upright, make_upright_rgb
+    """The upright image as a PNG file, without loss."""
+    from siglip_ingest.siglip.preprocess.decode import encode_png
 
     try:
-        upright = make_upright(image) if image.mode in _PNG_MODES else make_upright_rgb(image)
-        buffer = io.BytesIO()
-        upright.save(buffer, format="PNG", compress_level=1)
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's word for a damaged PNG
-        raise InvalidInputError("The PIL image can't be read: its file is damaged or gone.") from error
-    return buffer.getvalue()
+        return encode_png(image)
+    except ImageError as error:
+        raise InvalidInputError(str(error)) from error

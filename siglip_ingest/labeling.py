@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from siglip_ingest.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db import Connection, Database, labels
+from siglip_ingest.db.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db.labels import LabelSetRow
 from siglip_ingest.db.models import hold_active_model
 from siglip_ingest.db.query import (
@@ -18,7 +18,7 @@ from siglip_ingest.db.query import (
     embed_query,
 )
 from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, NotFoundError
-from siglip_ingest.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
+from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
 from siglip_ingest.types import Embedder, LabelScore, TextReader
 
 if TYPE_CHECKING:

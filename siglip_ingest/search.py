@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest.checks import check_image_id, check_options, check_query
 from siglip_ingest.db import Database
 from siglip_ingest.db import search as queries
+from siglip_ingest.db.checks import check_image_id, check_options, check_query
 from siglip_ingest.db.models import ModelKey
 from siglip_ingest.db.query import (
     EmbedderFactory,

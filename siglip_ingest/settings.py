@@ -7,10 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.paths import expand_user, find_home_folder
+from siglip_ingest.process import expand_user, find_home_folder
+
+if TYPE_CHECKING:
+    from siglip_ingest.siglip.preprocess.opening import ImageLimits
 
 DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 ENVIRONMENT_PREFIX = "SIGLIP_"
@@ -147,6 +150,13 @@ class Settings:
     def is_embedded(self) -> bool:
         """True where PostgreSQL and Redis are ours to start."""
         return self.database_url is None
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """How large an image may be."""
+        from siglip_ingest.siglip.preprocess.opening import ImageLimits
+
+        return ImageLimits(max_image_bytes=self.max_image_bytes, max_image_pixels=self.max_image_pixels)
 
     def to_environment(self) -> dict[str, str]:
         """Environment variables that make `from_environment` give the same settings, for child processes."""

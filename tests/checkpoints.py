@@ -11,7 +11,8 @@ import sentencepiece
 import tokenizers
 import torch
 
-from siglip_ingest.model import SiglipModel, config_from_dict, save_checkpoint
+from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.model import SiglipModel, config_from_dict
 
 WORDS = """
     sunset over water night sky cloudy clear storm mountains desert forest city field snow boat house tree moon cat dog

@@ -22,10 +22,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from siglip_ingest.embedded import EmbeddedServices, stop_services
-from siglip_ingest.embedded.home import Home
-from siglip_ingest.embedded.postgres import Postgres, find_binaries
-from siglip_ingest.embedded.redis import Redis
+from siglip_ingest.services import EmbeddedServices, stop_services
+from siglip_ingest.services.home import Home
+from siglip_ingest.services.supervisor.postgres import Postgres, find_binaries
+from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.settings import Settings
 from tests.programs import find_processes, wait_until
 from tests.servers import POSTGRES_16, PgBouncer, PostgresServer

@@ -13,7 +13,7 @@ import psutil
 
 _CLIENT = """
 import json, pathlib, sys
-from siglip_ingest.embedded import EmbeddedServices
+from siglip_ingest.services import EmbeddedServices
 from siglip_ingest.settings import Settings
 home, model, environment = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 with EmbeddedServices(Settings(home=pathlib.Path(home), model=model or None), environment=environment) as services:

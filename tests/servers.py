@@ -15,9 +15,9 @@ import psutil
 import psycopg
 import pytest
 
-from siglip_ingest.embedded.accounts import find_account, open_path
-from siglip_ingest.embedded.postgres import find_binaries
-from siglip_ingest.embedded.processes import find_free_port, start_process, stop_process
+from siglip_ingest.services.supervisor.accounts import find_account, open_path
+from siglip_ingest.services.supervisor.postgres import find_binaries
+from siglip_ingest.services.supervisor.processes import find_free_port, start_process, stop_process
 from tests.programs import wait_until
 
 POSTGRES_16 = "pginstall"  # the package's folder of that version; that of 18 is the default

@@ -159,7 +159,7 @@ FAULTS = (
     ),
     Fault(
         "connections survive a fork",
-        "siglip_ingest/forks.py",
+        "siglip_ingest/process.py",
         "os.register_at_fork(after_in_child=_forget_inherited)",
         "pass",
         "tests/database/test_forks.py --timeout 120",

@@ -8,9 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.family import BYTES_PER_PARAMETER, FAMILY, Figures, measure
-from siglip_ingest.hub import DEMO_FOLDER, DEMO_NAME, HubName, format_bytes
-from siglip_ingest.hub.cache import CachedSnapshot, find_cached, has_cache_folder, list_pinned_repositories
+from siglip_ingest.siglip.checkpoint.family import BYTES_PER_PARAMETER, FAMILY, Figures, measure
+from siglip_ingest.siglip.checkpoint.hub import DEMO_FOLDER, DEMO_NAME, HubName, format_bytes
+from siglip_ingest.siglip.checkpoint.hub.cache import (
+    CachedSnapshot,
+    find_cached,
+    has_cache_folder,
+    list_pinned_repositories,
+)
 
 HEADINGS = ("checkpoint", "dim", "pixels", "params", "float32", "bfloat16", "GFLOP", "here")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 from siglip_ingest.cli.output import format_uri, print_table
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.contact_sheet import Section, write_contact_sheet
 from siglip_ingest.ingest import ImageSource
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import ImageMatch
@@ -93,7 +93,7 @@ def _show_code(code: str) -> None:
 
 def _empty_home(home: Path) -> Path:
     """A home for the embedded services without an earlier run's data, which may be another checkpoint's."""
-    from siglip_ingest.embedded import stop_services
+    from siglip_ingest.services import stop_services
 
     if home.exists():
         stop_services(Settings(home=home))

@@ -17,8 +17,8 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
 
 if TYPE_CHECKING:
-    from siglip_ingest.evaluation import Evaluation
-    from siglip_ingest.evaluation.measures import StartBar
+    from siglip_ingest.siglip.evaluation import Evaluation
+    from siglip_ingest.siglip.evaluation.measures import StartBar
     from siglip_ingest.types import ModelInfo
 
 _SHOWN_SKIPPED = 5
@@ -59,9 +59,9 @@ def evaluate(
     DATA is a folder with one folder of pictures for each class, or a file of captions: JSON lines or CSV with a picture
     and its captions, COCO's annotations, or Karpathy's splits of COCO and Flickr30k.
     """
-    from siglip_ingest.evaluation import measure_labels, measure_retrieval
-    from siglip_ingest.hub import model_name
-    from siglip_ingest.loading import load_embedder
+    from siglip_ingest.embedders.local import load_embedder
+    from siglip_ingest.siglip.checkpoint.hub import model_name
+    from siglip_ingest.siglip.evaluation import measure_labels, measure_retrieval
 
     settings = Settings.from_environment(os.environ)
     settings = settings if batch_size is None else replace(settings, batch_size=batch_size)
@@ -69,12 +69,17 @@ def evaluate(
     read = _read_data(path, classes=classes, images=images, split=split)  # before a model is loaded, or even fetched
     prompts = _choose_templates(templates, templates_file)
     embedder = load_embedder(model_name(model or settings.model or DEFAULT_MODEL), settings)
+    options: dict[str, Any] = {
+        "limits": settings.image_limits,
+        "decode_threads": settings.decode_threads,
+        "limit": limit,
+    }
     # The report counts the texts that are cut.
-    with hide_warnings("siglip_ingest.preprocess"), _bars() as start_bar:
+    with hide_warnings("siglip_ingest.siglip.tokenizer"), _bars() as start_bar:
         if path.is_dir():
-            found = measure_labels(embedder, read, settings, templates=prompts, limit=limit, start_bar=start_bar)
+            found = measure_labels(embedder, read, templates=prompts, start_bar=start_bar, **options)
         else:
-            found = measure_retrieval(embedder, read, settings, limit=limit, start_bar=start_bar)
+            found = measure_retrieval(embedder, read, start_bar=start_bar, **options)
     if (count := found.counts["pictures"]) < _FEW_PICTURES:
         counted = "1 picture says" if count == 1 else f"{count} pictures say"
         note = f"{counted} little: of {_FEW_PICTURES} and more the figures may be quite others."
@@ -91,7 +96,7 @@ def evaluate(
 
 def _read_data(path: Path, *, classes: str | None, images: str | None, split: str | None) -> list[Any]:
     """Read the classes of a folder or the captions of a file."""
-    from siglip_ingest.datasets import read_captions, read_classes
+    from siglip_ingest.siglip.datasets import read_captions, read_classes
 
     if path.is_dir():
         if images is not None or split is not None:
@@ -103,8 +108,8 @@ def _read_data(path: Path, *, classes: str | None, images: str | None, split: st
 
 
 def _choose_templates(given: tuple[str, ...], file: str | None) -> list[str]:
-    from siglip_ingest.evaluation import read_clip_templates
-    from siglip_ingest.prompts import DEFAULT_TEMPLATE
+    from siglip_ingest.siglip.evaluation import read_clip_templates
+    from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 
     if given and file is not None:
         raise click.UsageError("Give --template or --templates, not both.")

@@ -121,7 +121,7 @@ def search(
                 min_score=min_score,
             )
     if html_path is not None:
-        from siglip_ingest.contact_sheet import Section, write_contact_sheet
+        from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 
         asked = text or image_path or f"like image {image_id}"
         write_contact_sheet(

@@ -10,8 +10,8 @@ from siglip_ingest.cli.output import json_option, local_path, print_json, print_
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.labeling import delete_label_set, list_label_sets
-from siglip_ingest.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
+from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 
 template_option = click.option(
     "--template", default=DEFAULT_TEMPLATE, show_default=True, help="Makes the prompt of a label; contains {label}."
@@ -78,18 +78,16 @@ def classify(image: str, labels: str, template: str, as_json: bool) -> None:
 
     The scores are independent: each is the model's probability that its label is true, and they don't sum to 1.
     """
-    from siglip_ingest.classify import classify as classify_image
-    from siglip_ingest.hub import model_name
-    from siglip_ingest.loading import load_embedder
-    from siglip_ingest.sources import open_image
+    from siglip_ingest.embedders.local import load_embedder
+    from siglip_ingest.siglip.checkpoint.hub import model_name
+    from siglip_ingest.siglip.preprocess.opening import open_image
+    from siglip_ingest.siglip.zero_shot import classify as classify_image
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
     if not names:
         raise InvalidInputError(f"There are no labels in {labels!r}. Separate them by commas: --labels 'a cat,a dog'.")
     settings = Settings.from_environment(os.environ)
-    opened = open_image(  # before a model is loaded, or even fetched
-        local_path(image), max_image_bytes=settings.max_image_bytes, max_image_pixels=settings.max_image_pixels
-    )
+    opened = open_image(local_path(image), settings.image_limits)  # before a model is loaded, or even fetched
     embedder = load_embedder(model_name(settings.model or DEFAULT_MODEL), settings)
-    scores = classify_image(opened, names, embedder=embedder, template=template, settings=settings)
+    scores = classify_image(opened, names, embedder=embedder, template=template)
     print_label_scores(scores, as_json=as_json)

@@ -17,7 +17,9 @@ from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
 from siglip_ingest.errors import SiglipError
-from siglip_ingest.hub import (
+from siglip_ingest.ingest import Ingestion
+from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.checkpoint.hub import (
     DEMO_NAME,
     Fetched,
     HubName,
@@ -27,9 +29,7 @@ from siglip_ingest.hub import (
     parse_name,
     resolve_checkpoint,
 )
-from siglip_ingest.hub import pull as pull_checkpoint
-from siglip_ingest.ingest import Ingestion
-from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.checkpoint.hub import pull as pull_checkpoint
 
 _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever
 
@@ -200,7 +200,7 @@ def _list_database() -> list[dict[str, Any]] | None:
     settings = Settings.from_environment(os.environ)
     url = settings.database_url
     if url is None and settings.home is not None and importlib.util.find_spec("psutil") is not None:
-        from siglip_ingest.embedded import services_status
+        from siglip_ingest.services import services_status
 
         url = services_status(settings).get("database_url")
     if url is None:

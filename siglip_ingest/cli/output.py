@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.paths import expand_user
+from siglip_ingest.process import expand_user
 from siglip_ingest.types import ImageMatch, LabelScore
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -36,7 +36,7 @@ def _embedded_settings() -> Settings:
 @json_option
 def up(as_json: bool) -> None:
     """Start the embedded services and leave them running."""
-    from siglip_ingest.embedded import services_status, start_services
+    from siglip_ingest.services import services_status, start_services
 
     settings = _embedded_settings()
     was_running = start_services(settings, keep=True)
@@ -53,7 +53,7 @@ def up(as_json: bool) -> None:
 @click.command()
 def down() -> None:
     """Stop the embedded services. The data stay in SIGLIP_HOME."""
-    from siglip_ingest.embedded import stop_services
+    from siglip_ingest.services import stop_services
 
     settings = _embedded_settings()
     stopped = stop_services(settings)
@@ -71,7 +71,7 @@ def status(as_json: bool) -> None:
     settings = Settings.from_environment(os.environ)
     state: dict[str, Any] = {}
     if settings.is_embedded:
-        from siglip_ingest.embedded import services_status
+        from siglip_ingest.services import services_status
 
         state["services"] = services_status(settings)
         url = state["services"].get("database_url")
@@ -121,7 +121,7 @@ def migrate(revision: str, yes: bool) -> None:
     if settings.database_url is not None:
         reached = migrate_schema(settings.database_url, revision)
     else:
-        from siglip_ingest.embedded import EmbeddedServices
+        from siglip_ingest.services import EmbeddedServices
 
         with EmbeddedServices(settings) as services:
             reached = migrate_schema(services.database_url, revision)
@@ -137,7 +137,7 @@ def worker() -> int:
     settings = Settings.from_environment(os.environ)
     if not settings.is_embedded:
         return _run_worker(settings)
-    from siglip_ingest.embedded import EmbeddedServices
+    from siglip_ingest.services import EmbeddedServices
 
     with EmbeddedServices(settings) as services:
         return _run_worker(

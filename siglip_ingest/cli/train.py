@@ -17,7 +17,7 @@ from siglip_ingest.errors import ConfigurationError, SiglipError
 from siglip_ingest.settings import PATCHES_RANGE, Settings
 
 if TYPE_CHECKING:
-    from siglip_ingest.training.trainer import StepLog
+    from siglip_ingest.siglip.training.trainer import StepLog
 
 EPILOG = """
 DATA is a folder with captions.jsonl, metadata.jsonl, captions.csv or the like; such a file itself ({"image": "a.jpg",
@@ -114,18 +114,18 @@ def train(
     """
     if options["steps"] is not None and options["epochs"] is not None:
         raise click.UsageError("Give --steps or --epochs, not both.")
-    from siglip_ingest.hub import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
 
     settings = Settings.from_environment(os.environ)
     try:
-        from siglip_ingest.training import join_processes
-        from siglip_ingest.training.fine_tuning import Listeners, fine_tune
-        from siglip_ingest.training.interruption import InterruptedTrainingError, Interruption
+        from siglip_ingest.siglip.training import join_processes
+        from siglip_ingest.siglip.training.fine_tuning import Listeners, fine_tune
+        from siglip_ingest.siglip.training.interruption import InterruptedTrainingError, Interruption
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"Training needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
         ) from error
-    from siglip_ingest.training.parallel import Place, is_told_by_first
+    from siglip_ingest.siglip.training.parallel import Place, is_told_by_first
 
     rank, size, local_rank = _find_place(os.environ)
     place = Place(rank, size, parallel)
@@ -144,7 +144,7 @@ def train(
                 save_interval=save_every,
                 listeners=Listeners(log=_print_line, say=lambda text: click.echo(text, err=True)),
                 interruption=interruption,
-                limits={"max_image_bytes": settings.max_image_bytes, "max_image_pixels": settings.max_image_pixels},
+                limits=settings.image_limits,
             )
     except InterruptedTrainingError as error:
         if place.is_first:
@@ -190,7 +190,7 @@ def _find_place(environment: Mapping[str, str]) -> tuple[int, int, int]:
 
 def _choose_device(name: str, local_rank: int | None) -> Any:
     """Turn a setting into a device; with several processes each takes the GPU of its own number."""
-    from siglip_ingest.devices import choose_device
+    from siglip_ingest.siglip.devices import choose_device
 
     device = choose_device(name)
     if device.type == "cuda" and device.index is None and local_rank is not None:
@@ -203,7 +203,7 @@ def _is_autocast(dtype: str, device_type: str) -> bool:
 
 
 def _make_recipe(options: dict[str, Any], checkpoint: Path, *, is_autocast: bool) -> Any:
-    from siglip_ingest.training.recipe import Recipe
+    from siglip_ingest.siglip.training.recipe import Recipe
 
     renamed = {"accumulate": "accumulation"}
     values = {renamed.get(name, name): value for name, value in options.items()}

@@ -21,7 +21,7 @@ from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
-    from siglip_ingest.verify import Comparison, Figures, Report
+    from siglip_ingest.siglip.verify import Comparison, Figures, Report
 
 _MOST_MISMATCHES = 10
 _MOST_LETTERS = 44
@@ -55,11 +55,11 @@ def verify(
     parameters), and its own figures of the first time, which are kept in SIGLIP_HOME. It computes in float32 unless
     SIGLIP_DTYPE says otherwise. Exit status 1 if something differs.
     """
-    from siglip_ingest.embedded.home import Home
-    from siglip_ingest.hub import model_name, resolve_checkpoint
-    from siglip_ingest.loading import load_embedder
-    from siglip_ingest.verify import KeptFigures, find_published, verify_checkpoint
-    from siglip_ingest.verify.inputs import open_photograph
+    from siglip_ingest.embedders.local import load_embedder
+    from siglip_ingest.services.home import Home
+    from siglip_ingest.siglip.checkpoint.hub import model_name, resolve_checkpoint
+    from siglip_ingest.siglip.verify import KeptFigures, find_published, verify_checkpoint
+    from siglip_ingest.siglip.verify.inputs import open_photograph
 
     folder_of_pictures = None if pictures is None else _find_folder(pictures)
     settings = Settings.from_environment(os.environ)
@@ -71,7 +71,7 @@ def verify(
     kept = KeptFigures(Home.at(settings.home).figures)
     earlier = None if update else kept.read(name, embedder.info.revision)
     # Known texts are longer than some models read, which is no news.
-    with hide_warnings("siglip_ingest.preprocess"):
+    with hide_warnings("siglip_ingest.siglip.tokenizer"):
         report, figures = verify_checkpoint(
             embedder,
             folder,
@@ -81,7 +81,6 @@ def verify(
             open_photograph=partial(
                 open_photograph,
                 folder=folder_of_pictures,
-                settings=settings,
                 may_fetch=not no_fetch,
             ),
         )
@@ -105,7 +104,7 @@ def _find_folder(pictures: str) -> Path:
 
 def _say_what_to_do(report: Report, model: str) -> str:
     """The sentences after what differs; the nearest cause first."""
-    from siglip_ingest.verify.report import DATABASE
+    from siglip_ingest.siglip.verify.report import DATABASE
 
     if any(row.is_published for row in report.mismatches):
         return (
@@ -122,7 +121,7 @@ def _say_what_to_do(report: Report, model: str) -> str:
 
 def _compare_with_database(settings: Settings, name: str, report: Report, figures: Figures, *, update: bool) -> Report:
     """Compare with what the workers of the database compare with; with `update`, replace it."""
-    from siglip_ingest.verify import Figures, compare_figures
+    from siglip_ingest.siglip.verify import Figures, compare_figures
 
     with _open_database(settings) as database, database.connection() as connection:
         rows = [row for row, _ in list_models(connection) if (row.name, row.revision) == (name, figures.revision)]
@@ -146,14 +145,14 @@ def _open_database(settings: Settings) -> Iterator[Database]:
             database.check_schema()
             yield database
         return
-    from siglip_ingest.embedded import EmbeddedServices
+    from siglip_ingest.services import EmbeddedServices
 
     with EmbeddedServices(settings) as services, Database(services.database_url) as database:
         yield database
 
 
 def _print_report(report: Report, *, as_json: bool, show_all: bool) -> None:
-    from siglip_ingest.verify import Verdict
+    from siglip_ingest.siglip.verify import Verdict
 
     if as_json:
         counts = {verdict.name.lower(): report.count(verdict) for verdict in Verdict}

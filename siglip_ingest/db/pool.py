@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from siglip_ingest import forks
+from siglip_ingest import process
 from siglip_ingest.db.failures import MIGRATE, connect_error, describe_server, is_full, mapped_errors, parse_url
 from siglip_ingest.db.statements import load_statement
 from siglip_ingest.db.vectors import HalfVector, HalfVectorDumper
@@ -83,7 +83,7 @@ class Database:
         self._pool: ConnectionPool[Connection] | None = None
         self._borrowed = 0
         self._lock = threading.Lock()
-        forks.watch(self)
+        process.register_for_forks(self)
 
     def __repr__(self) -> str:
         return f"Database({describe_server(self._parameters)})"
@@ -227,7 +227,7 @@ class Database:
 
     def forget_inherited(self) -> None:
         """Let go of what a parent process has opened, without a word to the server: it goes on using it."""
-        forks.leave_behind(self._pool)  # collecting it would end its threads, which this process hasn't got
+        process.keep_alive(self._pool)  # collecting it would end its threads, which this process hasn't got
         self._pool = None
         self._borrowed = 0
         self._lock = threading.Lock()

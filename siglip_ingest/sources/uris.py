@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import re
 
-WEB_SCHEMES = frozenset({"http", "https"})
-
-
-def is_web_address(text: str) -> bool:
-    """True for text such as `https://example.org/a.jpg`."""
-    return text.partition("://")[0].lower() in WEB_SCHEMES
-
 
 def hide_secrets(uri: str) -> str:
     """Take user, password and query, which may hold a signature, out of an address: messages and logs are kept.

@@ -25,10 +25,10 @@ import httpcore
 import httpx
 
 from siglip_ingest.errors import ImageError
+from siglip_ingest.siglip.preprocess.files import is_web_address, too_large
 from siglip_ingest.sources.addresses import IPAddress, read_address, resolve
-from siglip_ingest.sources.files import too_large
 from siglip_ingest.sources.policy import SourcePolicy
-from siglip_ingest.sources.uris import hide_secrets, is_web_address
+from siglip_ingest.sources.uris import hide_secrets
 
 MAX_REDIRECTS = 5
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from siglip_ingest.family import FAMILY
+from siglip_ingest.siglip.checkpoint.family import FAMILY
 from tests.cli.conftest import Terminal, clean_environment
 from tests.programs import wait_until
-from tests.unit.hub_server import COMMIT, OLDER_COMMIT, Hub, serve
+from tests.unit.siglip.checkpoint.hub_server import COMMIT, OLDER_COMMIT, Hub, serve
 
 NAME = "google/siglip-base-patch16-224"  # a tiny one stands in for it
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from siglip_ingest.cli import main
-from siglip_ingest.model import load_model
+from siglip_ingest.siglip.checkpoint.layout import load_model
 from tests.cli.conftest import Terminal, clean_environment
 from tests.programs import wait_until
-from tests.unit.training.sets import png, write_captioned, write_classes, write_shard
+from tests.unit.siglip.training.sets import png, write_captioned, write_classes, write_shard
 
 QUICK = ("--batch-size", "4", "--learning-rate", "1e-3", "--device", "cpu", "--log-every", "1")
 

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
-from siglip_ingest import verify as library
 from siglip_ingest.cli import cli
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model, model_figures, register_model, store_model_figures
 from siglip_ingest.errors import InvalidInputError, NotFoundError
-from siglip_ingest.verify import published as table
+from siglip_ingest.siglip import verify as library
+from siglip_ingest.siglip.verify import published as table
 from tests.workers.helpers import write_picture
 
 Verify = Callable[..., Result]
@@ -151,7 +151,7 @@ def test_json_says_all_of_it(verify: Verify, checkpoint: Path, published: table.
 def test_the_databases_figures_are_compared_and_replaced(
     verify: Verify, checkpoint: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from siglip_ingest.embedder import TorchEmbedder
+    from siglip_ingest.siglip.embedder import TorchEmbedder
 
     monkeypatch.setenv("SIGLIP_DATABASE_URL", database_url)
     with pytest.raises(NotFoundError, match="has no model"):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from siglip_ingest.embedded.home import Home
-from siglip_ingest.embedded.logs import explain
 from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.services.home import Home
+from siglip_ingest.services.supervisor.logs import explain
 from siglip_ingest.settings import Settings
-from tests.pictures import encode, picture
+from tests.images import encode, picture
 
 UID = 12345
 NOBODY_THERE = "postgresql://me:secret@127.0.0.1:1/images"

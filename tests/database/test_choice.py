@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from siglip_ingest import models
+from siglip_ingest import active_model as models
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import activate_model, check_image_settings, describe_model, find_model, register_model
 from siglip_ingest.db.query import check_same_model

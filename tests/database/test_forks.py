@@ -180,7 +180,7 @@ MODEL = """
 import numpy as np
 from PIL import Image
 from siglip_ingest import ingest, labeling
-from siglip_ingest.embedder import TorchEmbedder
+from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.settings import Settings
 from tests.checkpoints import write_tiny_checkpoint
 import torch

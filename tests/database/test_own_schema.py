@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, labeling, models, search
+from siglip_ingest import SiglipClient, labeling, search
+from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, images, items, texts
 from siglip_ingest.db.migrate import migrate
 from siglip_ingest.db.models import delete_unused_model

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, ingest, labeling, models, search
+from siglip_ingest import SiglipClient, ingest, labeling, search
+from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, items
-from siglip_ingest.embedded.accounts import find_account
 from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.services.supervisor.accounts import find_account
 from siglip_ingest.settings import Settings
 from tests.database.helpers import (
     FakeEmbedder,

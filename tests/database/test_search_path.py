@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from siglip_ingest import labeling, models, search
+from siglip_ingest import active_model as models
+from siglip_ingest import labeling, search
 from siglip_ingest.db import Database, images, items, workers
 from tests.database.helpers import (
     add_model,

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from siglip_ingest import ingest, labeling, models, search
+from siglip_ingest import active_model as models
+from siglip_ingest import ingest, labeling, search
 from siglip_ingest.db import Database, images, items, labels
 from siglip_ingest.db.models import ModelKey, activate_model, active_model, delete_unused_model, hold_active_model
 from siglip_ingest.types import ModelInfo

@@ -11,12 +11,12 @@ import psutil
 import psycopg
 import pytest
 
-from siglip_ingest.embedded import EmbeddedServices, services_status, start_services, stop_services
-from siglip_ingest.embedded.home import Home
-from siglip_ingest.embedded.postgres import Postgres
-from siglip_ingest.embedded.processes import ProcessRecord
-from siglip_ingest.embedded.redis import Redis
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.services import EmbeddedServices, services_status, start_services, stop_services
+from siglip_ingest.services.home import Home
+from siglip_ingest.services.supervisor.postgres import Postgres
+from siglip_ingest.services.supervisor.processes import ProcessRecord
+from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.settings import Settings
 from tests.programs import find_processes, start_client, wait_until, write_worker
 

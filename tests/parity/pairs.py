@@ -12,7 +12,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from siglip_ingest.model import SiglipModel, load_model
+from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.model import SiglipModel
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = {path.name: path for path in sorted((ROOT / "tests" / "data").iterdir()) if path.is_dir()}

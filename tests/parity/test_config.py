@@ -8,7 +8,7 @@ import json
 import pytest
 import transformers
 
-from siglip_ingest.model import SiglipConfig
+from siglip_ingest.siglip.model import SiglipConfig
 from tests.parity.pairs import PUBLISHED
 
 

@@ -9,8 +9,8 @@ import torch
 import transformers
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from siglip_ingest.embedder import TorchEmbedder
-from tests.pictures import picture
+from siglip_ingest.siglip.embedder import TorchEmbedder
+from tests.images import picture
 
 TEXTS = ["sunset over water", "A boat under the night sky.", "two red circles", ""]
 

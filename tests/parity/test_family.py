@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from siglip_ingest.family import FAMILY, Checkpoint, measure
+from siglip_ingest.siglip.checkpoint.family import FAMILY, Checkpoint, measure
 from tests.checkpoints import tiny_config
 from tests.parity.pairs import optional_data
 

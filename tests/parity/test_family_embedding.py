@@ -21,13 +21,13 @@ from transformers.image_utils import load_image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
-from siglip_ingest.classify import classify
-from siglip_ingest.embedder import TorchEmbedder
-from siglip_ingest.family import FAMILY, Checkpoint, find_checkpoint
-from siglip_ingest.preprocess.image import decode_image, normalize, normalize_patches
-from siglip_ingest.preprocess.naflex import cut_patches
+from siglip_ingest.siglip.checkpoint.family import FAMILY, Checkpoint, find_checkpoint
+from siglip_ingest.siglip.embedder import TorchEmbedder
+from siglip_ingest.siglip.preprocess.image import decode_image, normalize, normalize_patches
+from siglip_ingest.siglip.preprocess.naflex import cut_patches
+from siglip_ingest.siglip.zero_shot import classify
 from tests.checkpoints import PIECES, write_gemma_style_tokenizer, write_naflex_preprocessor, write_processor
-from tests.pictures import FILES, encode, picture
+from tests.images import FILES, encode, picture
 
 TOLERANCE = 1e-5
 PIXEL_TOLERANCE = 1e-6

@@ -14,9 +14,9 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siglip_ingest.model.inference import InferenceModel
-from siglip_ingest.preprocess.image import ImageSettings, normalize
-from siglip_ingest.preprocess.naflex import pad_patches
+from siglip_ingest.siglip.inference import InferenceModel
+from siglip_ingest.siglip.preprocess.image import ImageSettings, normalize
+from siglip_ingest.siglip.preprocess.naflex import pad_patches
 from tests.checkpoints import tiny_config, tiny_naflex_config
 from tests.parity.pairs import draw_reference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from siglip_ingest.model.attention import Trace
+from siglip_ingest.siglip.model.attention import Trace
 from tests.parity.pairs import TOLERANCE, Pair
 
 

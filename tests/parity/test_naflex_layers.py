@@ -11,8 +11,9 @@ import transformers
 from torch import Tensor
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.model import SiglipClassifier, SiglipModel, config_from_dict, load_model
-from siglip_ingest.model.attention import Trace
+from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.model import SiglipClassifier, SiglipModel, config_from_dict
+from siglip_ingest.siglip.model.attention import Trace
 from tests.checkpoints import tiny_config
 from tests.parity.pairs import draw_reference
 from tests.parity.test_layers import assert_close

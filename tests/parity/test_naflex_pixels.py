@@ -16,10 +16,10 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
     get_image_size_for_max_num_patches,
 )
 
-from siglip_ingest.preprocess.image import ImageSettings, decode_image, make_naflex_inputs, resize_image
-from siglip_ingest.preprocess.naflex import choose_size
+from siglip_ingest.siglip.preprocess.image import ImageSettings, decode_image, make_naflex_inputs, resize_image
+from siglip_ingest.siglip.preprocess.naflex import choose_size
+from tests.images import FILES, picture
 from tests.parity.pairs import optional_data
-from tests.pictures import FILES, picture
 
 PIXEL_TOLERANCE = 1e-6
 SIZES = [

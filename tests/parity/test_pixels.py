@@ -14,7 +14,7 @@ from transformers.image_utils import load_image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from siglip_ingest import siglip
-from siglip_ingest.preprocess.image import (
+from siglip_ingest.siglip.preprocess.image import (
     ImageSettings,
     decode_image,
     lay_on_white,
@@ -23,8 +23,8 @@ from siglip_ingest.preprocess.image import (
     normalize,
     resize_image,
 )
+from tests.images import FILES, MODES, picture, premultiplied
 from tests.parity.pairs import PUBLISHED, optional_data
-from tests.pictures import FILES, MODES, picture, premultiplied
 
 PIXEL_TOLERANCE = 1e-6
 

@@ -19,7 +19,7 @@ from sentencepiece import sentencepiece_model_pb2
 from transformers.tokenization_utils_base import generate_merges
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.preprocess.text import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
 from tests.checkpoints import write_gemma_style_piece_file, write_gemma_style_tokenizer, write_processor
 from tests.hard_texts import FRAGMENTS, HARD_TEXTS, random_texts
 from tests.parity.pairs import PUBLISHED, optional_data

@@ -10,14 +10,14 @@ import pytest
 import torch
 import transformers
 
-from siglip_ingest.model import load_model
-from siglip_ingest.training import Batch, compute_sigmoid_loss
-from siglip_ingest.training.fine_tuning import fine_tune, load_classifier
-from siglip_ingest.training.recipe import Recipe
+from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.training import Batch, compute_sigmoid_loss
+from siglip_ingest.siglip.training.fine_tuning import fine_tune, load_classifier
+from siglip_ingest.siglip.training.recipe import Recipe
 from tests.checkpoints import write_tiny_checkpoint
+from tests.images import picture
 from tests.parity.pairs import TOLERANCE
-from tests.pictures import picture
-from tests.unit.training.sets import write_captioned, write_classes
+from tests.unit.siglip.training.sets import write_captioned, write_classes
 
 CPU = torch.device("cpu")
 IDS = torch.arange(4 * 16).reshape(4, 16) % 60

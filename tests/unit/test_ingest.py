@@ -16,7 +16,7 @@ from PIL import Image
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import InvalidInputError, ServiceError, WorkerUnavailableError
 from siglip_ingest.ingest import ImageSource, enqueue_images
-from siglip_ingest.preprocess import formats
+from siglip_ingest.siglip.preprocess import formats
 from siglip_ingest.types import IngestCounts
 
 

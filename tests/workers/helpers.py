@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from siglip_ingest import hub
 from siglip_ingest.db import Database, models
-from siglip_ingest.embedder import TorchEmbedder
+from siglip_ingest.siglip.checkpoint import hub
+from siglip_ingest.siglip.embedder import TorchEmbedder
 from tests.programs import wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglip_ingest.db import Database, workers
-from siglip_ingest.embedder import TorchEmbedder
 from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_workers.device import Device
 from siglip_workers.stream import Stream
 from siglip_workers.ticket_handler import TicketHandler

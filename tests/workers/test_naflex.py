@@ -13,12 +13,12 @@ from PIL import Image
 from siglip_ingest import SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import active_model
+from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.ingest import enqueue_images
-from siglip_ingest.remote import RemoteEmbedder
 from siglip_ingest.settings import Settings
 from siglip_workers.runtime import enter_model
-from tests.pictures import picture
+from tests.images import picture
 from tests.workers.helpers import (
     WorkerProcess,
     fetch_all,

@@ -19,9 +19,7 @@ from celery import Celery
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelRow, get_model
-from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
-from siglip_ingest.ingest import enqueue_images
-from siglip_ingest.remote import (
+from siglip_ingest.embedders.remote import (
     RemoteEmbedder,
     TaskClient,
     decode_array,
@@ -29,9 +27,11 @@ from siglip_ingest.remote import (
     queries_queue,
     waiting_key,
 )
+from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
+from siglip_ingest.ingest import enqueue_images
 from siglip_workers.queries import NOBODY_WAITS
 from siglip_workers.runtime import TASK_THREADS
-from tests.pictures import picture
+from tests.images import picture
 from tests.programs import wait_until
 from tests.workers.helpers import (
     ROOT,
@@ -326,8 +326,8 @@ shift_s, true_time = float(sys.argv[1]), time.time
 time.time = lambda: true_time() + shift_s
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
-from siglip_ingest.remote import RemoteEmbedder
-from tests.pictures import picture
+from siglip_ingest.embedders.remote import RemoteEmbedder
+from tests.images import picture
 with Database(sys.argv[2]) as database:
     with database.connection() as connection:
         row = get_model(connection, 1)

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from siglip_ingest.db import Database, models
 from siglip_ingest.errors import CheckpointError, VerificationError
 from siglip_ingest.settings import Settings
-from siglip_ingest.verify import Figures
+from siglip_ingest.siglip.verify import Figures
 from siglip_workers.runtime import make_runtime
 from tests.workers.helpers import WorkerProcess, fetch_all
 

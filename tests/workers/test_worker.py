@@ -14,7 +14,7 @@ from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import ImageSource, enqueue_images
 from siglip_ingest.labeling import create_label_set
 from siglip_workers.runtime import enter_model
-from tests.pictures import encode, picture
+from tests.images import encode, picture
 from tests.programs import wait_until
 from tests.workers.helpers import (
     WorkerProcess,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from siglip_ingest.embedder import TorchEmbedder
+    from siglip_ingest.siglip.embedder import TorchEmbedder
     from siglip_ingest.types import ModelInfo
 
 MAX_BATCH_S = 0.5  # a query waits for the batch that is on the device

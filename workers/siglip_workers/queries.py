@@ -1,4 +1,4 @@
-"""Answering queries: texts and images that someone waits for. The layouts are those of `siglip_ingest.remote`."""
+"""Answers queries: texts and images that a client waits for, in the layout of `siglip_ingest.embedders.remote`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest.remote import decode_array, encode_array
+from siglip_ingest.embedders.remote import decode_array, encode_array
 from siglip_workers.device import Device
 
 if TYPE_CHECKING:

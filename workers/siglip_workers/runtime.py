@@ -14,13 +14,15 @@ from uuid import uuid4
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from siglip_ingest import hub, labeling, verify
+from siglip_ingest import labeling
+from siglip_ingest.broker.tickets import images_queue
 from siglip_ingest.db import Connection, Database, models, workers
+from siglip_ingest.embedders.local import load_embedder
+from siglip_ingest.embedders.remote import queries_queue
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
-from siglip_ingest.loading import load_embedder
-from siglip_ingest.remote import queries_queue
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
-from siglip_ingest.tickets import images_queue
+from siglip_ingest.siglip import verify
+from siglip_ingest.siglip.checkpoint import hub
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
 from siglip_workers.ledger_watcher import LedgerWatcher
@@ -32,7 +34,7 @@ from siglip_workers.ticket_handler import TicketHandler
 if TYPE_CHECKING:
     from celery import Celery
 
-    from siglip_ingest.embedder import TorchEmbedder
+    from siglip_ingest.siglip.embedder import TorchEmbedder
     from siglip_ingest.types import ModelInfo
 
 logger = logging.getLogger(__name__)

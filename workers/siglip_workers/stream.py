@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError, SiglipError
-from siglip_ingest.preprocess.budget import PixelBudget
-from siglip_ingest.preprocess.image import hold_decoded_image
 from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.preprocess.budget import PixelBudget
+from siglip_ingest.siglip.preprocess.image import hold_decoded_image
 from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.device import Device
 from siglip_workers.outcome import Outcome, PreparedImage

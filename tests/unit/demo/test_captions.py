@@ -7,8 +7,8 @@ import pytest
 
 from siglip_ingest.demo.captions import Caption, find_matches, label_captions, vary, write_caption
 from siglip_ingest.demo.description import Description, Item, describe_scene
-from siglip_ingest.demo.evaluate import choose_examples
-from siglip_ingest.demo.lessons.attributes import ATTRIBUTES, find_targets
+from tools.demo_model.attributes import ATTRIBUTES, find_targets
+from tools.demo_model.evaluate import choose_examples
 
 SCENES = [describe_scene(seed) for seed in range(300)]
 

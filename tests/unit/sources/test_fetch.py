@@ -11,11 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from siglip_ingest.errors import ImageError, InvalidInputError
-from siglip_ingest.sources import UNRESTRICTED, fetch, hide_secrets, is_web_address, open_image
-from tests.pictures import encode, heic, picture
+from siglip_ingest.errors import ImageError
+from siglip_ingest.sources import UNRESTRICTED, fetch, hide_secrets
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -208,46 +206,3 @@ def test_an_address_that_cannot_be_read_is_refused_without_its_password() -> Non
         fetch_quickly("http://user:hunter2@[::1/a?sig=SECRETSIG")
     assert "hunter2" not in str(caught.value)
     assert "SECRETSIG" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("http://a/b", True), ("HTTPS://a", True), ("file:///a", False), ("a.jpg", False)]
-)
-def test_is_web_address(text: str, expected: bool) -> None:
-    assert is_web_address(text) is expected
-
-
-def test_open_image_takes_paths_bytes_and_pictures(tmp_path: Path) -> None:
-    picture = Image.new("L", (4, 3), 200)
-    picture.save(tmp_path / "a.png")
-    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), picture):
-        opened = open_image(source, max_image_bytes=1000, max_image_pixels=100)
-        assert (opened.mode, opened.size, opened.getpixel((0, 0))) == ("RGB", (4, 3), (200, 200, 200))
-
-
-def test_open_image_turns_a_picture_upright() -> None:
-    picture = Image.new("RGB", (4, 3))
-    picture.getexif()[0x0112] = 6
-    assert open_image(picture, max_image_bytes=1000, max_image_pixels=100).size == (3, 4)
-
-
-def test_open_image_refuses_what_is_none_of_these() -> None:
-    with pytest.raises(InvalidInputError, match="not int"):
-        open_image(5, max_image_bytes=1, max_image_pixels=1)  # type: ignore[arg-type]
-    with pytest.raises(ImageError, match="no file"):
-        open_image(Path("/nowhere.jpg"), max_image_bytes=1, max_image_pixels=1)
-
-
-def test_16_bit_gray_is_scaled_for_a_query_and_clipped_where_asked_to() -> None:
-    image = Image.frombytes("I;16", (1, 1), (200 << 8).to_bytes(2, "little"))
-    for source in (image, encode(image, "PNG")):
-        opened = open_image(source, max_image_bytes=1000, max_image_pixels=100)
-        assert opened.getpixel((0, 0)) == (200, 200, 200)
-        clipped = open_image(source, max_image_bytes=1000, max_image_pixels=100, clip_16_bit=True)
-        assert clipped.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_a_heic_file_is_a_query(tmp_path: Path) -> None:
-    path = tmp_path / "a.heic"
-    path.write_bytes(heic(picture(60, 40)))
-    assert open_image(path, max_image_bytes=100_000, max_image_pixels=10_000).size == (60, 40)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from siglip_ingest.errors import ImageError
-from siglip_ingest.sources import SourcePolicy, fetch, files
+from siglip_ingest.siglip.preprocess import files
+from siglip_ingest.sources import SourcePolicy, fetch
 
 
 @pytest.fixture

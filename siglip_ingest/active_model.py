@@ -1,0 +1,150 @@
+"""Which checkpoint the database's vectors are of: choosing it, and moving to another one."""
+
+from __future__ import annotations
+
+import time
+
+from siglip_ingest.db import Connection, Database, items, labels, models
+from siglip_ingest.db.models import ModelRow
+from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.settings import DEFAULT_MODEL
+from siglip_ingest.siglip.checkpoint.hub import model_name
+
+LABELS_POLL_S = 0.2
+
+
+def check_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow | None:
+    """Return the active model; None where there is none, or an unloaded one that isn't `requested`.
+
+    Args:
+        database: Says which model is active.
+        requested: Name of the checkpoint that is asked for; None for whichever is active.
+        max_num_patches: What is asked for of a NaFlex checkpoint; None for what the database's vectors are made with.
+
+    Raises:
+        CheckpointError: If `requested` can't be the name of a checkpoint.
+        ConfigurationError: If the database holds vectors of another model than `requested`, or made with another
+            `max_num_patches`.
+    """
+    name = model_name(requested) if requested else None
+    with database.connection() as connection:
+        active = models.active_model(connection)
+    if active is None or name in {None, active.name}:
+        check_patches(active, max_num_patches)
+        return active
+    if active.info is not None:
+        raise ConfigurationError(
+            f"SIGLIP_MODEL asks for {name!r}, but this database's active model is {active.name!r}. Unset "
+            f"SIGLIP_MODEL to go on with that one, or change the model with `siglip-ingest models use {name}`."
+        )
+    return None
+
+
+def choose_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow:
+    """Return the active model, or make `requested` (by default `DEFAULT_MODEL`) the active one where there is none yet.
+
+    A model that was named but never loaded (a misspelt name, say) gives way to `requested`, and what is queued for it
+    moves along. Raises as `check_model` does.
+    """
+    chosen = check_model(database, requested, max_num_patches)
+    if chosen is not None:
+        return chosen
+
+    def choose(connection: Connection) -> ModelRow:
+        models.lock_models(connection)
+        active = models.active_model(connection)
+        if active is not None and active.info is not None:
+            return active  # another caller's, or a worker's, meanwhile
+        model_id = models.register_model(connection, model_name(requested or DEFAULT_MODEL))
+        if active is not None:
+            items.move_queued(connection, from_model_id=active.model_id, to_model_id=model_id)
+        models.activate_model(connection, model_id)
+        return models.get_model(connection, model_id)
+
+    chosen = database.transact(choose)
+    return check_model(database, requested, max_num_patches) or chosen
+
+
+def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
+    """Check that a model's vectors are, or may be, made with `max_num_patches`; None asks for nothing.
+
+    Raises:
+        ConfigurationError: If they are made with another number, or the model isn't NaFlex.
+    """
+    if row is None or row.info is None or max_num_patches is None:
+        return
+    stored = row.info.image_settings.get("max_num_patches")
+    if stored is None:
+        raise ConfigurationError(
+            f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but this database's model {row.name!r} is not NaFlex: "
+            "its pictures all have one size. Unset it."
+        )
+    if stored != max_num_patches:
+        raise ConfigurationError(
+            f"SIGLIP_MAX_NUM_PATCHES asks for {max_num_patches}, but this database's vectors of {row.name!r} are made "
+            f"with {stored}. Unset it to go on with {stored}, or use another database."
+        )
+
+
+def queue_for_model(database: Database, name: str, max_num_patches: int | None = None) -> ModelRow:
+    """Register a model beside the active one and queue every image that it has no vector of.
+
+    The active model stays what it is, and searches go on with its vectors, until `switch_model`.
+
+    Raises:
+        CheckpointError: If `name` can't be the name of a checkpoint.
+        ConfigurationError: If the database's vectors of it are made with another `max_num_patches`. Nothing is queued.
+    """
+
+    def queue(connection: Connection) -> ModelRow:
+        check_patches(models.find_model(connection, model_name(name)), max_num_patches)
+        model_id = models.register_model(connection, model_name(name))
+        items.queue_missing(connection, model_id)
+        return models.get_model(connection, model_id)
+
+    return database.transact(queue)
+
+
+def queue_missing(database: Database, model_id: int) -> int:
+    """Queue what has come since `queue_for_model`; returns how many images that are."""
+    return database.transact(lambda connection: items.queue_missing(connection, model_id))
+
+
+def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float = 0.0) -> bool:
+    """Make a model the one that searches, labels and new images use, and queue what it has no vectors of yet.
+
+    Args:
+        database: Where it is.
+        model_id: The model.
+        wait_for_labels_s: Seconds that its workers have to give every label a vector under it.
+
+    Returns:
+        Whether every label has one; workers of the model go on adding them.
+    """
+    give_up_at = time.monotonic() + wait_for_labels_s
+
+    def switch(connection: Connection) -> bool | None:
+        models.lock_models(connection)  # nobody adds a label now
+        is_complete = not labels.list_missing_labels(connection, model_id)
+        if not is_complete and time.monotonic() < give_up_at:
+            return None
+        models.activate_model(connection, model_id)
+        return is_complete
+
+    while (is_complete := database.transact(switch)) is None:
+        time.sleep(LABELS_POLL_S)
+    return is_complete
+
+
+def give_up_model(database: Database, model_id: int) -> ModelRow | None:
+    """Take back what `queue_for_model` did, where nothing was embedded under the model and it isn't active.
+
+    Returns:
+        The active model, if any.
+    """
+
+    def give_up(connection: Connection) -> ModelRow | None:
+        models.delete_unused_model(connection, model_id)
+        return models.active_model(connection)
+
+    return database.transact(give_up)

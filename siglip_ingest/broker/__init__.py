@@ -1,0 +1,1 @@
+"""What goes through Redis: tickets, which say that images are queued, and tasks, which embed a query's image."""

@@ -1,0 +1,83 @@
+"""Search results as one HTML file with the pictures inside, to look at in a browser or to send to somebody."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+
+from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
+from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.preprocess.opening import open_image
+from siglip_ingest.sources import SourcePolicy, fetch
+from siglip_ingest.types import ImageMatch
+
+THUMBNAIL_PIXELS = 360
+
+_TEMPLATE = Path(__file__).with_suffix(".html")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One query and its matches. `note` says below the heading how the query was asked."""
+
+    heading: str
+    note: str
+    matches: Sequence[ImageMatch]
+
+
+def write_contact_sheet(path: Path, title: str, sections: Sequence[Section], settings: Settings) -> None:
+    """Write the sections to an HTML file that needs no other file and no network.
+
+    A picture that can't be read any more, or that the settings refuse, is shown as a grey field with its reason.
+
+    Raises:
+        InvalidInputError: If the file can't be written.
+    """
+    body = "\n".join(_render_section(section, settings) for section in sections)
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"The file {path} can't be written: {error.strerror}.") from error
+
+
+def _render_section(section: Section, settings: Settings) -> str:
+    cards = (
+        "\n".join(_render_match(match, settings) for match in section.matches)
+        or "<li><figcaption>No matches.</figcaption></li>"
+    )
+    return f"<h2>{escape(section.heading)}</h2>\n<p>{escape(section.note)}</p>\n<ol>\n{cards}\n</ol>"
+
+
+def _render_match(match: ImageMatch, settings: Settings) -> str:
+    name = escape(match.uri.rsplit("/", 1)[-1])
+    return (
+        f"<li><figure>{_render_picture(match.uri, settings)}<figcaption><b>{match.score:.3f}</b>"
+        f"<span>similarity {match.similarity:.3f}</span>"
+        f'<span title="{escape(match.uri)}">#{match.image_id} {name}</span></figcaption></figure></li>'
+    )
+
+
+def _render_picture(uri: str, settings: Settings) -> str:
+    try:
+        content = fetch(
+            uri,
+            max_image_bytes=settings.max_image_bytes,
+            timeout_s=settings.fetch_timeout_s,
+            policy=SourcePolicy.of_user(settings),
+        )
+        image = open_image(content, settings.image_limits)
+    except ImageError as error:
+        return f'<div class="gone">{escape(error.code)}</div>'
+    except ConfigurationError:  # an address on the web, and no HTTP library
+        return '<div class="gone">not fetched</div>'
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

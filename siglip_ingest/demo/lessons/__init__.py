@@ -1,1 +1,0 @@
-"""What the demo checkpoint is trained with: pictures drawn ahead, batches, a tokenizer, and help to start."""

@@ -1,5 +1,0 @@
-"""A checkpoint arranged for inference: what the embedder runs. Training and everything else run `SiglipModel`."""
-
-from siglip_ingest.model.inference.model import InferenceModel
-
-__all__ = ["InferenceModel"]

@@ -1,0 +1,44 @@
+"""The supervisor's process: `python -m siglip_ingest.services HOME FD`, started by a client; people have no use for it.
+
+It leaves the client's terminal and parent behind, and writes a word to the pipe FD when clients can connect.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from siglip_ingest.errors import ServiceError
+from siglip_ingest.services.home import Home, hold_lock
+from siglip_ingest.services.supervisor.supervisor import Supervisor
+
+READY = "ready"
+_PREDECESSOR_TIMEOUT_S = 90.0
+
+
+def main(arguments: list[str]) -> int:
+    """Become the supervisor of a home."""
+    home, pipe = Home(Path(arguments[0])), int(arguments[1])
+    os.set_inheritable(pipe, False)  # or its end would not be seen before our children's
+    if os.fork() > 0:  # the client waits for this process only; the supervisor isn't its child
+        os._exit(0)
+    os.chdir(home.folder)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    def report(text: str) -> None:
+        os.write(pipe, text.encode())
+        os.close(pipe)
+
+    try:
+        with hold_lock(home.supervisor_lock, timeout_s=_PREDECESSOR_TIMEOUT_S, waiting_for="stopping the services"):
+            Supervisor(home).run(lambda: report(READY))
+    except ServiceError as error:
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the sentence says it all
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""A checkpoint's files: names, download, layout, weights, revision, and its tokenizer and image settings."""

@@ -1,0 +1,194 @@
+"""A checkpoint arranged for inference: ids, pixels and patches in, embeddings out.
+
+Letters in shapes: B batch, L text length, D dimension of an embedding, N patches of all pictures of a batch together,
+F values of a patch.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.siglip.checkpoint.layout import CONSTANT_NAMES, read_config
+from siglip_ingest.siglip.checkpoint.weights import WeightReader
+from siglip_ingest.siglip.inference.layers import Run, Source, find_runs
+from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower
+from siglip_ingest.siglip.model.naflex import read_shapes
+from siglip_ingest.siglip.model.siglip import SiglipModel
+
+# Rows in one pass through a tower on the CPU. What lies between two layers then stays in the processor's cache.
+CPU_ROWS = 1024
+
+
+class InferenceModel:
+    """Both towers of a checkpoint on one device; each is read at its first use.
+
+    Attributes:
+        config: The checkpoint's.
+        device: Where it computes.
+        dtype: What it computes in.
+        logit_scale: The checkpoint's, a logarithm.
+        logit_bias: The checkpoint's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        image_settings: PixelSettings,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile_mode: str | None = None,
+    ) -> None:
+        """Read the config, the files' headers and the two constants; the towers wait for their first use.
+
+        Args:
+            folder: In the published layout.
+            image_settings: The checkpoint's.
+            device: Where to compute.
+            dtype: What to compute in. CPUs have no arithmetic for float16, so there it means float32. Embeddings are
+                float32 in any case.
+            compile_mode: Run the towers through torch.compile in this mode ("default", "max-autotune", or
+                "reduce-overhead", which replays CUDA graphs). Each batch size is compiled at its first use.
+
+        Raises:
+            CheckpointError: If a file is missing, broken, or of another architecture.
+        """
+        self.config = read_config(folder)
+        self.device = device
+        self.dtype = torch.float32 if device.type == "cpu" and dtype == torch.float16 else dtype
+        self._reader = WeightReader(folder)
+        with torch.device("meta"):
+            self._reader.check(SiglipModel(self.config).state_dict())
+        self.logit_scale, self.logit_bias = (
+            float(self._reader.read(name, dtype=torch.float32)) for name in CONSTANT_NAMES
+        )
+        self._image_settings = image_settings
+        self._compile_mode = compile_mode
+        self._text_tower: TextTower | None = None
+        self._vision_tower: VisionTower | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def text_tower(self) -> TextTower:
+        """The text tower, read now if it wasn't yet."""
+        with self._lock, torch.inference_mode():
+            if self._text_tower is None:
+                self._text_tower = TextTower(self._source("text_model"), self.config.text_config)
+                self._compile(self._text_tower)
+            return self._text_tower
+
+    @property
+    def vision_tower(self) -> VisionTower:
+        """The vision tower, read now if it wasn't yet."""
+        with self._lock, torch.inference_mode():
+            if self._vision_tower is None:
+                source = self._source("vision_model")
+                self._vision_tower = VisionTower(source, self.config.vision_config, self._image_settings)
+                self._compile(self._vision_tower)
+            return self._vision_tower
+
+    def load(self) -> None:
+        """Read both towers now."""
+        _ = self.text_tower, self.vision_tower
+
+    def forget_inherited(self) -> None:
+        """In a process that was forked off: a lock that was held there is held by nobody here."""
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def encode_texts(self, input_ids: Tensor) -> Tensor:
+        """Map padded ids (B, L) int64 to embeddings (B, D) float32, not normalised.
+
+        Raises:
+            InvalidInputError: If L isn't possible.
+        """
+        length, longest = input_ids.shape[1], self.config.text_config.max_position_embeddings
+        if length > longest:
+            raise InvalidInputError(f"Texts of {length} tokens are too long for this model, which takes {longest}.")
+        tower = self.text_tower
+        parts = torch.split(input_ids.to(self.device), self._sequences_per_pass(length))
+        return torch.cat([_copy(tower(part)) for part in parts])
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Map pixels (B, height, width, 3) uint8 to embeddings (B, D) float32, not normalised.
+
+        Raises:
+            InvalidInputError: If the pictures haven't the size that the model takes.
+        """
+        config, tower = self.config.vision_config, self.vision_tower
+        side, size = config.patches_per_side, config.patch_size
+        if pixels.ndim != 4 or {n // size for n in pixels.shape[1:3]} != {side} or pixels.shape[3] != 3:
+            raise InvalidInputError(
+                f"Pixels must be (B, height, width, 3) with {side} x {side} patches of {size} pixels a side, "
+                f"not {tuple(pixels.shape)}."
+            )
+        used = pixels.to(self.device)[:, : side * size, : side * size]
+        vectors = []
+        for part in torch.split(used, self._sequences_per_pass(side**2)):
+            # (B, rows, row, columns, column, 3), then patches in reading order
+            cut = part.reshape(-1, side, size, side, size, 3).transpose(2, 3)
+            positions = tower.positions.repeat(len(part), 1)
+            vectors.append(_copy(tower(cut.reshape(len(positions), -1), positions, [Run(len(part), side**2)])))
+        return torch.cat(vectors)
+
+    @torch.inference_mode()
+    def encode_patches(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
+        """Map the patches of B pictures of any shapes to embeddings (B, D) float32, not normalised (NaFlex).
+
+        Args:
+            patches: (N, F) uint8, each picture's in reading order, one picture after another; a patch's values in the
+                order row, column, channel.
+            spatial_shapes: (B, 2) int64, rows and columns of patches; N is the sum of their products.
+
+        Raises:
+            InvalidInputError: If the shapes don't add up to N, or the model isn't a NaFlex one.
+        """
+        if not self.config.vision_config.is_naflex:
+            raise InvalidInputError("Only NaFlex models take pictures of any shape: encode_pixels is this one's.")
+        shapes = read_shapes(spatial_shapes)
+        counts = [rows * columns for rows, columns in shapes]
+        if sum(counts) != len(patches):
+            raise InvalidInputError(f"The shapes add up to {sum(counts)} patches, but there are {len(patches)}.")
+        pictures = torch.split(patches.to(self.device), counts)
+        # Pictures with equally many patches share a pass through attention, so they go next to each other.
+        order = sorted(range(len(shapes)), key=counts.__getitem__)
+        vectors = torch.empty(len(shapes), self.config.dimension, device=self.device)
+        for indices in self._split_passes(order, counts):
+            positions = torch.cat([self.vision_tower.place(*shapes[index]) for index in indices])
+            rows = torch.cat([pictures[index] for index in indices])
+            vectors[indices] = self.vision_tower(rows, positions, find_runs([counts[i] for i in indices])).float()
+        return vectors
+
+    def _source(self, tower: str) -> Source:
+        return Source(self._reader, tower, self.device, self.dtype, is_plain=self._compile_mode is not None)
+
+    def _compile(self, tower: nn.Module) -> None:
+        if self._compile_mode is not None:
+            tower.compile(mode=self._compile_mode, dynamic=False)
+
+    def _sequences_per_pass(self, length: int) -> int:
+        """How many sequences of a length go through a tower at once."""
+        return max(1, CPU_ROWS // length) if self.device.type == "cpu" else 1 << 30
+
+    def _split_passes(self, order: list[int], counts: list[int]) -> list[list[int]]:
+        """Cut an order of pictures into passes of at most `CPU_ROWS` patches; other devices take all in one."""
+        passes: list[list[int]] = []
+        rows = 0
+        for index in order:
+            rows += counts[index]
+            if not passes or (self.device.type == "cpu" and rows > CPU_ROWS):
+                passes.append([])
+                rows = counts[index]
+            passes[-1].append(index)
+        return passes
+
+
+def _copy(x: Tensor) -> Tensor:
+    """Make it float32, and never a view of what the next pass may overwrite (CUDA graphs do)."""
+    return x.to(torch.float32, copy=True)

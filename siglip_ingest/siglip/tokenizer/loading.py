@@ -1,0 +1,64 @@
+"""Strings to token ids, as the two generations of SigLIP were trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from siglip_ingest.errors import CheckpointError
+from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE, TokenizedTexts, Tokenizer, Truncation, shorten
+from siglip_ingest.siglip.tokenizer.gemma import PIECE_FILE, TOKENIZER_FILE, LowerCaseTokenizer
+from siglip_ingest.siglip.tokenizer.sentencepiece import (
+    SENTENCEPIECE_FILE,
+    WORD_START,
+    SentencePieceTokenizer,
+    canonicalize_text,
+)
+
+__all__ = [
+    "PIECE_FILE",
+    "SENTENCEPIECE_FILE",
+    "TOKENIZER_CONFIG_FILE",
+    "TOKENIZER_FILE",
+    "WORD_START",
+    "LowerCaseTokenizer",
+    "SentencePieceTokenizer",
+    "TokenizedTexts",
+    "Tokenizer",
+    "Truncation",
+    "canonicalize_text",
+    "find_tokenizer_file",
+    "load_tokenizer",
+    "shorten",
+]
+
+
+def find_tokenizer_file(folder: Path) -> Path:
+    """Find a checkpoint's tokenizer: `spiece.model` (SigLIP), or else `tokenizer.json` or `tokenizer.model` (SigLIP 2).
+
+    The model_type doesn't tell which it is: SigLIP 2's fixed-resolution checkpoints have SigLIP's.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    names = (SENTENCEPIECE_FILE, TOKENIZER_FILE, PIECE_FILE)
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} has no tokenizer: none of {', '.join(names[:-1])} and {names[-1]} is there.")
+
+
+def load_tokenizer(folder: Path, *, max_length: int) -> Tokenizer:
+    """Load a checkpoint's tokenizer.
+
+    Args:
+        folder: Holds `spiece.model` (SigLIP: sentencepiece), or else `tokenizer.json` or `tokenizer.model` (SigLIP 2:
+            Gemma's, as two libraries write it).
+        max_length: `max_position_embeddings` of the text tower; every text is padded or cut to it.
+
+    Raises:
+        CheckpointError: If there is no such file or it can't be read.
+    """
+    path = find_tokenizer_file(folder)
+    if path.name == SENTENCEPIECE_FILE:
+        return SentencePieceTokenizer(folder, max_length=max_length)
+    return LowerCaseTokenizer(path, max_length=max_length)

@@ -1,0 +1,141 @@
+"""Whether a checkpoint gives the numbers that it should: published ones, and its own of an earlier time.
+
+`verify_checkpoint` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords
+before it serves. Both put known texts and pictures that are drawn here through the loaded model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siglip_ingest.errors import VerificationError
+from siglip_ingest.siglip.verify.figures import Figures, compare_figures, take_figures
+from siglip_ingest.siglip.verify.inputs import DRAWN_PICTURES, TEXTS
+from siglip_ingest.siglip.verify.kept import KeptFigures
+from siglip_ingest.siglip.verify.published import (
+    OpenPhotograph,
+    Published,
+    compare_quickly,
+    compare_with_published,
+    find_published,
+    tokenize_published,
+)
+from siglip_ingest.siglip.verify.report import Comparison, Report, Verdict, describe_mismatches
+from siglip_ingest.siglip.verify.weights import read_weights
+
+if TYPE_CHECKING:
+    from siglip_ingest.siglip.embedder import TorchEmbedder
+
+__all__ = [
+    "Comparison",
+    "Figures",
+    "KeptFigures",
+    "Published",
+    "Report",
+    "Verdict",
+    "check_at_start",
+    "compare_figures",
+    "find_published",
+    "require_same",
+    "take_figures",
+    "verify_checkpoint",
+]
+
+
+def verify_checkpoint(
+    embedder: TorchEmbedder,
+    folder: Path,
+    name: str,
+    *,
+    published: Published | None,
+    earlier: Figures | None,
+    open_photograph: OpenPhotograph,
+) -> tuple[Report, Figures]:
+    """Put all known inputs through a checkpoint and compare what comes out.
+
+    Args:
+        embedder: The loaded checkpoint.
+        folder: Its files.
+        name: What the report calls it.
+        published: What to compare with; None where nothing is published.
+        earlier: Its own figures of an earlier time; None at the first.
+        open_photograph: Opens a published picture; a `NotFoundError` says why it can't.
+
+    Returns:
+        What was found, and the figures to keep for the next time.
+
+    Raises:
+        CheckpointError: If a file can't be read, or the model gives vectors that aren't finite or not of length 1.
+    """
+    from siglip_ingest.siglip.checkpoint.weights import find_weight_files
+
+    weights = read_weights(find_weight_files(folder))
+    comparisons: list[Comparison] = []
+    if published is not None:
+        comparisons += compare_with_published(
+            published, embedder, parameters=weights.parameters, open_photograph=open_photograph
+        )
+    figures = take_figures(embedder, texts=TEXTS, pictures=DRAWN_PICTURES, tensors=weights.tensors)
+    if earlier is not None:
+        comparisons += compare_figures(figures, earlier)
+    return (
+        Report(
+            model=name,
+            published_as=None if published is None else published.name,
+            revision=figures.revision,
+            dtype=figures.dtype,
+            device=figures.device,
+            comparisons=comparisons,
+        ),
+        figures,
+    )
+
+
+def check_at_start(embedder: TorchEmbedder) -> dict[str, Any]:
+    """Put two texts and a drawn picture through a checkpoint, and compare what is published and costs next to nothing.
+
+    Returns:
+        The figures, ready for JSON; `require_same` compares them with those of another start.
+
+    Raises:
+        VerificationError: If the checkpoint isn't what is published under its name.
+        CheckpointError: If it gives vectors that aren't finite or not of length 1.
+    """
+    info = embedder.info
+    published = find_published(info.name, info.revision, Path(info.name))
+    if published is not None:
+        _require_match(
+            compare_quickly(published, info, tokenize_published(published, embedder)),
+            f"The checkpoint {info.name} is not what is published as {published.name}",
+            "Fetch it again, all of its files.",
+        )
+    return take_figures(embedder).to_dict()
+
+
+def require_same(name: str, found: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+    """Compare the figures of two starts of a checkpoint, as `check_at_start` gave them.
+
+    Raises:
+        VerificationError: If they differ by more than dtypes and devices explain. The message names what differs.
+    """
+    try:
+        rows = compare_figures(Figures.from_dict(found), Figures.from_dict(earlier))
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationError(
+            f"The figures that the database keeps of {name} can't be read ({error!r}). Replace them: "
+            f"siglip-ingest verify {name} --update --database"
+        ) from error
+    _require_match(
+        rows,
+        f"The checkpoint {name} doesn't give what it gave when the database's vectors began",
+        "Put the old files back, and the old versions of Pillow, torch and tokenizers. If the change is meant, embed "
+        f"the images anew under another name, or accept it: siglip-ingest verify {name} --update --database",
+    )
+
+
+def _require_match(rows: Iterable[Comparison], what: str, advice: str) -> None:
+    mismatches = [row for row in rows if row.verdict is Verdict.MISMATCH]
+    if mismatches:
+        raise VerificationError(f"{what}: {describe_mismatches(mismatches)}. {advice}")
