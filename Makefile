@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$$pip install --quiet --disable-pip-version-check --no-warn-script-location $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Index 400 pictures and search them, from nothing, in about a minute
+demo: $(READY)  ## Index 400 images and search them, from nothing, in about a minute
 	@$(BIN)/siglip-ingest demo --folder .demo
 
 test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)

@@ -1,7 +1,7 @@
 """Images per second: end to end through the queue, beside decoding alone and the encoder alone, in one run.
 
     python benchmarks/ingest.py                           # the demo checkpoint: the pipeline is the limit
-    python benchmarks/ingest.py --size base --pictures 64  # of base-patch16-224's size: the encoder is the limit
+    python benchmarks/ingest.py --size base --images 64  # of base-patch16-224's size: the encoder is the limit
 
 End to end is what a user sees: `enqueue_images` of a folder, ledger, Redis, Celery, a warm worker, decoding, embedding,
 COPY, and the wait for the last item. Beside it stand the rates of the two stages alone, each alone on the machine.
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from siglip_ingest import SiglipClient
-from siglip_ingest.demo.world import write_pictures
+from siglip_ingest.demo.world import write_images
 from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
 from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
 from siglip_ingest.siglip.embedder import TorchEmbedder
@@ -34,24 +34,24 @@ MAX_PIXELS = 200_000_000
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument(
-        "--pixels", type=int, default=640, help="width of the pictures; their height is three quarters of it"
+        "--pixels", type=int, default=640, help="width of the images; their height is three quarters of it"
     )
     parser.add_argument("--size", choices=("demo", "base"), default="demo")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
-        measure(Path(folder), arguments.pictures, arguments.pixels, arguments.size)
+        measure(Path(folder), arguments.images, arguments.pixels, arguments.size)
 
 
 def measure(folder: Path, count: int, pixels: int, size: str) -> None:
-    """Draw `count` pictures, then time the three rates."""
+    """Draw `count` images, then time the three rates."""
     checkpoint = resolve_checkpoint("demo") if size == "demo" else write_base_checkpoint(folder / "base")
-    pictures = folder / "pictures"
-    write_pictures(pictures, count, seed=90_000, size=(pixels, pixels * 3 // 4))
-    paths = sorted(path for path in pictures.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    images = folder / "images"
+    write_images(images, count, seed=90_000, size=(pixels, pixels * 3 // 4))
+    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     print(
-        f"{len(paths)} pictures of {pixels} x {pixels * 3 // 4}, {size} checkpoint, "
+        f"{len(paths)} images of {pixels} x {pixels * 3 // 4}, {size} checkpoint, "
         f"{torch.get_num_threads()} torch threads, torch {torch.__version__}, Python {platform.python_version()}"
     )
 
@@ -69,7 +69,7 @@ def measure(folder: Path, count: int, pixels: int, size: str) -> None:
 
     with SiglipClient(model=str(checkpoint) if size == "base" else "demo", home=folder / "home") as client:
         client.enqueue_images(paths[0], collection="warm-up").wait(progress=False)
-        ending = rate("end to end", len(paths), lambda: client.enqueue_images(pictures).wait(progress=False))
+        ending = rate("end to end", len(paths), lambda: client.enqueue_images(images).wait(progress=False))
     # Both stages share the same cores on a CPU: then their times add up.
     shared = 1 / (1 / decoding + 1 / encoding)
     print(f"end to end / encoder alone:                  {ending / encoding:8.2f}")

@@ -2,7 +2,7 @@
 
     python benchmarks/model.py            # float32 and bfloat16, batches of 1, 8 and 32: some ten minutes on two cores
     python benchmarks/model.py --quick    # batches of 1 and 8, fewer repetitions
-    python benchmarks/model.py --naflex   # base-patch16-naflex too: pictures of mixed shapes
+    python benchmarks/model.py --naflex   # base-patch16-naflex too: images of mixed shapes
     python benchmarks/model.py --device cuda --compile reduce-overhead    # CUDA graphs, for both
 
 The checkpoint has base-patch16-224's true sizes and random weights, and is saved by transformers itself. Before a row
@@ -39,7 +39,7 @@ from torch import Tensor
 from siglip_ingest.siglip.checkpoint.family import measure
 from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, normalize
-from siglip_ingest.siglip.preprocess.naflex import cut_pictures
+from siglip_ingest.siglip.preprocess.naflex import cut_images
 
 MODELS: dict[str, tuple[str, ImageSettings]] = {  # transformers' defaults are the sizes of these two
     "base-patch16-224": ("Siglip", ImageSettings()),
@@ -142,7 +142,7 @@ def measure_dtype(folder: Path, dtype_name: str, device: torch.device, arguments
     print(f"\n{folder.name}, {dtype_name}, peak {peak / 1e12:.3f} TFLOP/s")
     print("         batch     ours/s   theirs/s  ratio   best  our MFU  theirs  differ by")
     both = {"images": figures.image_flop, "texts": figures.text_flop}
-    # NaFlex's pictures have nearly 256 patches each, whatever their shape; its text tower is the other model's.
+    # NaFlex's images have nearly 256 patches each, whatever their shape; its text tower is the other model's.
     for kind, flop in ({"naflex": figures.image_flop} if settings.is_naflex else both).items():
         for batch in arguments.batches:
             if kind == "naflex":
@@ -194,14 +194,14 @@ def _make_naflex_runs(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Draw pictures of mixed shapes, as they are resized; ours gets their patches packed, theirs padded."""
+    """Draw images of mixed shapes, as they are resized; ours gets their patches packed, theirs padded."""
     sizes = [settings.choose_size(*SHAPES[index % len(SHAPES)]) for index in range(batch)]
-    pictures = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).numpy() for size in sizes]
-    patches, shapes = cut_pictures(pictures, patch_size=settings.patch_size or 16)
+    images = [torch.randint(0, 256, (*size, 3), dtype=torch.uint8).numpy() for size in sizes]
+    patches, shapes = cut_images(images, patch_size=settings.patch_size or 16)
     packed, packed_shapes = torch.from_numpy(np.concatenate(patches)).to(device), torch.tensor(shapes)
     padded = {
         name: torch.from_numpy(values).to(device)
-        for name, values in make_naflex_inputs(pictures, settings)._asdict().items()
+        for name, values in make_naflex_inputs(images, settings)._asdict().items()
     }
     padded["pixel_values"] = padded["pixel_values"].to(dtype)
     return lambda: ours.encode_patches(packed, packed_shapes), lambda: get_images(**padded).pooler_output

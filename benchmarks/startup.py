@@ -35,7 +35,7 @@ embedder = TorchEmbedder.from_checkpoint(Path({folder!r}), name="base", device="
 """
 OUR_HASH = OURS + "vector = embedder.embed_texts(['two cats'])\nrevision = embedder.info.revision\n"
 OUR_TEXT = OURS + "vector = embedder.embed_texts(['two cats'])\n"
-OUR_IMAGE = "from PIL import Image\n" + OURS + "vector = embedder.embed_images([Image.open({picture!r})])\n"
+OUR_IMAGE = "from PIL import Image\n" + OURS + "vector = embedder.embed_images([Image.open({image!r})])\n"
 
 THEIRS = """
 import torch
@@ -45,7 +45,7 @@ processor = AutoProcessor.from_pretrained({folder!r})
 model = {model}.from_pretrained({folder!r})
 """
 THEIR_TEXT_INPUTS = "inputs = processor(text=['two cats'], padding='max_length', return_tensors='pt')\n"
-THEIR_IMAGE_INPUTS = "inputs = processor(images=[Image.open({picture!r})], return_tensors='pt')\n"
+THEIR_IMAGE_INPUTS = "inputs = processor(images=[Image.open({image!r})], return_tensors='pt')\n"
 RUN_WHOLE = "with torch.inference_mode(): vector = model.get_{kind}_features(**inputs).pooler_output\n"
 RUN_TOWER = "with torch.inference_mode(): vector = model(**inputs).pooler_output\n"
 
@@ -59,10 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="siglip-bench-") as temporary:
         folder = Path(temporary) / SNAPSHOT
         write_checkpoint(folder)
-        picture = Path(temporary) / "picture.jpg"
-        write_picture(picture)
+        image = Path(temporary) / "image.jpg"
+        write_image(image)
         plain = shutil.copytree(folder, Path(temporary) / "plain")
-        programs = make_programs(str(folder), str(plain), str(picture))
+        programs = make_programs(str(folder), str(plain), str(image))
         times: dict[str, list[float]] = {name: [] for name in programs}
         for repeat in range((3 if arguments.quick else arguments.repeats) + 1):
             for name, program in programs.items():
@@ -76,7 +76,7 @@ def main() -> None:
         print(f"{name:55} {seconds:6.2f} s   {seconds / ours:5.2f} of ours")
 
 
-def make_programs(folder: str, plain_folder: str, picture: str) -> dict[str, str]:
+def make_programs(folder: str, plain_folder: str, image: str) -> dict[str, str]:
     """Give each kind's name and program."""
     programs = {}
     for name, our_program, inputs, kind, tower in (
@@ -91,8 +91,7 @@ def make_programs(folder: str, plain_folder: str, picture: str) -> dict[str, str
         "{folder!r}", repr(plain_folder)
     )
     return {
-        name: text.replace("{folder!r}", repr(folder)).replace("{picture!r}", repr(picture))
-        + "assert vector is not None"
+        name: text.replace("{folder!r}", repr(folder)).replace("{image!r}", repr(image)) + "assert vector is not None"
         for name, text in programs.items()
     }
 
@@ -127,7 +126,7 @@ def write_checkpoint(folder: Path) -> None:
     transformers.SiglipModel(transformers.SiglipConfig()).save_pretrained(folder)
 
 
-def write_picture(path: Path) -> None:
+def write_image(path: Path) -> None:
     """Save a JPEG of 640 x 480 pixels."""
     from PIL import Image
 

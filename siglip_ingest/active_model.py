@@ -77,7 +77,7 @@ def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
     if stored is None:
         raise ConfigurationError(
             f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but this database's model {row.name!r} is not NaFlex: "
-            "its pictures all have one size. Unset it."
+            "its images all have one size. Unset it."
         )
     if stored != max_num_patches:
         raise ConfigurationError(

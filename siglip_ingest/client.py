@@ -172,14 +172,14 @@ class SiglipClient:
         it had failed; new metadata are merged into the old ones.
 
         Args:
-            sources: One source or a sequence of them: a path, a folder (searched for pictures, subfolders too), an
+            sources: One source or a sequence of them: a path, a folder (searched for images, subfolders too), an
                 http(s) URL, the bytes of an image file, a PIL image, or an `ImageSource` with a key and metadata of its
                 own.
             collection: Name of the set of images that they join.
             metadata: Kept with each image, and what searches can filter by; must be JSON.
 
         Raises:
-            InvalidInputError: If a file doesn't exist or a folder holds no pictures. Then nothing is queued.
+            InvalidInputError: If a file doesn't exist or a folder holds no images. Then nothing is queued.
         """
         models.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         ingestion = ingest.enqueue_images(
@@ -267,7 +267,7 @@ class SiglipClient:
         filter: Mapping[str, Any] | None = None,  # noqa: A002  # the word that users of vector databases look for
         min_score: float | None = None,
     ) -> list[ImageMatch]:
-        """Find the images that fit a text or resemble a picture, best first.
+        """Find the images that fit a text or resemble an image, best first.
 
         Args:
             query: A text (str), a Path, the bytes of an image file, or a PIL image.
@@ -278,7 +278,7 @@ class SiglipClient:
 
         Raises:
             InvalidInputError: If the query is empty or `limit` is out of range.
-            ImageError: If the query is a picture that can't be read.
+            ImageError: If the query is an image that can't be read.
         """
         self._check_model()
         options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}

@@ -65,7 +65,7 @@ def enqueue_images(
 
     Args:
         database: Where they are stored.
-        sources: One source or many: paths, folders (searched for pictures, subfolders too), http(s) URLs, bytes of
+        sources: One source or many: paths, folders (searched for images, subfolders too), http(s) URLs, bytes of
             image files, PIL images, or `ImageSource`s.
         model_id: The model to embed them with; by default the one that is active when they are written.
         collection: The set of images that they join.
@@ -212,7 +212,7 @@ def path_of_uri(uri: str) -> Path | None:
 
 
 def _expand(source: Source, collection: str, common: Mapping[str, Any]) -> Iterator[images.ImageRow]:
-    """Turn one source into rows: one, or for a folder one for each picture in it."""
+    """Turn one source into rows: one, or for a folder one for each image in it."""
     key, metadata = None, dict(common)
     if isinstance(source, ImageSource):
         check_mapping(source.metadata, "metadata")
@@ -226,7 +226,7 @@ def _expand(source: Source, collection: str, common: Mapping[str, Any]) -> Itera
 
 
 def _resolve(source: Any) -> Iterator[tuple[str, str | None, bytes | None]]:
-    """Yield (uri, source_version, content) of each picture of a source."""
+    """Yield (uri, source_version, content) of each image of a source."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield _resolve_content(bytes(source))
     elif isinstance(source, str) and is_web_address(source.strip()):

@@ -159,7 +159,7 @@ def label_scores_of_image_id(database: Database, image_id: int, label_set: str) 
 def label_scores_of_image(
     database: Database, make_embedder: EmbedderFactory, image: Image.Image, label_set: str
 ) -> list[LabelScore]:
-    """Score a decoded RGB picture against each label of a set, best first.
+    """Score a decoded RGB image against each label of a set, best first.
 
     Raises:
         NotFoundError: If there is no such label set, or it has no vectors under the active model.

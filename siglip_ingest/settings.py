@@ -47,7 +47,7 @@ class Settings:
         device: `auto` (CUDA where there is a device, else CPU), `cpu`, `cuda`, `cuda:1`, ...
         dtype: `auto` (bfloat16 on CUDA, float32 on CPU), `float32`, `bfloat16` or `float16`.
         batch_size: Most images in one forward pass; halved and remembered when the device's memory doesn't suffice.
-        max_num_patches: Most patches of one picture under a NaFlex checkpoint, 16 to 1024: more show more detail and
+        max_num_patches: Most patches of one image under a NaFlex checkpoint, 16 to 1024: more show more detail and
             take longer. None means what the database's vectors were made with and, where it has none yet, the
             checkpoint's own (256). It is part of what the database holds a model's vectors to be: one model's vectors
             are all made with the same.

@@ -16,7 +16,7 @@ from siglip_ingest.siglip.model import SiglipModel, config_from_dict
 
 WORDS = """
     sunset over water night sky cloudy clear storm mountains desert forest city field snow boat house tree moon cat dog
-    red green blue yellow purple dark bright small large round square left right above below beside behind photo picture
+    red green blue yellow purple dark bright small large round square left right above below beside behind photo image
     drawing painting river lake beach road bridge window garden flower bird horse train car bicycle people child morning
 """.split()  # noqa: SIM905  (sixty quotation marks read worse)
 SENTENCES = [f"this is a photo of a {first} and a {second}" for first in WORDS for second in WORDS]
@@ -55,7 +55,7 @@ def write_tiny_checkpoint(
 ) -> Path:
     """Save a small SigLIP with random weights, its tokenizer and its image settings; returns `folder`.
 
-    With `is_naflex`, a SigLIP 2 NaFlex with its kind of tokenizer, which cuts a picture into at most 16 patches.
+    With `is_naflex`, a SigLIP 2 NaFlex with its kind of tokenizer, which cuts an image into at most 16 patches.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if is_naflex:

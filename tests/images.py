@@ -1,4 +1,4 @@
-"""Pictures of the kinds that go wrong, as the bytes of their files."""
+"""Images of the kinds that go wrong, as the bytes of their files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 ORIENTATION_TAG = 0x0112
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def make_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """Draw smooth colours with some noise: every corner differs from the others."""
     rows, columns = np.mgrid[0:height, 0:width] / max(width, height)
     noise = np.random.default_rng(seed).integers(0, 40, (height, width, 3))
@@ -35,7 +35,7 @@ def exif_of(orientation: int) -> Image.Exif:
 
 
 def rotated(orientation: int, image_format: str = "JPEG") -> bytes:
-    return encode(picture(60, 40), image_format, exif=exif_of(orientation))
+    return encode(make_image(60, 40), image_format, exif=exif_of(orientation))
 
 
 def heic(image: Image.Image, orientation: int = 1) -> bytes:
@@ -48,13 +48,13 @@ def heic(image: Image.Image, orientation: int = 1) -> bytes:
 
 
 def palette_with_transparency(*, is_per_color: bool) -> bytes:
-    image = picture(60, 40).quantize(16)
+    image = make_image(60, 40).quantize(16)
     transparency = bytes(range(0, 256, 16)) if is_per_color else 3
     return encode(image, "PNG", transparency=transparency)
 
 
 def animated(image_format: str, **options: Any) -> bytes:
-    frames = [picture(60, 40, seed) for seed in range(3)]
+    frames = [make_image(60, 40, seed) for seed in range(3)]
     return encode(frames[0], image_format, save_all=True, append_images=frames[1:], duration=100, **options)
 
 
@@ -69,7 +69,7 @@ def png_header_of(width: int, height: int) -> bytes:
 
 
 def with_alpha() -> Image.Image:
-    image = picture(60, 40).convert("RGBA")
+    image = make_image(60, 40).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((60, 40)))
     return image
 
@@ -81,7 +81,7 @@ def premultiplied(mode: str) -> bytes:
 
 def gray_16() -> Image.Image:
     """Draw in 16 bits of grey, 0 to 60,000."""
-    return Image.fromarray(np.asarray(picture(60, 40).convert("L")).astype(np.uint16) * 240)
+    return Image.fromarray(np.asarray(make_image(60, 40).convert("L")).astype(np.uint16) * 240)
 
 
 def big_endian(image: Image.Image) -> Image.Image:
@@ -95,14 +95,14 @@ def float_gray() -> Image.Image:
 
 def lab() -> Image.Image:
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    converted = ImageCms.applyTransform(picture(60, 40), ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    converted = ImageCms.applyTransform(make_image(60, 40), ImageCms.buildTransform(*profiles, "RGB", "LAB"))
     assert converted is not None
     return converted
 
 
 def adobe_jpeg(transform: int | None) -> bytes:
     """Make a JPEG of four channels whose Adobe marker says 0 for CMYK, 2 for YCCK; or one without that marker."""
-    content = encode(picture(60, 40).convert("CMYK"), "JPEG")
+    content = encode(make_image(60, 40).convert("CMYK"), "JPEG")
     if transform is not None:
         return replace(content, b"Adobe\x00d\x00\x00\x00\x00\x00", -1, transform)
     start = content.index(b"\xff\xee\x00\x0eAdobe")
@@ -119,26 +119,26 @@ def replace(content: bytes, known: bytes, offset: int, value: int) -> bytes:
 
 def rotated_by_xmp(orientation: int) -> bytes:
     xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'
-    return encode(picture(60, 40), "JPEG", xmp=xmp.encode())
+    return encode(make_image(60, 40), "JPEG", xmp=xmp.encode())
 
 
 FILES: dict[str, Callable[[], bytes]] = {
-    "plain.jpg": lambda: encode(picture(60, 40), "JPEG"),
-    "progressive.jpg": lambda: encode(picture(60, 40), "JPEG", progressive=True),
-    "plain.png": lambda: encode(picture(60, 40), "PNG"),
-    "plain.webp": lambda: encode(picture(60, 40), "WEBP"),
-    "plain.avif": lambda: encode(picture(60, 40), "AVIF"),
-    "plain.bmp": lambda: encode(picture(60, 40), "BMP"),
-    "plain.tiff": lambda: encode(picture(60, 40), "TIFF"),
-    "plain.jp2": lambda: encode(picture(60, 40), "JPEG2000"),
-    "plain.ppm": lambda: encode(picture(60, 40), "PPM"),
-    "plain.qoi": lambda: encode(picture(60, 40), "QOI"),
-    "plain.mpo": lambda: encode(picture(60, 40), "MPO", save_all=True, append_images=[picture(60, 40, 1)]),
-    "gray.jpg": lambda: encode(picture(60, 40).convert("L"), "JPEG"),
-    "gray.jp2": lambda: encode(picture(60, 40).convert("L"), "JPEG2000"),
+    "plain.jpg": lambda: encode(make_image(60, 40), "JPEG"),
+    "progressive.jpg": lambda: encode(make_image(60, 40), "JPEG", progressive=True),
+    "plain.png": lambda: encode(make_image(60, 40), "PNG"),
+    "plain.webp": lambda: encode(make_image(60, 40), "WEBP"),
+    "plain.avif": lambda: encode(make_image(60, 40), "AVIF"),
+    "plain.bmp": lambda: encode(make_image(60, 40), "BMP"),
+    "plain.tiff": lambda: encode(make_image(60, 40), "TIFF"),
+    "plain.jp2": lambda: encode(make_image(60, 40), "JPEG2000"),
+    "plain.ppm": lambda: encode(make_image(60, 40), "PPM"),
+    "plain.qoi": lambda: encode(make_image(60, 40), "QOI"),
+    "plain.mpo": lambda: encode(make_image(60, 40), "MPO", save_all=True, append_images=[make_image(60, 40, 1)]),
+    "gray.jpg": lambda: encode(make_image(60, 40).convert("L"), "JPEG"),
+    "gray.jp2": lambda: encode(make_image(60, 40).convert("L"), "JPEG2000"),
     "gray_with_alpha.png": lambda: encode(with_alpha().convert("LA"), "PNG"),
     "gray_with_alpha.tiff": lambda: encode(with_alpha().convert("LA"), "TIFF"),
-    "gray_with_a_transparent_level.png": lambda: encode(picture(60, 40).convert("L"), "PNG", transparency=90),
+    "gray_with_a_transparent_level.png": lambda: encode(make_image(60, 40).convert("L"), "PNG", transparency=90),
     "gray_16.png": lambda: encode(gray_16(), "PNG"),
     "gray_16.tiff": lambda: encode(gray_16(), "TIFF"),
     "gray_16.jp2": lambda: encode(gray_16(), "JPEG2000"),
@@ -147,17 +147,17 @@ FILES: dict[str, Callable[[], bytes]] = {
     "gray_32.tiff": lambda: encode(gray_16().convert("I"), "TIFF"),
     "float.tiff": lambda: encode(float_gray(), "TIFF"),
     "float.pfm": lambda: encode(float_gray(), "PPM"),
-    "one_bit.png": lambda: encode(picture(60, 40).convert("1"), "PNG"),
-    "one_bit.tiff": lambda: encode(picture(60, 40).convert("1"), "TIFF"),
-    "one_bit.bmp": lambda: encode(picture(60, 40).convert("1"), "BMP"),
+    "one_bit.png": lambda: encode(make_image(60, 40).convert("1"), "PNG"),
+    "one_bit.tiff": lambda: encode(make_image(60, 40).convert("1"), "TIFF"),
+    "one_bit.bmp": lambda: encode(make_image(60, 40).convert("1"), "BMP"),
     "cmyk.jpg": lambda: adobe_jpeg(0),
     "cmyk_without_adobes_marker.jpg": lambda: adobe_jpeg(None),
     "ycck.jpg": lambda: adobe_jpeg(2),
-    "cmyk.tiff": lambda: encode(picture(60, 40).convert("CMYK"), "TIFF"),
-    "cmyk.jp2": lambda: encode(picture(60, 40).convert("CMYK"), "JPEG2000"),
-    "ycbcr.tiff": lambda: encode(picture(60, 40).convert("YCbCr"), "TIFF"),
+    "cmyk.tiff": lambda: encode(make_image(60, 40).convert("CMYK"), "TIFF"),
+    "cmyk.jp2": lambda: encode(make_image(60, 40).convert("CMYK"), "JPEG2000"),
+    "ycbcr.tiff": lambda: encode(make_image(60, 40).convert("YCbCr"), "TIFF"),
     "lab.tiff": lambda: encode(lab(), "TIFF"),
-    "rgbx.tiff": lambda: encode(picture(60, 40).convert("RGBX"), "TIFF"),
+    "rgbx.tiff": lambda: encode(make_image(60, 40).convert("RGBX"), "TIFF"),
     "alpha.png": lambda: encode(with_alpha(), "PNG"),
     "alpha.webp": lambda: encode(with_alpha(), "WEBP"),
     "alpha.tiff": lambda: encode(with_alpha(), "TIFF"),
@@ -165,24 +165,24 @@ FILES: dict[str, Callable[[], bytes]] = {
     "alpha.avif": lambda: encode(with_alpha(), "AVIF"),
     "alpha.ico": lambda: encode(with_alpha(), "ICO"),
     "premultiplied_alpha.tiff": lambda: premultiplied("RGBA"),
-    "a_transparent_color.png": lambda: encode(picture(60, 40), "PNG", transparency=(90, 80, 70)),
-    "palette.png": lambda: encode(picture(60, 40).quantize(16), "PNG"),
-    "palette_of_2_bits.png": lambda: encode(picture(60, 40).quantize(4), "PNG", bits=2),
-    "palette.tiff": lambda: encode(picture(60, 40).quantize(16), "TIFF"),
-    "palette.bmp": lambda: encode(picture(60, 40).quantize(16), "BMP"),
+    "a_transparent_color.png": lambda: encode(make_image(60, 40), "PNG", transparency=(90, 80, 70)),
+    "palette.png": lambda: encode(make_image(60, 40).quantize(16), "PNG"),
+    "palette_of_2_bits.png": lambda: encode(make_image(60, 40).quantize(4), "PNG", bits=2),
+    "palette.tiff": lambda: encode(make_image(60, 40).quantize(16), "TIFF"),
+    "palette.bmp": lambda: encode(make_image(60, 40).quantize(16), "BMP"),
     "palette_with_alpha.tiff": lambda: encode(with_alpha().convert("P").convert("PA"), "TIFF"),
     "palette_with_one_transparent_color.png": lambda: palette_with_transparency(is_per_color=False),
-    "palette_with_one_transparent_color.gif": lambda: encode(picture(60, 40).quantize(16), "GIF", transparency=3),
+    "palette_with_one_transparent_color.gif": lambda: encode(make_image(60, 40).quantize(16), "GIF", transparency=3),
     "palette_with_transparency.png": lambda: palette_with_transparency(is_per_color=True),
     "animated.gif": lambda: animated("GIF"),
     "animated.webp": lambda: animated("WEBP"),
     "animated.png": lambda: animated("PNG"),
-    "animated_behind_another_picture.png": lambda: animated("PNG", default_image=True),
+    "animated_behind_another_image.png": lambda: animated("PNG", default_image=True),
     "animated.avif": lambda: animated("AVIF"),
     "pages.tiff": lambda: animated("TIFF"),
-    "one_pixel.png": lambda: encode(picture(1, 1), "PNG"),
-    "one_column.png": lambda: encode(picture(1, 5000), "PNG"),
-    "one_row.jpg": lambda: encode(picture(5000, 1), "JPEG"),
+    "one_pixel.png": lambda: encode(make_image(1, 1), "PNG"),
+    "one_column.png": lambda: encode(make_image(1, 5000), "PNG"),
+    "one_row.jpg": lambda: encode(make_image(5000, 1), "JPEG"),
     **{f"orientation_{value}.jpg": lambda value=value: rotated(value) for value in range(1, 9)},
     **{f"orientation_{value}.png": lambda value=value: rotated(value, "PNG") for value in range(1, 9)},
     **{f"orientation_{value}.webp": lambda value=value: rotated(value, "WEBP") for value in range(1, 9)},
@@ -190,9 +190,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     **{f"orientation_{value}.avif": lambda value=value: rotated(value, "AVIF") for value in range(1, 9)},
     **{f"xmp_orientation_{value}.jpg": lambda value=value: rotated_by_xmp(value) for value in (3, 6)},
     "orientation_9.jpg": lambda: rotated(9),
-    "cmyk_orientation_8.jpg": lambda: encode(picture(60, 40).convert("CMYK"), "JPEG", exif=exif_of(8)),
+    "cmyk_orientation_8.jpg": lambda: encode(make_image(60, 40).convert("CMYK"), "JPEG", exif=exif_of(8)),
     "gray_16_orientation_6.png": lambda: encode(gray_16(), "PNG", exif=exif_of(6)),
-    "palette_orientation_7.png": lambda: encode(picture(60, 40).quantize(16), "PNG", exif=exif_of(7)),
+    "palette_orientation_7.png": lambda: encode(make_image(60, 40).quantize(16), "PNG", exif=exif_of(7)),
 }
 
 # Modes that no file is opened in, but that a program may hand over.

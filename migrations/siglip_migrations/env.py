@@ -16,7 +16,7 @@ def run_migrations() -> None:
     database_url = context.config.attributes.get("database_url") or os.environ.get("SIGLIP_DATABASE_URL")
     if not database_url:
         raise ValueError(
-            "No database was named: set SIGLIP_DATABASE_URL, for instance postgresql://me@localhost/pictures."
+            "No database was named: set SIGLIP_DATABASE_URL, for instance postgresql://me@localhost/images."
         )
     # psycopg reads the URL, so that every form that libpq takes works here as well.
     engine = sqlalchemy.create_engine(

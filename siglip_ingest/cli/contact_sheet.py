@@ -1,4 +1,4 @@
-"""Search results as one HTML file with the pictures inside, to look at in a browser or to send to somebody."""
+"""Search results as one HTML file with the images inside, to look at in a browser or to send to somebody."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Section:
 def write_contact_sheet(path: Path, title: str, sections: Sequence[Section], settings: Settings) -> None:
     """Write the sections to an HTML file that needs no other file and no network.
 
-    A picture that can't be read any more, or that the settings refuse, is shown as a grey field with its reason.
+    An image that can't be read any more, or that the settings refuse, is shown as a grey field with its reason.
 
     Raises:
         InvalidInputError: If the file can't be written.
@@ -58,13 +58,13 @@ def _render_section(section: Section, settings: Settings) -> str:
 def _render_match(match: ImageMatch, settings: Settings) -> str:
     name = escape(match.uri.rsplit("/", 1)[-1])
     return (
-        f"<li><figure>{_render_picture(match.uri, settings)}<figcaption><b>{match.score:.3f}</b>"
+        f"<li><figure>{_render_image(match.uri, settings)}<figcaption><b>{match.score:.3f}</b>"
         f"<span>similarity {match.similarity:.3f}</span>"
         f'<span title="{escape(match.uri)}">#{match.image_id} {name}</span></figcaption></figure></li>'
     )
 
 
-def _render_picture(uri: str, settings: Settings) -> str:
+def _render_image(uri: str, settings: Settings) -> str:
     try:
         content = fetch(
             uri,

@@ -1,4 +1,4 @@
-"""`demo`: pictures, an index, searches and labels, from nothing, in about a minute."""
+"""`demo`: images, an index, searches and labels, from nothing, in about a minute."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ SEARCH_QUERY = (
     "--folder", type=click.Path(path_type=Path), default=Path("siglip-demo"), show_default=True, help="Where to work."
 )
 @click.option(
-    "--pictures", type=click.IntRange(1, 100_000), default=400, show_default=True, help="How many pictures to draw."
+    "--images", type=click.IntRange(1, 100_000), default=400, show_default=True, help="How many images to draw."
 )
-def demo(folder: Path, pictures: int) -> None:
-    """Draw pictures, index them and search them.
+def demo(folder: Path, images: int) -> None:
+    """Draw images, index them and search them.
 
     Everything is real, and nothing needs to be configured: PostgreSQL, Redis, a Celery worker, a small SigLIP.
     """
-    from siglip_ingest.demo.world import SKIES, write_pictures
+    from siglip_ingest.demo.world import SKIES, write_images
 
     started = time.perf_counter()
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    _say(f"1. Drawing {pictures} pictures into {folder / 'pictures'}")
-    drawn = write_pictures(folder / "pictures", pictures)
+    _say(f"1. Drawing {images} images into {folder / 'images'}")
+    drawn = write_images(folder / "images", images)
 
     _say("2. Starting PostgreSQL with pgvector, Redis and a Celery worker of its own")
     home = _empty_home(folder / ".siglip-ingest-demo")
     with SiglipClient(model="demo", home=home) as client:
         ingestion = client.enqueue_images(
-            [ImageSource(picture.path, metadata=picture.attributes) for picture in drawn], collection=COLLECTION
+            [ImageSource(image.path, metadata=image.attributes) for image in drawn], collection=COLLECTION
         )
         _say("3. Indexing through the queue")
         counts = ingestion.wait()
         click.echo(f"   {counts.done} done, {counts.failed} failed")
 
-        _say("4. Searching by text, and for pictures like the first one found")
+        _say("4. Searching by text, and for images like the first one found")
         sections = [_search_by_text(client, text) for text in TEXT_QUERIES]
         sections.append(_search_like(client, sections[0].matches[0]))
 
@@ -71,7 +71,7 @@ def demo(folder: Path, pictures: int) -> None:
 
         sheet = folder / "contact-sheet.html"
         write_contact_sheet(sheet, "siglip-ingest demo", sections, client.settings)
-        _say(f"7. The same with pictures: {sheet.as_uri()}")
+        _say(f"7. The same with images: {sheet.as_uri()}")
     _say(f"Done in {time.perf_counter() - started:.0f} s; everything that was started is stopped.")
     click.echo(
         "   Now with your own photos:\n"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN_SKIPPED = 5
 _SHOWN_CLASSES = 10
-_FEW_PICTURES = 100  # of so many, a share of 0.5 has a standard error of 0.05
+_FEW_IMAGES = 100  # of so many, a share of 0.5 has a standard error of 0.05
 _CLIP = "clip"
 
 
@@ -35,10 +35,10 @@ _CLIP = "clip"
     "--template", "templates", multiple=True, help="Makes prompts of a name, contains {label}; may be repeated."
 )
 @click.option("--templates", "templates_file", metavar="FILE", help="Templates, one a line; `clip` for CLIP's 80.")
-@click.option("--images", metavar="FOLDER", help="Where the pictures of a captions file are, if not beside it.")
+@click.option("--images", metavar="FOLDER", help="Where the images of a captions file are, if not beside it.")
 @click.option("--split", help="Only the records of a captions file with this split, such as `test`.")
-@click.option("--limit", type=click.IntRange(min=1), help="Most pictures, taken evenly from all.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures on the device at a time.")
+@click.option("--limit", type=click.IntRange(min=1), help="Most images, taken evenly from all.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images on the device at a time.")
 @click.option("--output", metavar="FILE", help="Write the report to a Markdown file too.")
 @json_option
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
 ) -> None:
     """Measure zero-shot accuracy, or retrieval recall@1, 5 and 10.
 
-    DATA is a folder with one folder of pictures for each class, or a file of captions: JSON lines or CSV with a picture
+    DATA is a folder with one folder of images for each class, or a file of captions: JSON lines or CSV with an image
     and its captions, COCO's annotations, or Karpathy's splits of COCO and Flickr30k.
     """
     from siglip_ingest.embedders.local import load_embedder
@@ -80,9 +80,9 @@ def evaluate(
             found = measure_labels(embedder, read, templates=prompts, start_bar=start_bar, **options)
         else:
             found = measure_retrieval(embedder, read, start_bar=start_bar, **options)
-    if (count := found.counts["pictures"]) < _FEW_PICTURES:
-        counted = "1 picture says" if count == 1 else f"{count} pictures say"
-        note = f"{counted} little: of {_FEW_PICTURES} and more the figures may be quite others."
+    if (count := found.counts["images"]) < _FEW_IMAGES:
+        counted = "1 image says" if count == 1 else f"{count} images say"
+        note = f"{counted} little: of {_FEW_IMAGES} and more the figures may be quite others."
         found = replace(found, notes=(note, *found.notes))
     if output is not None:
         _write_report(local_path(output), path, embedder.info, embedder.dtype, embedder.device, found)
@@ -146,7 +146,7 @@ def _bars() -> Iterator[StartBar]:
 
 def _print(found: Evaluation, model: str) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in found.counts.items())
-    click.echo(f"{found.task}, {model}: {counts}; {found.images_per_s:.1f} pictures/s")
+    click.echo(f"{found.task}, {model}: {counts}; {found.images_per_s:.1f} images/s")
     print_table((found.task, "share"), list(found.figures.items()))
     if found.by_class:
         worst = sorted(found.by_class.items(), key=lambda item: item[1][0])[:_SHOWN_CLASSES]
@@ -155,7 +155,7 @@ def _print(found: Evaluation, model: str) -> None:
         )
         click.echo(f"{which}:")
         print_table(
-            ("class", "accuracy", "pictures"), [(name, share, count) for name, (share, count) in worst], indent="  "
+            ("class", "accuracy", "images"), [(name, share, count) for name, (share, count) in worst], indent="  "
         )
     for note in found.notes:
         click.echo(note)
@@ -173,12 +173,12 @@ def _write_report(path: Path, data: Path, info: ModelInfo, dtype: str, device: s
         "|---|---|",
         *(f"| {name} | {share:.4f} |" for name, share in found.figures.items()),
         *(f"| {name} | {count:,} |" for name, count in found.counts.items()),
-        f"| pictures/s | {found.images_per_s:.1f} |",
+        f"| images/s | {found.images_per_s:.1f} |",
         f"| revision | {info.revision} |",
         f"| computed in | {dtype} on {device} |",
     ]
     if found.by_class:
-        lines += ["", "| class | accuracy | pictures |", "|---|---|---|"]
+        lines += ["", "| class | accuracy | images |", "|---|---|---|"]
         lines += [f"| {name} | {share:.4f} | {count:,} |" for name, (share, count) in found.by_class.items()]
     lines += ["", *found.notes, *(f"- Left out: {skipped.path}: {skipped.reason}" for skipped in found.skipped)]
     try:

@@ -87,10 +87,10 @@ def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: 
 
 @click.command()
 @click.argument("text", required=False)
-@click.option("--image", "image_path", metavar="FILE", help="Search by this picture.")
+@click.option("--image", "image_path", metavar="FILE", help="Search by this image.")
 @click.option("--like", "image_id", type=int, metavar="ID", help="Search by an indexed image.")
 @search_options
-@click.option("--html", "html_path", metavar="FILE", help="Write the matches with their pictures to an HTML file too.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the matches with their images to an HTML file too.")
 @json_option
 def search(
     text: str | None,
@@ -103,7 +103,7 @@ def search(
     html_path: str | None,
     as_json: bool,
 ) -> None:
-    """Search by text, by a picture, or by an indexed image."""
+    """Search by text, by an image, or by an indexed image."""
     if sum(query is not None for query in (text, image_path, image_id)) != 1:
         raise click.UsageError("Give one of TEXT, --image FILE and --like ID.")
     with SiglipClient.from_environment(os.environ) as client:

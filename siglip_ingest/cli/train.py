@@ -1,4 +1,4 @@
-"""`train`: fine-tuning a checkpoint on pictures with captions, or on folders of classes."""
+"""`train`: fine-tuning a checkpoint on images with captions, or on folders of classes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Times to go through the data.  [default: 1]")
 @click.option("--steps", type=click.IntRange(1), help="Optimiser steps, instead of --epochs.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures a batch, of all processes."
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images a batch, of all processes."
 )
 @click.option("--accumulate", type=click.IntRange(1), default=1, show_default=True, help="Batches in one step.")
 @click.option(
@@ -73,8 +73,8 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     help="What isn't trained.  [default: none; vision for a classifier]",
 )
 @click.option("--unfreeze", multiple=True, callback=_split, metavar="PARTS", help="What of it is trained nevertheless.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of pictures.")
-@click.option("--max-num-patches", type=click.IntRange(*PATCHES_RANGE), help="NaFlex: most patches of a picture.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of images.")
+@click.option("--max-num-patches", type=click.IntRange(*PATCHES_RANGE), help="NaFlex: most patches of an image.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -108,7 +108,7 @@ def train(
 ) -> None:
     """Fine-tune a checkpoint on DATA.
 
-    FOLDER gets the checkpoint, which transformers and `models use` read, and train_log.jsonl. Pictures that can't be
+    FOLDER gets the checkpoint, which transformers and `models use` read, and train_log.jsonl. Images that can't be
     read are named and left out. Ctrl-C ends the run after its step and saves it, for --resume; a second one ends it at
     once.
     """
@@ -223,7 +223,7 @@ def _print_line(line: StepLog, steps: int) -> None:
 def _print_result(result: dict[str, Any], task: str) -> None:
     unusable = len(result["unusable"])
     also = f"; {unusable} could not be used" if unusable else ""
-    click.echo(f"{result['checkpoint']}: {result['steps']} steps, {result['pictures']} pictures{also}.")
+    click.echo(f"{result['checkpoint']}: {result['steps']} steps, {result['images']} images{also}.")
     if task == "classify":
         click.echo("It loads as an image classifier: transformers' AutoModelForImageClassification reads it.")
     else:

@@ -31,7 +31,7 @@ _MOST_LETTERS_OF_A_VALUE = 28
 @click.command()
 @click.argument("model")
 @click.option("--as", "named_as", metavar="NAME", help="Which published checkpoint a folder holds.")
-@click.option("--pictures", metavar="FOLDER", help="Holds the photographs that published numbers are of.")
+@click.option("--images", metavar="FOLDER", help="Holds the photographs that published numbers are of.")
 @click.option("--no-fetch", is_flag=True, help="Don't fetch photographs that aren't there.")
 @click.option("--update", is_flag=True, help="Replace the earlier figures by those of now, without comparing.")
 @click.option(
@@ -42,7 +42,7 @@ _MOST_LETTERS_OF_A_VALUE = 28
 def verify(
     model: str,
     named_as: str | None,
-    pictures: str | None,
+    images: str | None,
     no_fetch: bool,
     update: bool,
     in_database: bool,
@@ -61,7 +61,7 @@ def verify(
     from siglip_ingest.siglip.verify import KeptFigures, find_published, verify_checkpoint
     from siglip_ingest.siglip.verify.inputs import open_photograph
 
-    folder_of_pictures = None if pictures is None else _find_folder(pictures)
+    folder_of_images = None if images is None else _find_folder(images)
     settings = Settings.from_environment(os.environ)
     # The published numbers are of float32, and of as many patches as the checkpoint's own file says.
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
@@ -80,7 +80,7 @@ def verify(
             earlier=earlier,
             open_photograph=partial(
                 open_photograph,
-                folder=folder_of_pictures,
+                folder=folder_of_images,
                 may_fetch=not no_fetch,
             ),
         )
@@ -95,10 +95,10 @@ def verify(
     return 0 if report.is_match else 1
 
 
-def _find_folder(pictures: str) -> Path:
-    folder = local_path(pictures)
+def _find_folder(images: str) -> Path:
+    folder = local_path(images)
     if not folder.is_dir():
-        raise InvalidInputError(f"{pictures!r} is no folder: --pictures names the one that the photographs lie in.")
+        raise InvalidInputError(f"{images!r} is no folder: --images names the one that the photographs lie in.")
     return folder
 
 

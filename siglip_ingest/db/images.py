@@ -1,4 +1,4 @@
-"""The tables `siglip.images` and `siglip.image_bytes`: the pictures that people handed over."""
+"""The tables `siglip.images` and `siglip.image_bytes`: the images that people handed over."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ class CompletedItem:
         item_id: Its key in the ledger.
         image_id: Its image.
         content_hash: SHA-256 of the image's bytes, 32 bytes.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
         format: As Pillow names it, for instance `JPEG`.
         embedding: (D,) float32 unit vector; None where the database has the vector of that content already.
     """

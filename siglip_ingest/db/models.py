@@ -108,7 +108,7 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
 
 
 def check_image_settings(found: ModelInfo, stored: ModelInfo) -> None:
-    """Check that pictures are prepared as those were whose vectors the database has.
+    """Check that images are prepared as those were whose vectors the database has.
 
     Raises:
         ConfigurationError: If they aren't. Settings that only one of the two knows don't count.

@@ -57,7 +57,7 @@ def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
     """Check that an embedder is of the active model, its revision and its image settings included.
 
     Raises:
-        ConfigurationError: If it isn't, or prepares pictures otherwise than the active model's were.
+        ConfigurationError: If it isn't, or prepares images otherwise than the active model's were.
     """
     check_same_revision(found, active)
     check_image_settings(found, active)

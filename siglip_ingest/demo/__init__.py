@@ -1,6 +1,6 @@
-"""A small seeded world of pictures with captions, and the checkpoint trained on it.
+"""A small seeded world of images with captions, and the checkpoint trained on it.
 
-The world (`world`, `captions`) knows which captions are true of which pictures, so search and labels can be tried,
+The world (`world`, `captions`) knows which captions are true of which images, so search and labels can be tried,
 tested and measured with no download.
 """
 

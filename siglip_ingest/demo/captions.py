@@ -1,8 +1,8 @@
-"""Captions of the demo world: many ways to say what is true of a picture, each knowing what it claims.
+"""Captions of the demo world: many ways to say what is true of an image, each knowing what it claims.
 
-A caption names some of a picture's attributes. It is true of every picture whose facts include all its claims, so a
-training batch can be told exactly which texts belong to which pictures, and an evaluation knows which captions name
-exactly one picture.
+A caption names some of an image's attributes. It is true of every image whose facts include all its claims, so a
+training batch can be told exactly which texts belong to which images, and an evaluation knows which captions name
+exactly one image.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Caption:
     claims: frozenset[str]
 
     def is_true_of(self, description: Description) -> bool:
-        """Tell whether everything the caption says holds for a picture."""
+        """Tell whether everything the caption says holds for an image."""
         return self.claims <= description.facts
 
 
 def write_caption(description: Description, rng: random.Random, *, is_partial: bool = False) -> Caption:
-    """Write a caption: of everything in the picture, or of a random part of it."""
+    """Write a caption: of everything in the image, or of a random part of it."""
     if is_partial:
         description = _forget_some(description, rng)
     write = _write_landscape if description.sky or description.ground or not description.shapes else _write_shapes
@@ -67,7 +67,7 @@ def label_captions(rng: random.Random | None = None) -> list[Caption]:
 
 
 def find_matches(descriptions: Sequence[Description], captions: Sequence[Caption]) -> NDArray[np.bool_]:
-    """Tell which captions are true of which pictures: (pictures, captions), bool."""
+    """Tell which captions are true of which images: (images, captions), bool."""
     claims = sorted(set().union(*(c.claims for c in captions)))
     column = {claim: index for index, claim in enumerate(claims)}
     facts = np.zeros((len(descriptions), len(claims)), np.float32)
@@ -80,7 +80,7 @@ def find_matches(descriptions: Sequence[Description], captions: Sequence[Caption
 
 
 def vary(description: Description, rng: random.Random) -> Description:
-    """Change one attribute of a picture: its caption is then a near miss for the picture it came from."""
+    """Change one attribute of an image: its caption is then a near miss for the image it came from."""
     if not description.is_landscape:
         return _vary_shapes(description, rng)
     choices = ["sky", "ground"]

@@ -1,4 +1,4 @@
-"""What can be in a picture of the demo world, and what is then true of it."""
+"""What can be in an image of the demo world, and what is then true of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MIRRORED = {"left of": "right of", "above": "below", "inside": "around"}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something in a picture.
+    """Something in an image.
 
     Attributes:
         kind: A word of `THINGS`, `FLYERS` or `SHAPES`.
@@ -48,7 +48,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Description:
-    """What is in a picture, before it is drawn.
+    """What is in an image, before it is drawn.
 
     Attributes:
         seed: What it was made from; also fixes everything that no caption mentions (sizes, dunes, stars).
@@ -77,7 +77,7 @@ class Description:
 
     @cached_property
     def facts(self) -> frozenset[str]:
-        """Every elementary statement that is true of the picture: a caption is true where it claims nothing else."""
+        """Every elementary statement that is true of the image: a caption is true where it claims nothing else."""
         if self.is_landscape:
             facts = {"landscape", f"sky={self.sky}", f"ground={self.ground}"}
             facts.update(*(item_claims(item) for item in (self.thing, self.flyer) if item))
@@ -99,8 +99,8 @@ def item_claims(item: Item) -> frozenset[str]:
 
 
 def describe_scene(seed: int) -> Description:
-    """Decide what is in the picture of a seed."""
-    rng = random.Random(f"scene {seed}")  # noqa: S311  # pictures, not secrets
+    """Decide what is in the image of a seed."""
+    rng = random.Random(f"scene {seed}")  # noqa: S311  # images, not secrets
     if rng.random() < _SHARE_OF_SHAPES:
         return _describe_shapes(seed, rng)
     sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)

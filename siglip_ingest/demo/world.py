@@ -1,7 +1,7 @@
-"""The demo world: pictures made from a seed, each with a caption and everything that is true of it.
+"""The demo world: images made from a seed, each with a caption and everything that is true of it.
 
 Two families: landscapes (a sky over a ground, often with a thing standing there and something in the air) and pairs of
-coloured shapes in a relation. `description` decides what is in a picture, `drawing` draws it, `captions` puts it in
+coloured shapes in a relation. `description` decides what is in an image, `drawing` draws it, `captions` puts it in
 words.
 """
 
@@ -19,7 +19,7 @@ from siglip_ingest.demo.drawing.scene import draw_scene
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["GROUNDS", "SKIES", "Picture", "Scene", "caption", "describe_scene", "render_scene", "write_pictures"]
+__all__ = ["GROUNDS", "SKIES", "DemoImage", "Scene", "caption", "describe_scene", "render_scene", "write_images"]
 
 DEFAULT_SIZE = (384, 288)
 CALIBRATION_SEED = 5_000_000  # seeds below may have been trained on; those from here set the logit bias
@@ -29,7 +29,7 @@ DEMO_SEED = 20_000_000  # and those from here for showing
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is known of it.
+    """An image and what is known of it.
 
     Attributes:
         image: RGB, of the size asked for.
@@ -48,8 +48,8 @@ class Scene:
     description: Description = field(default_factory=lambda: Description(0))
 
 
-class Picture(NamedTuple):
-    """A picture file, a caption that is true of it, and what it shows as plain words."""
+class DemoImage(NamedTuple):
+    """An image file, a caption that is true of it, and what it shows as plain words."""
 
     path: Path
     caption: str
@@ -63,7 +63,7 @@ def caption(scene: Scene | Description, paraphrase_seed: int = 0) -> str:
 
 
 def render_scene(seed: int, size: int | tuple[int, int] = DEFAULT_SIZE) -> Scene:
-    """Make the picture of a seed with smooth edges.
+    """Make the image of a seed with smooth edges.
 
     Args:
         seed: Seeds below `CALIBRATION_SEED` may have been trained on.
@@ -88,9 +88,9 @@ def render_scene(seed: int, size: int | tuple[int, int] = DEFAULT_SIZE) -> Scene
     )
 
 
-def write_pictures(
+def write_images(
     folder: Path, count: int, *, seed: int = DEMO_SEED, size: int | tuple[int, int] = DEFAULT_SIZE
-) -> list[Picture]:
+) -> list[DemoImage]:
     """Write the JPEGs of `count` seeds from `seed` on, named by what they show, such as `0001-sunset-over-water.jpg`.
 
     Args:
@@ -100,13 +100,13 @@ def write_pictures(
         size: Width and height in pixels, or one number for a square.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = []
+    images = []
     for number in range(count):
         scene = render_scene(seed + number, size)
         path = folder / f"{number + 1:04d}-{_name_file(scene.description)}.jpg"
         scene.image.save(path, "JPEG", quality=90)
-        pictures.append(Picture(path, scene.caption, scene.attributes))
-    return pictures
+        images.append(DemoImage(path, scene.caption, scene.attributes))
+    return images
 
 
 def _name_file(description: Description) -> str:

@@ -125,7 +125,7 @@ class EmbeddedServices:
     def restore_worker(self, model: str) -> None:
         """Let the worker serve a model that the database has, in place of whatever it was started for; doesn't wait.
 
-        Where none was started, none is. How many patches a picture has is the database's to say, not the settings'.
+        Where none was started, none is. How many patches an image has is the database's to say, not the settings'.
 
         Raises:
             ServiceError: If it serves another model to another program.

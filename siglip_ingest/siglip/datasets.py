@@ -24,7 +24,7 @@ _DELIMITERS = ",\t;|"
 
 
 class CaptionedImage(NamedTuple):
-    """A picture and what is said of it.
+    """An image and what is said of it.
 
     Attributes:
         path: Where it should lie; nobody has looked whether it does.
@@ -41,7 +41,7 @@ class LabeledClass(NamedTuple):
     Attributes:
         folder: Name of its folder.
         names: What the class is called, at least one; the first is for people.
-        paths: Its pictures, sorted.
+        paths: Its images, sorted.
     """
 
     folder: str
@@ -54,14 +54,14 @@ def read_captions(path: Path, *, images: Path | None = None, split: str | None =
 
     Args:
         path: Its suffix, one of `CAPTION_SUFFIXES`, names the format.
-        images: Folder that relative paths of pictures start from; by default the one that the file lies in.
+        images: Folder that relative paths of images start from; by default the one that the file lies in.
         split: Only records whose `split` is this one, such as `test` in Karpathy's files.
 
     Returns:
-        One entry a picture, in the order of the file; the captions of several records of a picture are put together.
+        One entry an image, in the order of the file; the captions of several records of an image are put together.
 
     Raises:
-        InvalidInputError: If the file can't be read, names no picture or caption, or has no record of that split.
+        InvalidInputError: If the file can't be read, names no image or caption, or has no record of that split.
     """
     folder = path.parent if images is None else images
     found: dict[Path, list[str]] = {}
@@ -78,7 +78,7 @@ def read_classes(folder: Path, *, names: Path | None = None) -> list[LabeledClas
     """Read a data set that has one folder a class.
 
     Args:
-        folder: Its subfolders are the classes; pictures are looked for in all folders below each.
+        folder: Its subfolders are the classes; images are looked for in all folders below each.
         names: What the classes are called: JSON, an object of folder to name or list of names; or text, a line each of
             a folder's name, a tab (or a colon, or spaces where the folder has none), and names between commas. Folders
             that it doesn't name are left out. By default a class is called as its folder, `_` read as a space.
@@ -87,7 +87,7 @@ def read_classes(folder: Path, *, names: Path | None = None) -> list[LabeledClas
         The classes in the order of their folders' names.
 
     Raises:
-        InvalidInputError: If there are no such folders, a class has no picture, or `names` can't be read.
+        InvalidInputError: If there are no such folders, a class has no image, or `names` can't be read.
     """
     try:
         found = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -152,12 +152,12 @@ def _read_json_records(path: Path, content: Any) -> Iterable[tuple[str, Mapping[
 
 
 def _read_record(where: str, record: object) -> tuple[Path, list[str]]:
-    """Take a picture's path and its captions out of one record."""
+    """Take an image's path and its captions out of one record."""
     if not isinstance(record, Mapping):
         raise InvalidInputError(f"{where}: must be an object with an image and a caption, not {str(record)[:80]!r}.")
     image = next((record[name] for name in IMAGE_FIELDS if record.get(name)), None)
     if not isinstance(image, str):
-        raise InvalidInputError(f"{where}: names no picture. One of {', '.join(IMAGE_FIELDS)} must be its path.")
+        raise InvalidInputError(f"{where}: names no image. One of {', '.join(IMAGE_FIELDS)} must be its path.")
     if "sentences" in record:  # Karpathy's splits
         captions = [sentence.get("raw") for sentence in record["sentences"]]
         image = str(Path(record.get("filepath") or "", image))

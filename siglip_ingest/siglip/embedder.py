@@ -23,7 +23,7 @@ from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.devices import choose_device, choose_dtype, is_out_of_memory, leave_inherited_threads
 from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
-from siglip_ingest.siglip.preprocess.naflex import cut_pictures
+from siglip_ingest.siglip.preprocess.naflex import cut_images
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, shorten
 from siglip_ingest.types import ModelInfo
 
@@ -245,7 +245,7 @@ class TorchEmbedder:
 
         def pack(rows: range) -> tuple[Tensor, Tensor]:
             batch = [pixels[order[row]] for row in rows]
-            patches, shapes = cut_pictures(batch, patch_size=side)
+            patches, shapes = cut_images(batch, patch_size=side)
             return torch.from_numpy(np.concatenate(patches)), torch.tensor(shapes)
 
         vectors = self._no_vectors(len(pixels))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from siglip_ingest.demo.world import write_pictures
+from siglip_ingest.demo.world import write_images
 
-PICTURES = 24
+IMAGES = 24
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def clean_environment(home: Path, model: str = "demo") -> dict[str, str]:
 @pytest.fixture(scope="session")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     folder = tmp_path_factory.mktemp("a terminal")  # with a space, as people's folders have them
-    write_pictures(folder / "photos", PICTURES, seed=60_000, size=(200, 150))
+    write_images(folder / "photos", IMAGES, seed=60_000, size=(200, 150))
     opened = Terminal(folder, clean_environment(folder / "home"))
     started = opened.run("up")
     assert started.returncode == 0, started.stderr

@@ -64,11 +64,11 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize(("settings", "word"), ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys())
 def test_a_wrong_setting_gets_a_sentence(terminal: Terminal, settings: dict[str, str], word: str) -> None:
-    picture = next(iter(sorted((terminal.folder / "photos").iterdir())))
+    image = next(iter(sorted((terminal.folder / "photos").iterdir())))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody answers there, and nobody else takes it
         filled = {name: value.format(free_port=taken.getsockname()[1]) for name, value in settings.items()}
-        done = terminal.run("index", str(picture), **filled)
+        done = terminal.run("index", str(image), **filled)
     assert done.returncode == 1, done.stdout
     assert word in done.stderr
     assert "secret" not in done.stderr

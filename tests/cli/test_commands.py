@@ -7,17 +7,17 @@ from pathlib import Path
 from PIL import Image
 
 from siglip_ingest.siglip.checkpoint.hub import DEMO_FOLDER
-from tests.cli.conftest import PICTURES, Terminal, clean_environment
+from tests.cli.conftest import IMAGES, Terminal, clean_environment
 
 
-def first_picture(terminal: Terminal) -> Path:
+def first_image(terminal: Terminal) -> Path:
     return sorted((terminal.folder / "photos").iterdir())[0]
 
 
 def test_indexing_twice_embeds_nothing_again(terminal: Terminal) -> None:
     again = terminal.run("index", "photos", "--collection", "holiday", "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["done"] == PICTURES
+    assert json.loads(again.stdout)["done"] == IMAGES
 
 
 def test_search_by_text_prints_a_table_best_first(terminal: Terminal) -> None:
@@ -31,16 +31,16 @@ def test_search_by_text_prints_a_table_best_first(terminal: Terminal) -> None:
     assert str(terminal.folder) in rows[0]
 
 
-def test_search_by_an_indexed_picture_finds_that_picture_first(terminal: Terminal) -> None:
-    picture = first_picture(terminal)
-    matches = json.loads(terminal.run("search", "--image", str(picture), "--json").stdout)
-    assert matches[0]["uri"] == picture.as_uri()
+def test_search_by_an_indexed_image_finds_that_image_first(terminal: Terminal) -> None:
+    image = first_image(terminal)
+    matches = json.loads(terminal.run("search", "--image", str(image), "--json").stdout)
+    assert matches[0]["uri"] == image.as_uri()
     assert matches[0]["similarity"] > 0.99
     assert matches[0]["metadata"] == {"album": "2026"}
 
 
 def test_search_like_an_image_leaves_that_image_out(terminal: Terminal) -> None:
-    matches = json.loads(terminal.run("search", "--image", str(first_picture(terminal)), "--json").stdout)
+    matches = json.loads(terminal.run("search", "--image", str(first_image(terminal)), "--json").stdout)
     like = json.loads(terminal.run("search", "--like", str(matches[0]["image_id"]), "--limit", "3", "--json").stdout)
     assert len(like) == 3
     assert matches[0]["image_id"] not in {match["image_id"] for match in like}
@@ -52,7 +52,7 @@ def test_a_filter_that_fits_nothing_says_so_and_is_no_error(terminal: Terminal) 
     assert "No matches" in found.stderr
 
 
-def test_search_writes_a_contact_sheet_with_the_pictures_inside(terminal: Terminal) -> None:
+def test_search_writes_a_contact_sheet_with_the_images_inside(terminal: Terminal) -> None:
     found = terminal.run("search", "a boat", "--limit", "3", "--html", "found.html")
     assert found.returncode == 0, found.stderr
     assert (terminal.folder / "found.html").read_text().count("data:image/jpeg;base64,") == 3
@@ -62,7 +62,7 @@ def test_labels_are_created_listed_and_scored(terminal: Terminal) -> None:
     created = terminal.run("label", "create", "scenes", "sunset", "night sky", "snow")
     assert created.returncode == 0, created.stderr
     assert "scenes" in terminal.run("label", "list").stdout
-    scores = json.loads(terminal.run("label", "scores", "scenes", str(first_picture(terminal)), "--json").stdout)
+    scores = json.loads(terminal.run("label", "scores", "scenes", str(first_image(terminal)), "--json").stdout)
     assert {row["label"] for row in scores} == {"sunset", "night sky", "snow"}
     assert [row["score"] for row in scores] == sorted((row["score"] for row in scores), reverse=True)
     taken = terminal.run("label", "create", "scenes", "sunset")
@@ -109,9 +109,9 @@ def test_a_changed_model_embeds_everything_again_and_then_switches(terminal: Ter
 
 def test_failed_images_are_tried_again(terminal: Terminal) -> None:
     broken = terminal.folder / "mends.jpg"
-    broken.write_text("no picture yet")
+    broken.write_text("no image yet")
     assert terminal.run("index", "mends.jpg", "--collection", "mends").returncode == 1
-    shutil.copy(first_picture(terminal), broken)
+    shutil.copy(first_image(terminal), broken)
     assert terminal.run("retry", "--collection", "mends").stdout == "1 done, 0 failed.\n"
     matches = json.loads(terminal.run("search", "--image", "mends.jpg", "--collection", "mends", "--json").stdout)
     assert [match["uri"] for match in matches] == [broken.as_uri()]
@@ -119,7 +119,7 @@ def test_failed_images_are_tried_again(terminal: Terminal) -> None:
 
 def test_classify_needs_no_database(terminal: Terminal, tmp_path: Path) -> None:
     done = terminal.run(
-        "classify", str(first_picture(terminal)), "--labels", "sunset,snow", "--json", SIGLIP_HOME=str(tmp_path / "no")
+        "classify", str(first_image(terminal)), "--labels", "sunset,snow", "--json", SIGLIP_HOME=str(tmp_path / "no")
     )
     assert done.returncode == 0, done.stderr
     assert {row["label"] for row in json.loads(done.stdout)} == {"sunset", "snow"}
@@ -145,11 +145,11 @@ def test_migrate_of_an_up_to_date_schema_changes_nothing(terminal: Terminal) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_a_folder_with_a_bad_picture_indexes_the_others_and_exits_1(terminal: Terminal) -> None:
+def test_a_folder_with_a_bad_image_indexes_the_others_and_exits_1(terminal: Terminal) -> None:
     mixed = terminal.folder / "mixed"
     mixed.mkdir()
     Image.new("RGB", (64, 48), "teal").save(mixed / "good one.png")
-    (mixed / "text.jpg").write_text("this is no picture")
+    (mixed / "text.jpg").write_text("this is no image")
     done = terminal.run("index", "mixed", "--collection", "mixed")
     assert done.returncode == 1
     assert "1 done, 1 failed" in done.stdout

@@ -1,4 +1,4 @@
-"""`siglip-ingest eval`, in this process, on pictures of the demo world."""
+"""`siglip-ingest eval`, in this process, on images of the demo world."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from siglip_ingest.cli import cli
-from siglip_ingest.demo.world import Picture, write_pictures
+from siglip_ingest.demo.world import DemoImage, write_images
 from siglip_ingest.errors import InvalidInputError
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
-    return write_pictures(tmp_path_factory.mktemp("drawn"), 20, seed=40_000_000, size=(96, 72))
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[DemoImage]:
+    return write_images(tmp_path_factory.mktemp("drawn"), 20, seed=40_000_000, size=(96, 72))
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def skies(tmp_path: Path, drawn: list[Picture]) -> Path:
+def skies(tmp_path: Path, drawn: list[DemoImage]) -> Path:
     """A folder a sky, such as `night_sky`."""
-    for picture in drawn:
-        if "sky" in picture.attributes:
-            folder = tmp_path / "skies" / picture.attributes["sky"].replace(" ", "_")
+    for image in drawn:
+        if "sky" in image.attributes:
+            folder = tmp_path / "skies" / image.attributes["sky"].replace(" ", "_")
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / picture.path.name).symlink_to(picture.path)
+            (folder / image.path.name).symlink_to(image.path)
     return tmp_path / "skies"
 
 
 @pytest.fixture
-def captions(tmp_path: Path, drawn: list[Picture]) -> Path:
-    rows = [{"image": picture.path.name, "caption": picture.caption} for picture in drawn]
+def captions(tmp_path: Path, drawn: list[DemoImage]) -> Path:
+    rows = [{"image": image.path.name, "caption": image.caption} for image in drawn]
     (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path / "captions.jsonl"
 
@@ -66,7 +66,7 @@ def test_accuracy_is_printed_for_folders_of_classes(run: Run, skies: Path) -> No
 
 
 def test_recall_is_printed_for_captions_and_written_to_a_report(
-    run: Run, captions: Path, drawn: list[Picture], tmp_path: Path
+    run: Run, captions: Path, drawn: list[DemoImage], tmp_path: Path
 ) -> None:
     report = tmp_path / "report.md"
     done = run(captions, "--images", drawn[0].path.parent, "--batch-size", "8", "--output", report)
@@ -79,12 +79,12 @@ def test_recall_is_printed_for_captions_and_written_to_a_report(
         run(captions, "--images", drawn[0].path.parent, "--output", "/proc/none/report.md")
 
 
-def test_json_has_all_of_it(run: Run, captions: Path, drawn: list[Picture]) -> None:
+def test_json_has_all_of_it(run: Run, captions: Path, drawn: list[DemoImage]) -> None:
     with captions.open("a") as file:
         file.write('\n{"image": "nowhere.jpg", "caption": "nothing"}\n')
     found = json.loads(run(captions, "--images", drawn[0].path.parent, "--json").stdout)
     assert found["model"] == "demo"
-    assert found["counts"] == {"pictures": 20, "captions": 20, "skipped": 1}
+    assert found["counts"] == {"images": 20, "captions": 20, "skipped": 1}
     assert found["skipped"][0]["path"].endswith("nowhere.jpg")
     assert found["figures"]["image to text, recall@10"] == 1.0
     assert found["dtype"] == "float32"
@@ -98,7 +98,7 @@ def test_names_and_templates_make_the_prompts(run: Run, skies: Path, tmp_path: P
     (tmp_path / "templates.txt").write_text("{label}\n\nthe {label}\na {label}\n")
     assert json.loads(run(skies, *options, "--templates", tmp_path / "templates.txt").stdout)["counts"]["prompts"] == 9
     assert json.loads(run(skies, *options, "--templates", "clip", "--limit", 4).stdout)["counts"] == {
-        "pictures": 4,
+        "images": 4,
         "classes": 2,
         "prompts": 240,
         "skipped": 0,
@@ -107,7 +107,7 @@ def test_names_and_templates_make_the_prompts(run: Run, skies: Path, tmp_path: P
 
 def test_where_nothing_can_be_measured_a_sentence_says_so(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image,caption\nnowhere.jpg,a cat\n")
-    with pytest.raises(InvalidInputError, match="None of the 1 pictures can be read"):
+    with pytest.raises(InvalidInputError, match="None of the 1 images can be read"):
         run(tmp_path / "a.csv")
     with pytest.raises(InvalidInputError, match="must end in"):
         run(tmp_path / "nowhere")
@@ -135,8 +135,8 @@ def test_options_that_don_t_go_together_are_wrong_usage(
         run(*arguments)
 
 
-def test_few_pictures_are_called_so(run: Run, captions: Path, drawn: list[Picture]) -> None:
-    pictures = ("--images", drawn[0].path.parent)
-    assert "20 pictures say little: of 100 and more" in run(captions, *pictures).stdout
-    report = json.loads(run(captions, *pictures, "--limit", "1", "--json").stdout)
-    assert report["notes"][0].startswith("1 picture says little: ")
+def test_few_images_are_called_so(run: Run, captions: Path, drawn: list[DemoImage]) -> None:
+    images = ("--images", drawn[0].path.parent)
+    assert "20 images say little: of 100 and more" in run(captions, *images).stdout
+    report = json.loads(run(captions, *images, "--limit", "1", "--json").stdout)
+    assert report["notes"][0].startswith("1 image says little: ")

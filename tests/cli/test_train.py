@@ -51,7 +51,7 @@ def test_a_killed_run_goes_on_to_the_losses_of_one_that_was_not(desk: Terminal) 
     whole = desk.run("train", *arguments, "--to", "whole", "--json")
     assert whole.returncode == 0, whole.stderr
     result = json.loads(whole.stdout)
-    assert (result["steps"], result["pictures"], result["unusable"]) == (200, 12, [])
+    assert (result["steps"], result["images"], result["unusable"]) == (200, 12, [])
     assert "step 200/200  loss " in whole.stderr
 
     for _ in range(5):  # on a busy machine it may be through before we look
@@ -173,14 +173,14 @@ def test_a_classifier_is_trained_on_folders(
     arguments = ["classes", "--from", "checkpoint", "--to", str(tmp_path / "out"), "--task", "classify"]
     assert run_here(desk, monkeypatch, *arguments, "--batch-size", "4", "--device", "cpu") == 0
     output = capsys.readouterr()
-    assert "12 pictures of 2 classes, 3 steps." in output.err
+    assert "12 images of 2 classes, 3 steps." in output.err
     assert "AutoModelForImageClassification" in output.out
 
 
 MISTAKES = {
     "data that aren't there": (["nowhere"], 1, "nowhere. DATA is a folder with captions"),
     "a folder without captions": (["empty"], 1, "has no captions"),
-    "a batch larger than the data": (["captions", "--batch-size", "64"], 1, "larger than the data, 12 pictures"),
+    "a batch larger than the data": (["captions", "--batch-size", "64"], 1, "larger than the data, 12 images"),
     "a part that isn't there": (["captions", "--freeze", "visual"], 1, "'visual'"),
     "everything frozen": (["captions", "--freeze", "vision,text,constants"], 1, "Nothing is left to train"),
     "a checkpoint that isn't there": (["captions", "--from", "no such"], 1, "no such"),

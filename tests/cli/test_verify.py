@@ -18,7 +18,7 @@ from siglip_ingest.db.models import get_model, model_figures, register_model, st
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.siglip import verify as library
 from siglip_ingest.siglip.verify import published as table
-from tests.workers.helpers import write_picture
+from tests.workers.helpers import write_image
 
 Verify = Callable[..., Result]
 
@@ -48,7 +48,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> table.Published:
     facts: dict[str, Any] = {
         "logit_bias": {"value": -10.0, "atol": 1e-3, "source": "a paper"},
         "parameters": {"value": 3, "source": "a paper"},
-        "scores": [{"picture": "cats", "texts": ["cat"], "probabilities": [0.5], "atol": 1.0, "source": "a blog"}],
+        "scores": [{"image": "cats", "texts": ["cat"], "probabilities": [0.5], "atol": 1.0, "source": "a blog"}],
     }
     entry = table.Published("google/tiny", facts, photographs={"cats": ("cats", "http://127.0.0.1:1/cats.jpg")})
     monkeypatch.setattr(table, "load_table", lambda: {"google/tiny": entry})
@@ -106,9 +106,9 @@ def test_of_much_that_differs_the_first_is_listed(verify: Verify, checkpoint: Pa
 
 
 @pytest.mark.parametrize("folder", ["nothere", "checkpoint/config.json"])
-def test_a_folder_of_pictures_that_is_none_is_refused(verify: Verify, checkpoint: Path, folder: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"is no folder: --pictures names"):
-        verify("demo", "--pictures", checkpoint.parent / folder)
+def test_a_folder_of_images_that_is_none_is_refused(verify: Verify, checkpoint: Path, folder: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"is no folder: --images names"):
+        verify("demo", "--images", checkpoint.parent / folder)
 
 
 def test_published_numbers_are_compared_where_a_person_says_what_it_is(
@@ -127,8 +127,8 @@ def test_published_numbers_are_compared_where_a_person_says_what_it_is(
 
 
 def test_json_says_all_of_it(verify: Verify, checkpoint: Path, published: table.Published) -> None:
-    write_picture(checkpoint.parent / "cats.png", 1)
-    done = verify(checkpoint, "--as", "google/tiny", "--pictures", checkpoint.parent, "--json")
+    write_image(checkpoint.parent / "cats.png", 1)
+    done = verify(checkpoint, "--as", "google/tiny", "--images", checkpoint.parent, "--json")
     report = json.loads(done.stdout)
     assert (report["is_match"], done.return_value) == (False, 1)
     assert report["published_as"] == "google/tiny"

@@ -39,8 +39,8 @@ def test_index_says_which_images_of_a_folder_it_skipped(terminal: Terminal, tmp_
 
 
 def test_classify_says_once_that_a_prompt_is_too_long(terminal: Terminal) -> None:
-    picture = next((terminal.folder / "photos").glob("*.*"))
-    scored = terminal.run("classify", str(picture), "--labels", f"a boat,{LONG}")
+    image = next((terminal.folder / "photos").glob("*.*"))
+    scored = terminal.run("classify", str(image), "--labels", f"a boat,{LONG}")
     assert scored.returncode == 0, scored.stderr
     assert count_warnings(scored.stderr) == 1, scored.stderr
-    assert "Warning" not in terminal.run("classify", str(picture), "--labels", "a boat,a house").stderr
+    assert "Warning" not in terminal.run("classify", str(image), "--labels", "a boat,a house").stderr

@@ -15,7 +15,7 @@ from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.services.home import Home
 from siglip_ingest.services.supervisor.logs import explain
 from siglip_ingest.settings import Settings
-from tests.images import encode, picture
+from tests.images import encode, make_image
 
 UID = 12345
 NOBODY_THERE = "postgresql://me:secret@127.0.0.1:1/images"
@@ -90,7 +90,7 @@ def test_with_a_database_url_only_the_database_is_missed(siglip: Run, command: l
 
 
 def test_with_a_database_images_are_queued(siglip: Run, database_url: str, tmp_path: Path) -> None:
-    (tmp_path / "one.png").write_bytes(encode(picture(40, 30), "PNG"))
+    (tmp_path / "one.png").write_bytes(encode(make_image(40, 30), "PNG"))
     (tmp_path / "one.png").chmod(0o644)
     url = {"SIGLIP_DATABASE_URL": database_url}
     done = siglip("index", str(tmp_path / "one.png"), "--no-wait", SIGLIP_MODEL="demo", **url)
@@ -99,7 +99,7 @@ def test_with_a_database_images_are_queued(siglip: Run, database_url: str, tmp_p
 
 
 def test_the_checkpoint_that_comes_along_classifies(siglip: Run, tmp_path: Path) -> None:
-    (tmp_path / "one.png").write_bytes(encode(picture(40, 30), "PNG"))
+    (tmp_path / "one.png").write_bytes(encode(make_image(40, 30), "PNG"))
     done = siglip("classify", str(tmp_path / "one.png"), "--labels", "a cat,a dog", SIGLIP_MODEL="demo")
     assert done.returncode == 0, done.stderr
     assert "a dog" in done.stdout

@@ -30,9 +30,9 @@ class FakeEmbedder:
         self.calls += 1
         return np.stack([text_vector(text, self.info.dimension) for text in texts])
 
-    def embed_images(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
+    def embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         self.calls += 1
-        return np.stack([text_vector(str(picture), self.info.dimension) for picture in pictures])
+        return np.stack([text_vector(str(image), self.info.dimension) for image in images])
 
 
 def text_vector(text: str, dimension: int = DIMENSION) -> NDArray[np.float32]:

@@ -83,7 +83,7 @@ def test_a_row_with_other_image_settings_is_not_described_again(database: Databa
         describe_model(connection, model_id, NAFLEX)
 
 
-def test_vectors_of_pictures_prepared_differently_are_never_mixed() -> None:
+def test_vectors_of_images_prepared_differently_are_never_mixed() -> None:
     with pytest.raises(ConfigurationError, match=r"made with resample 2, but preprocessor_config.json says 3"):
         check_same_model(with_settings(FIXED, resample=3), FIXED)
     check_image_settings(with_settings(FIXED, a_new_one=1), with_settings(FIXED, an_old_one=1))

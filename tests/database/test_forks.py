@@ -192,8 +192,8 @@ embedder = TorchEmbedder.from_checkpoint(folder, name=str(folder))
 with Database(sys.argv[1]) as database:
     with database.connection() as connection:
         model_id = add_model(connection, embedder.info)
-    pictures = [Image.fromarray(np.random.default_rng(n).integers(0, 255, (90, 120, 3), np.uint8)) for n in range(8)]
-    index_images(database, model_id, embedder.embed_images(pictures))
+    images = [Image.fromarray(np.random.default_rng(n).integers(0, 255, (90, 120, 3), np.uint8)) for n in range(8)]
+    index_images(database, model_id, embedder.embed_images(images))
 
 kind = sys.argv[3]
 if kind == "loaded by the client":
@@ -201,12 +201,12 @@ if kind == "loaded by the client":
 else:
     client = SiglipClient(database_url=sys.argv[1], embedder=embedder)
 
-def search(pictures, texts):
-    images = [[match.image_id for match in client.search_images(picture, limit=4)] for picture in pictures]
+def search(images, texts):
+    images = [[match.image_id for match in client.search_images(image, limit=4)] for image in images]
     return images, [[match.image_id for match in client.search_images(text, limit=4)] for text in texts]
 
 known = [f"photo of a cat {n}" for n in range(4)]
-expected = search(pictures, known)
+expected = search(images, known)
 """
 
 
@@ -219,16 +219,16 @@ stop = threading.Event()
 
 def embed_meanwhile():
     while not stop.is_set():
-        client.search_images(pictures[0])
+        client.search_images(images[0])
 
 busy = threading.Thread(target=embed_meanwhile)  # holds the model's lock at nearly any time
 busy.start()
 for _ in range(3):
-    child = Child(lambda wait: (search(pictures, known) == expected and search([], ["a new one"])) or 1 / 0)
+    child = Child(lambda wait: (search(images, known) == expected and search([], ["a new one"])) or 1 / 0)
     child.join()
 stop.set()
 busy.join()
-assert search(pictures, known) == expected
+assert search(images, known) == expected
 print("both are right")
 """,
         database_url,

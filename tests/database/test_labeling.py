@@ -50,14 +50,14 @@ def test_label_scores_are_best_first_and_the_model_s_own(database: Database, ima
     assert dict(scores) == pytest.approx(expected, abs=2e-3)
 
 
-def test_a_picture_that_is_not_indexed_gets_the_same_scores(
+def test_an_image_that_is_not_indexed_gets_the_same_scores(
     database: Database, image_ids: list[int], scenes: str
 ) -> None:
     class Found(FakeEmbedder):
-        def embed_images(self, pictures: Any) -> Any:
+        def embed_images(self, images: Any) -> Any:
             return VECTORS[[4]]
 
-    scores = labeling.label_scores_of_image(database, lambda _: Found(), "picture", scenes)  # type: ignore[arg-type]
+    scores = labeling.label_scores_of_image(database, lambda _: Found(), "image", scenes)  # type: ignore[arg-type]
     stored = labeling.label_scores_of_image_id(database, image_ids[4], scenes)
     assert [label for label, _ in scores] == [label for label, _ in stored]
     assert dict(scores) == pytest.approx(dict(stored), abs=1e-9)
@@ -262,7 +262,7 @@ def test_an_image_or_label_set_that_is_not_there_is_named(
     with pytest.raises(NotFoundError, match="no label set 'nothing'"):
         labeling.label_scores_of_image_id(database, image_ids[0], "nothing")
     with pytest.raises(NotFoundError, match="no label set 'nothing'"):
-        labeling.label_scores_of_image(database, make_fake, "picture", "nothing")  # type: ignore[arg-type]
+        labeling.label_scores_of_image(database, make_fake, "image", "nothing")  # type: ignore[arg-type]
 
 
 def test_without_an_active_model_labels_can_t_be_made(database: Database) -> None:

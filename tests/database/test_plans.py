@@ -20,7 +20,7 @@ from tests.database.helpers import INFO, add_model, add_worker, unit_vectors
 
 COUNT = 12_000
 LARGE = dataclasses.replace(INFO, dimension=384)
-# Vectors lie in heaps, and within a heap in few dimensions, as those of pictures do.
+# Vectors lie in heaps, and within a heap in few dimensions, as those of images do.
 HEAPS = unit_vectors(50, LARGE.dimension, seed=1)
 SPREAD = unit_vectors(12, LARGE.dimension, seed=2)
 VECTORS = HEAPS[np.arange(COUNT) % 50] + unit_vectors(COUNT, 12, seed=3) @ SPREAD

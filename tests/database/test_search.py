@@ -65,8 +65,8 @@ def test_a_text_is_embedded_once_and_then_comes_from_the_database(database: Data
 
 def test_search_by_image_finds_that_image_first(database: Database, image_ids: list[int]) -> None:
     class Found(FakeEmbedder):
-        def embed_images(self, pictures: Any) -> Any:
-            return VECTORS[[pictures[0]]]
+        def embed_images(self, images: Any) -> Any:
+            return VECTORS[[images[0]]]
 
     match = search.search_by_image(database, lambda _: Found(), 17, limit=1)[0]  # type: ignore[arg-type]
     assert match.image_id == image_ids[17]
@@ -176,7 +176,7 @@ def test_vectors_of_two_models_are_never_mixed(database: Database, image_ids: li
     with pytest.raises(ConfigurationError, match="sha256:2"):
         search.search_by_text(database, lambda _: FakeEmbedder(other), "cat")
     with pytest.raises(ConfigurationError, match="sha256:2"):
-        search.search_by_image(database, lambda _: FakeEmbedder(other), "picture")  # type: ignore[arg-type]
+        search.search_by_image(database, lambda _: FakeEmbedder(other), "image")  # type: ignore[arg-type]
     with database.connection() as connection:
         assert connection.execute("SELECT count(*) FROM siglip.texts").fetchone() == (0,)
 

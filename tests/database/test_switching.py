@@ -46,8 +46,8 @@ class NamedEmbedder(FakeEmbedder):
         meanwhile()
         return super().embed_texts([f"{self.info.name}: {text}" for text in texts])
 
-    def embed_images(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
-        return self.embed_texts([str(picture) for picture in pictures])
+    def embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        return self.embed_texts([str(image) for image in images])
 
 
 def make_named(model: ModelKey) -> NamedEmbedder:

@@ -19,7 +19,7 @@ from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.ingest import Ingestion, enqueue_images
-from tests.images import picture
+from tests.images import make_image
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
 from tests.workers.helpers import (
@@ -28,8 +28,8 @@ from tests.workers.helpers import (
     fetch_all,
     items_by_state,
     register_checkpoint,
-    write_picture,
-    write_pictures,
+    write_image,
+    write_images,
 )
 from tests.workers.listeners import wait_until_heard
 
@@ -39,17 +39,17 @@ pytestmark = pytest.mark.faults
 
 StartWorker = Callable[..., WorkerProcess]
 COUNT = 60
-# Large pictures and one thread: a chunk takes long enough to be interrupted.
+# Large images and one thread: a chunk takes long enough to be interrupted.
 SLOW = {"chunk_size": 8, "decode_threads": 1, "lease_s": 2}
 
 
 @pytest.fixture
 def ingestion(tmp_path: Path, database: Database, model_id: int) -> Ingestion:
-    return enqueue_images(database, write_pictures(tmp_path / "photos", COUNT, size=(1600, 1200)), model_id=model_id)
+    return enqueue_images(database, write_images(tmp_path / "photos", COUNT, size=(1600, 1200)), model_id=model_id)
 
 
 def wait_until_in_the_middle(database: Database) -> None:
-    """Some pictures are done, some are with the worker, and some still wait."""
+    """Some images are done, some are with the worker, and some still wait."""
 
     def is_in_the_middle() -> bool:
         states = items_by_state(database)
@@ -80,10 +80,10 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
     kind: str,
 ) -> None:
     folder = naflex_checkpoint if kind == "naflex" else tiny_checkpoint
-    pictures = write_pictures(tmp_path / "photos", COUNT // 2, size=(1600, 1200))
+    images = write_images(tmp_path / "photos", COUNT // 2, size=(1600, 1200))
     for seed, size in enumerate([(1200, 1600), (2000, 900)] * (COUNT // 4), start=COUNT):
-        pictures.append(write_picture(tmp_path / "photos" / f"{seed:04}.png", seed, size=size))
-    ingestion = enqueue_images(database, pictures, model_id=register_checkpoint(database, folder))
+        images.append(write_image(tmp_path / "photos" / f"{seed:04}.png", seed, size=size))
+    ingestion = enqueue_images(database, images, model_id=register_checkpoint(database, folder))
     settings = SLOW | {"model": folder}
     worker = start_worker(**settings)
     wait_until_in_the_middle(database)
@@ -167,7 +167,7 @@ def test_redis_killed_and_started_again_loses_nothing(
     with database.connection() as connection:
         row = get_model(connection, ingestion.model_id)
     remote = RemoteEmbedder(row, database, broker_url=own_redis.url)
-    assert remote.embed_images([picture(40, 40)]).shape == (1, 32)
+    assert remote.embed_images([make_image(40, 40)]).shape == (1, 32)
 
 
 def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
@@ -175,7 +175,7 @@ def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
 ) -> None:
     worker = start_worker(broker_url=own_redis.url)
     own_redis.kill()
-    ingestion = enqueue_images(database, write_pictures(tmp_path / "photos", 5), model_id=model_id)
+    ingestion = enqueue_images(database, write_images(tmp_path / "photos", 5), model_id=model_id)
     wait_until(lambda: "Redis" in worker.log)
     own_redis.start()
     assert ingestion.wait(timeout_s=60).done == 5
@@ -203,13 +203,13 @@ def test_connections_that_postgresql_ends_are_opened_again(
     assert "Traceback" not in worker.log
 
 
-def test_a_picture_that_kills_its_worker_fails_alone(
+def test_an_image_that_kills_its_worker_fails_alone(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     folder = tmp_path / "photos"
-    pictures = write_pictures(folder, 20)
-    poison = write_picture(folder / "poison.png", 999)
-    ingestion = enqueue_images(database, [*pictures[:10], poison, *pictures[10:]], model_id=model_id)
+    images = write_images(folder, 20)
+    poison = write_image(folder / "poison.png", 999)
+    ingestion = enqueue_images(database, [*images[:10], poison, *images[10:]], model_id=model_id)
     starts = 0
     deadline = time.monotonic() + 90
     worker: WorkerProcess | None = None
@@ -234,8 +234,8 @@ def test_a_killed_workers_images_are_taken_over_within_ten_seconds(
     first, second = start_worker(**settings, wait=False), start_worker(**settings, wait=False)
     first.wait_until_ready()
     second.wait_until_ready()
-    pictures = write_pictures(tmp_path / "photos", COUNT, size=(1600, 1200))
-    ingestion = enqueue_images(database, pictures, model_id=model_id)
+    images = write_images(tmp_path / "photos", COUNT, size=(1600, 1200))
+    ingestion = enqueue_images(database, images, model_id=model_id)
     claims = "SELECT FROM siglip.ingest_items JOIN siglip.workers USING (worker_id) WHERE node LIKE %s"
     wait_until(lambda: fetch_all(database, claims, f"%-{first.pid}@%"))
     last_sign = fetch_all(database, "SELECT seen_at FROM siglip.workers WHERE node LIKE %s", f"%-{first.pid}@%")[0][0]
@@ -264,9 +264,9 @@ def test_two_workers_of_one_node_name_share_the_work(
 def test_a_hung_worker_ends_and_its_images_are_taken_over(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
-    pictures = write_pictures(tmp_path / "photos", 10)
-    hung = write_picture(tmp_path / "photos" / "hang.png", 999)
-    ingestion = enqueue_images(database, [*pictures, hung], model_id=model_id)
+    images = write_images(tmp_path / "photos", 10)
+    hung = write_image(tmp_path / "photos" / "hang.png", 999)
+    ingestion = enqueue_images(database, [*images, hung], model_id=model_id)
     settings = {"chunk_size": 20, "lease_s": 2, "test_stall_s": 2}
     worker = start_worker(module="tests.workers.poisoned_worker", wait=False, **settings)
     assert worker.wait(60) == 1, worker.log

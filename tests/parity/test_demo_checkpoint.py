@@ -10,13 +10,13 @@ import transformers
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from siglip_ingest.siglip.embedder import TorchEmbedder
-from tests.images import picture
+from tests.images import make_image
 
 TEXTS = ["sunset over water", "A boat under the night sky.", "two red circles", ""]
 
 
 def test_the_demo_checkpoint_scores_the_same_in_the_reference(demo_checkpoint: Path) -> None:
-    images = [picture(96, 96), picture(200, 120, 1), picture(50, 300, 2)]
+    images = [make_image(96, 96), make_image(200, 120, 1), make_image(50, 300, 2)]
     ours = TorchEmbedder.from_checkpoint(demo_checkpoint, name="demo", device="cpu")
     similarities = ours.embed_images(images) @ ours.embed_tokens(ours.tokenize(TEXTS)).T
     logits = similarities * np.exp(ours.info.logit_scale) + ours.info.logit_bias

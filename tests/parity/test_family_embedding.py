@@ -1,8 +1,8 @@
 """From a file's bytes and typed texts to scores, beside transformers' processor and model, for each row of the family.
 
-The stand-ins have a thirty-second of the true widths and two layers; all else is as published: patch and picture
+The stand-ins have a thirty-second of the true widths and two layers; all else is as published: patch and image
 sizes, text lengths, heads' proportions, projections, the kind of tokenizer and of image processor. The slow ones have
-the true widths and heads too, of each combination of tower, patch and picture that is unlike the others.
+the true widths and heads too, of each combination of tower, patch and image that is unlike the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from siglip_ingest.siglip.preprocess.image import decode_image, normalize, norma
 from siglip_ingest.siglip.preprocess.naflex import cut_patches
 from siglip_ingest.siglip.zero_shot import classify
 from tests.checkpoints import PIECES, write_gemma_style_tokenizer, write_naflex_preprocessor, write_processor
-from tests.images import FILES, encode, picture
+from tests.images import FILES, encode, make_image
 
 TOLERANCE = 1e-5
 PIXEL_TOLERANCE = 1e-6
@@ -57,9 +57,9 @@ class Reference:
 
 
 @functools.cache
-def picture_files() -> list[bytes]:
+def image_files() -> list[bytes]:
     """Turned by EXIF, with transparency, tall, and wide."""
-    tall, wide = encode(picture(90, 700), "JPEG"), encode(picture(640, 120, seed=1), "PNG")
+    tall, wide = encode(make_image(90, 700), "JPEG"), encode(make_image(640, 120, seed=1), "PNG")
     return [FILES["orientation_6.jpg"](), FILES["alpha.png"](), tall, wide]
 
 
@@ -167,15 +167,15 @@ def check(embedder: TorchEmbedder, reference: Reference, files: list[Path]) -> N
 
 def write_files(folder: Path) -> list[Path]:
     folder.mkdir()
-    paths = [folder / str(index) for index in range(len(picture_files()))]
-    for path, content in zip(paths, picture_files(), strict=True):
+    paths = [folder / str(index) for index in range(len(image_files()))]
+    for path, content in zip(paths, image_files(), strict=True):
         path.write_bytes(content)
     return paths
 
 
 def compare_stand_in(checkpoint: Checkpoint, folder: Path, *, narrowing: int = 32) -> TorchEmbedder:
     """Write a row's stand-in, and compare all that both make of the same files and texts."""
-    files = write_files(folder / "pictures")
+    files = write_files(folder / "images")
     model = write_stand_in(checkpoint, folder, narrowing=narrowing)
     is_gemma = checkpoint.config["text_config"].get("vocab_size") == 256_000
     reference = run_reference(model, folder, files, is_gemma=is_gemma)
@@ -191,7 +191,7 @@ def test_each_row_of_the_family_scores_files_and_texts_as_the_reference(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRUE_SIZES)
-def test_true_widths_heads_and_pictures_score_as_the_reference(tmp_path: Path, name: str) -> None:
+def test_true_widths_heads_and_images_score_as_the_reference(tmp_path: Path, name: str) -> None:
     checkpoint = find_checkpoint(f"google/{name}")
     assert checkpoint is not None
     embedder = compare_stand_in(checkpoint, tmp_path, narrowing=1)
@@ -200,7 +200,7 @@ def test_true_widths_heads_and_pictures_score_as_the_reference(tmp_path: Path, n
 
 @pytest.mark.parametrize("max_num_patches", [64, 1000, 1024])
 def test_naflex_with_other_numbers_of_patches_scores_as_the_reference(tmp_path: Path, max_num_patches: int) -> None:
-    files = write_files(tmp_path / "pictures")
+    files = write_files(tmp_path / "images")
     model = write_stand_in(FAMILY[-1], tmp_path)
     reference = run_reference(model, tmp_path, files, is_gemma=True, max_num_patches=max_num_patches)
     embedder = TorchEmbedder.from_checkpoint(tmp_path, name="naflex", device="cpu", max_num_patches=max_num_patches)
@@ -209,7 +209,7 @@ def test_naflex_with_other_numbers_of_patches_scores_as_the_reference(tmp_path: 
 
 def test_naflex_vectors_are_the_references_whatever_is_in_the_batch(tmp_path: Path) -> None:
     shapes = [(700, 90), (120, 640), (64, 64), (16, 16), (1, 5000), (333, 333), (800, 600), (700, 90)]
-    images = [picture(width, height, seed) for seed, (width, height) in enumerate(shapes)]
+    images = [make_image(width, height, seed) for seed, (width, height) in enumerate(shapes)]
     model = write_stand_in(FAMILY[-2], tmp_path)
     inputs = Siglip2ImageProcessorPil.from_pretrained(tmp_path)(images, return_tensors="pt")
     with torch.no_grad():

@@ -33,12 +33,12 @@ class Case:
     Attributes:
         folder: The checkpoint, saved by transformers itself.
         input_ids: (T, L) int64.
-        pictures: One array a picture: (height, width, 3) uint8, for NaFlex patches (P, F) uint8.
+        images: One array an image: (height, width, 3) uint8, for NaFlex patches (P, F) uint8.
     """
 
     folder: Path
     input_ids: Tensor
-    pictures: list[NDArray[np.uint8]]
+    images: list[NDArray[np.uint8]]
 
     def run_reference(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Let transformers compute image embeddings, text embeddings and logits."""
@@ -52,20 +52,20 @@ class Case:
         """Compute the same by our arrangement."""
         model = InferenceModel(self.folder, image_settings=SETTINGS, device=torch.device("cpu"), dtype=dtype)
         if model.config.vision_config.is_naflex:
-            patches = torch.from_numpy(np.concatenate(self.pictures))
+            patches = torch.from_numpy(np.concatenate(self.images))
             images = model.encode_patches(patches, torch.tensor(SHAPES))
         else:
-            images = model.encode_pixels(torch.from_numpy(np.stack(self.pictures)))
+            images = model.encode_pixels(torch.from_numpy(np.stack(self.images)))
         texts = model.encode_texts(self.input_ids)
         return images, texts, score(images, texts, model.logit_scale, model.logit_bias)
 
     def _prepare(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Make what the reference's vision tower takes."""
-        if self.pictures[0].ndim == 3:
-            return {"pixel_values": torch.from_numpy(normalize(np.stack(self.pictures), SETTINGS)).to(dtype)}
-        # (1, 3, P, F / 3), as of a picture with one row, back to (P, F)
-        rows = [normalize(p.reshape(1, len(p), -1, 3), SETTINGS)[0] for p in self.pictures]
-        patches = [row.transpose(1, 2, 0).reshape(len(p), -1) for row, p in zip(rows, self.pictures, strict=True)]
+        if self.images[0].ndim == 3:
+            return {"pixel_values": torch.from_numpy(normalize(np.stack(self.images), SETTINGS)).to(dtype)}
+        # (1, 3, P, F / 3), as of an image with one row, back to (P, F)
+        rows = [normalize(p.reshape(1, len(p), -1, 3), SETTINGS)[0] for p in self.images]
+        patches = [row.transpose(1, 2, 0).reshape(len(p), -1) for row, p in zip(rows, self.images, strict=True)]
         padded = pad_patches(patches, SHAPES, max_num_patches=16)
         return {
             "pixel_values": torch.from_numpy(padded.pixel_values).to(dtype),
@@ -93,7 +93,7 @@ def make_case(config: dict[str, Any], folder: Path) -> Case:
     return Case(
         folder=folder,
         input_ids=torch.randint(0, text.vocab_size, (3, text.max_position_embeddings)),
-        pictures=[generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes],
+        images=[generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes],
     )
 
 

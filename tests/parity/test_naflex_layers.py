@@ -1,4 +1,4 @@
-"""Every stage of a NaFlex model between patches and logits, on pictures of several shapes in one batch."""
+"""Every stage of a NaFlex model between patches and logits, on images of several shapes in one batch."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     patches = [torch.rand(rows * columns, width) * 2 - 1 for rows, columns in SHAPES.tolist()]
     padded = torch.zeros(len(patches), LONGEST, width)
     mask = torch.zeros(len(patches), LONGEST, dtype=torch.int32)
-    for row, picture in enumerate(patches):
-        padded[row, : len(picture)] = picture
-        mask[row, : len(picture)] = 1
+    for row, image in enumerate(patches):
+        padded[row, : len(image)] = image
+        mask[row, : len(image)] = 1
     texts = ours.config.text_config
     input_ids = torch.randint(0, texts.vocab_size, (3, texts.max_position_embeddings))
     return NaflexPair(reference, ours, input_ids, patches, padded, mask)
@@ -105,12 +105,12 @@ def test_embeddings_and_logits_equal_the_references(pair: NaflexPair) -> None:
     assert_close("logits_per_image", ours.logits_per_image, reference.logits_per_image)
 
 
-def test_a_padded_batch_gives_what_each_picture_alone_gives(pair: NaflexPair) -> None:
+def test_a_padded_batch_gives_what_each_image_alone_gives(pair: NaflexPair) -> None:
     with torch.no_grad():
         padded = pair.ours.get_image_features(**pair.inputs)
         alone = [
-            pair.ours.get_image_features(picture[None], None, shape[None])
-            for picture, shape in zip(pair.patches, SHAPES, strict=True)
+            pair.ours.get_image_features(image[None], None, shape[None])
+            for image, shape in zip(pair.patches, SHAPES, strict=True)
         ]
     assert_close("alone", torch.cat(alone), padded)
 
@@ -144,6 +144,6 @@ def test_shapes_that_cannot_be_say_why(pair: NaflexPair, shapes: list[tuple[int,
         pair.ours.get_image_features(pair.pixel_values[:1], None, torch.tensor(shapes))
 
 
-def test_a_model_needs_its_own_kind_of_pictures(pair: NaflexPair) -> None:
+def test_a_model_needs_its_own_kind_of_images(pair: NaflexPair) -> None:
     with pytest.raises(InvalidInputError, match="spatial_shapes"):
         pair.ours.get_image_features(pair.pixel_values)

@@ -18,7 +18,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import (
 
 from siglip_ingest.siglip.preprocess.image import ImageSettings, decode_image, make_naflex_inputs, resize_image
 from siglip_ingest.siglip.preprocess.naflex import choose_size
-from tests.images import FILES, picture
+from tests.images import FILES, make_image
 from tests.parity.pairs import optional_data
 
 PIXEL_TOLERANCE = 1e-6
@@ -62,11 +62,11 @@ def test_any_chosen_size_equals_the_references(height: int, width: int, patch_si
 @pytest.mark.parametrize("max_num_patches", [256, 1024])
 @pytest.mark.parametrize(("width", "height"), SIZES, ids=str)
 def test_patches_equal_the_references(width: int, height: int, max_num_patches: int) -> None:
-    assert_same_inputs([picture(width, height)], {"max_num_patches": max_num_patches})
+    assert_same_inputs([make_image(width, height)], {"max_num_patches": max_num_patches})
 
 
 def test_a_mixed_batch_equals_the_references() -> None:
-    assert_same_inputs([picture(width, height, seed=width) for width, height in SIZES[:8]], {"max_num_patches": 64})
+    assert_same_inputs([make_image(width, height, seed=width) for width, height in SIZES[:8]], {"max_num_patches": 64})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_mixed_batch_equals_the_references() -> None:
     ids=["defaults", "bicubic", "patches of 14", "other means"],
 )
 def test_patches_under_other_settings_equal_the_references(values: dict[str, object]) -> None:
-    assert_same_inputs([picture(123, 77), picture(50, 60)], values)
+    assert_same_inputs([make_image(123, 77), make_image(50, 60)], values)
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # the reference's own

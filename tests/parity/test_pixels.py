@@ -23,7 +23,7 @@ from siglip_ingest.siglip.preprocess.image import (
     normalize,
     resize_image,
 )
-from tests.images import FILES, MODES, picture, premultiplied
+from tests.images import FILES, MODES, make_image, premultiplied
 from tests.parity.pairs import PUBLISHED, optional_data
 
 PIXEL_TOLERANCE = 1e-6
@@ -41,17 +41,17 @@ def assert_same_pixel_values(images: list[Image.Image], values: dict[str, object
 @pytest.mark.parametrize("side", [32, 224, 384])
 def test_pixel_values_equal_the_references(resample: int, side: int) -> None:
     sizes = [(300, 200), (17, 400), (1, 1), (1, 3000), (224, 224), (1000, 1001)]
-    images = [picture(width, height) for width, height in sizes]
+    images = [make_image(width, height) for width, height in sizes]
     assert_same_pixel_values(images, {"size": {"height": side, "width": side}, "resample": resample})
 
 
 def test_pixel_values_with_other_means_equal_the_references() -> None:
     means = {"image_mean": [0.48, 0.45, 0.40], "image_std": [0.26, 0.26, 0.27], "rescale_factor": 1 / 127.5}
-    assert_same_pixel_values([picture(50, 60)], {"size": {"height": 40, "width": 40}, "resample": 3, **means})
+    assert_same_pixel_values([make_image(50, 60)], {"size": {"height": 40, "width": 40}, "resample": 3, **means})
 
 
 def test_default_settings_are_the_references() -> None:
-    assert_same_pixel_values([picture(50, 60)], {})
+    assert_same_pixel_values([make_image(50, 60)], {})
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -59,7 +59,7 @@ def test_published_settings_give_the_references_pixel_values(name: str) -> None:
     path = PUBLISHED[name] / "preprocessor_config.json"
     values = json.loads(path.read_text(encoding="utf-8"))
     assert ImageSettings.from_file(path) == ImageSettings.from_dict(values)
-    assert_same_pixel_values([picture(640, 480), picture(123, 457, seed=1)], values)
+    assert_same_pixel_values([make_image(640, 480), make_image(123, 457, seed=1)], values)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -108,7 +108,7 @@ def test_pixel_values_of_a_file_equal_the_references(name: str, resample: int) -
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_pictures_of_every_mode_become_the_references_rgb(mode: str) -> None:
+def test_images_of_every_mode_become_the_references_rgb(mode: str) -> None:
     image = MODES[mode]()
     assert image.mode == mode
     ours = resize_image(make_upright_rgb(image, clip_16_bit=True), ImageSettings(size=(40, 60)))
@@ -116,7 +116,7 @@ def test_pictures_of_every_mode_become_the_references_rgb(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB"])
-def test_a_transparent_picture_that_no_loader_saw_is_laid_on_white_as_the_reference_lays_it(mode: str) -> None:
+def test_a_transparent_image_that_no_loader_saw_is_laid_on_white_as_the_reference_lays_it(mode: str) -> None:
     image = MODES[mode]()
     if mode in {"P", "L", "RGB"}:
         image.info["transparency"] = {"P": 3, "L": 90, "RGB": image.getpixel((0, 0))}[mode]
@@ -146,7 +146,7 @@ def test_premultiplied_gray_on_which_the_reference_fails_is_decoded() -> None:
 
 
 def test_the_processor_of_a_saved_checkpoint_is_read_by_the_reference(tiny_checkpoint: Path) -> None:
-    image = picture(70, 50)
+    image = make_image(70, 50)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     settings = ImageSettings.from_file(tiny_checkpoint / "preprocessor_config.json")

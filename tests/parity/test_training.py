@@ -15,7 +15,7 @@ from siglip_ingest.siglip.training import Batch, compute_sigmoid_loss
 from siglip_ingest.siglip.training.fine_tuning import fine_tune, load_classifier
 from siglip_ingest.siglip.training.recipe import Recipe
 from tests.checkpoints import write_tiny_checkpoint
-from tests.images import picture
+from tests.images import make_image
 from tests.parity.pairs import TOLERANCE
 from tests.unit.siglip.training.sets import write_captioned, write_classes
 
@@ -29,11 +29,11 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def make_inputs(folder: Path) -> dict[str, torch.Tensor]:
-    """Pictures of several shapes, by the reference's own preprocessor."""
+    """Images of several shapes, by the reference's own preprocessor."""
     config = json.loads((folder / "config.json").read_text())
     is_naflex = config["model_type"] == "siglip2"
     kind = transformers.Siglip2ImageProcessorPil if is_naflex else transformers.SiglipImageProcessorPil
-    images = [picture(24 + 8 * seed, 30, seed=seed) for seed in range(4)]
+    images = [make_image(24 + 8 * seed, 30, seed=seed) for seed in range(4)]
     return dict(kind.from_pretrained(folder)(images, return_tensors="pt"))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from siglip_ingest import siglip
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from tests.parity.transformers_pairs import TEXTS, assert_close, assert_same_output, pictures
+from tests.parity.transformers_pairs import TEXTS, assert_close, assert_same_output, make_images
 
 # The class names that belong to a kind of checkpoint, in both libraries.
 PREFIXES = {"siglip": "Siglip", "siglip2": "Siglip", "naflex": "Siglip2"}
@@ -44,10 +44,10 @@ def folder(kind: str, door_checkpoints: dict[str, Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def inputs(kind: str, folder: Path) -> dict[str, Tensor]:
-    """Three pictures and three texts."""
+    """Three images and three texts."""
     processor = siglip.AutoProcessor.from_pretrained(folder)
     settings = {"max_num_patches": 49} if kind == "naflex" else {}
-    batch = processor(text=TEXTS, images=pictures(), padding="max_length", return_tensors="pt", **settings)
+    batch = processor(text=TEXTS, images=make_images(), padding="max_length", return_tensors="pt", **settings)
     return dict(batch)
 
 
@@ -116,7 +116,7 @@ def test_a_callers_mask_and_positions_are_applied(folder: Path, inputs: dict[str
         assert not torch.allclose(ours.get_text_features(inputs["input_ids"]), wanted, atol=1e-3)
 
 
-def test_positions_are_interpolated_to_pictures_of_another_size(door_checkpoints: dict[str, Path]) -> None:
+def test_positions_are_interpolated_to_images_of_another_size(door_checkpoints: dict[str, Path]) -> None:
     ours, reference = load_pair("SiglipVisionModel", door_checkpoints["siglip"])
     pixel_values = torch.randn(2, 3, 40, 64)
     with torch.no_grad():

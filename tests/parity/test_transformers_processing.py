@@ -19,9 +19,9 @@ from transformers.image_utils import load_image
 from siglip_ingest import siglip
 from siglip_ingest.errors import InvalidInputError
 from tests.hard_texts import HARD_TEXTS, random_texts
-from tests.images import FILES, picture
+from tests.images import FILES, make_image
 from tests.parity.pairs import PUBLISHED, optional_data
-from tests.parity.transformers_pairs import KINDS, TEXTS, pictures
+from tests.parity.transformers_pairs import KINDS, TEXTS, make_images
 
 # The reference warns about texts that end with </s>, which is what some of these do.
 pytestmark = pytest.mark.filterwarnings("ignore:This sequence already has </s>")
@@ -166,9 +166,9 @@ def test_a_saved_processor_is_equal_in_the_reference(
     assert type(reference).__name__ == type(again).__name__ == type(processor).__name__
     options = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     texts = list(HARD_TEXTS.values())
-    batch = processor(text=texts, images=pictures(), **options)
-    assert_same(again(text=texts, images=pictures(), **options), batch)
-    assert_same(batch, reference(text=texts, images=pictures(), **options))
+    batch = processor(text=texts, images=make_images(), **options)
+    assert_same(again(text=texts, images=make_images(), **options), batch)
+    assert_same(batch, reference(text=texts, images=make_images(), **options))
 
 
 @pytest.mark.parametrize("kind", ["siglip", "naflex"])
@@ -178,7 +178,7 @@ def test_what_the_reference_saves_is_equal_here(kind: str, door_checkpoints: dic
     processor = siglip.AutoProcessor.from_pretrained(tmp_path)
     options = {"padding": "max_length", "return_tensors": "pt"}
     assert_same(
-        processor(text=TEXTS, images=pictures(), **options), reference(text=TEXTS, images=pictures(), **options)
+        processor(text=TEXTS, images=make_images(), **options), reference(text=TEXTS, images=make_images(), **options)
     )
 
 
@@ -189,9 +189,9 @@ def test_published_image_settings_read_as_in_the_reference(name: str) -> None:
     )
     wanted = reference.to_dict()
     for key, value in ours.to_dict().items():
-        if key != "do_convert_rgb":  # null in one of them: here pictures become RGB in any case
+        if key != "do_convert_rgb":  # null in one of them: here images become RGB in any case
             assert value == (list(wanted[key]) if isinstance(wanted[key], tuple) else wanted[key]), key
-    assert_same(ours(pictures(), return_tensors="np"), reference(pictures(), return_tensors="np"))
+    assert_same(ours(make_images(), return_tensors="np"), reference(make_images(), return_tensors="np"))
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,10 @@ def test_published_image_settings_read_as_in_the_reference(name: str) -> None:
     ],
     ids=lambda options: ",".join(options) or "nothing",
 )
-def test_pictures_give_the_references_pixels_under_each_option(folder: Path, options: dict[str, Any]) -> None:
+def test_images_give_the_references_pixels_under_each_option(folder: Path, options: dict[str, Any]) -> None:
     ours, reference = (library.AutoImageProcessor.from_pretrained(folder) for library in (siglip, transformers))
-    assert_same(ours(pictures(), **options), reference(pictures(), **options))
-    assert_same(ours.preprocess(pictures()[0], **options), reference.preprocess(pictures()[0], **options))
+    assert_same(ours(make_images(), **options), reference(make_images(), **options))
+    assert_same(ours.preprocess(make_images()[0], **options), reference.preprocess(make_images()[0], **options))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64], ids=str)
@@ -232,7 +232,7 @@ def test_arrays_of_other_numbers_give_the_references_pixels(
 ) -> None:
     ours, reference = (library.AutoImageProcessor.from_pretrained(folder) for library in (siglip, transformers))
     options = {"return_tensors": "np"} | options
-    whole = np.asarray(picture(48, 32))
+    whole = np.asarray(make_image(48, 32))
     drawn = np.random.default_rng(0).random((32, 48, 3))
     arrays = [whole.astype(dtype)] if dtype is np.int64 else [drawn.astype(dtype), whole.astype(dtype)]
     for array in arrays:
@@ -253,8 +253,8 @@ def test_sizes_of_a_call_give_the_references_pixels(door_checkpoints: dict[str, 
     )
     for options in ({"size": {"height": 10, "width": 20}}, {"do_resize": False}):
         assert_same(
-            ours(pictures()[0], return_tensors="np", **options),
-            reference(pictures()[0], return_tensors="np", **options),
+            ours(make_images()[0], return_tensors="np", **options),
+            reference(make_images()[0], return_tensors="np", **options),
         )
 
 
@@ -264,7 +264,7 @@ def test_naflex_patches_of_a_call_equal_the_references(door_checkpoints: dict[st
         library.AutoProcessor.from_pretrained(door_checkpoints["naflex"]) for library in (siglip, transformers)
     )
     options = {"max_num_patches": max_num_patches, "return_tensors": "pt"}
-    images = [*pictures(), picture(1, 1), picture(300, 2)]
+    images = [*make_images(), make_image(1, 1), make_image(300, 2)]
     assert_same(ours(images=images, **options), reference(images=images, **options))
 
 
@@ -286,9 +286,7 @@ def test_16_bit_gray_of_a_file_is_loaded_as_the_reference_loads_it(name: str, tm
 
 
 @pytest.mark.parametrize("name", ["orientation_3.jpg", "orientation_6.jpg", "orientation_6.png", "orientation_8.jpg"])
-def test_a_path_is_turned_upright_and_an_opened_picture_left_as_it_lies(
-    folder: Path, name: str, tmp_path: Path
-) -> None:
+def test_a_path_is_turned_upright_and_an_opened_image_left_as_it_lies(folder: Path, name: str, tmp_path: Path) -> None:
     ours, reference = (library.AutoImageProcessor.from_pretrained(folder) for library in (siglip, transformers))
     path = tmp_path / name
     path.write_bytes(FILES[name]())
@@ -301,9 +299,9 @@ def test_a_path_is_turned_upright_and_an_opened_picture_left_as_it_lies(
     assert not np.array_equal(opened["pixel_values"], from_path["pixel_values"])
 
 
-def test_arrays_and_tensors_are_pictures_too(folder: Path) -> None:
+def test_arrays_and_tensors_are_images_too(folder: Path) -> None:
     ours, reference = (library.AutoImageProcessor.from_pretrained(folder) for library in (siglip, transformers))
-    array = np.asarray(pictures()[0])
+    array = np.asarray(make_images()[0])
     for image in (array, array.transpose(2, 0, 1), np.stack([array, array]), torch.from_numpy(array.copy())):
         assert_same(ours(image, return_tensors="np"), reference(image, return_tensors="np"))
     with pytest.raises(InvalidInputError, match="uint8"):

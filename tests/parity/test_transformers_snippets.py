@@ -1,7 +1,7 @@
 """What the family's documents show, run twice: as it stands, with transformers, and with the import line changed.
 
 The statements are those of the model pages, of the classes' own examples and of the model cards, for small checkpoints
-in the place of the published ones and a picture of ours in the place of theirs.
+in the place of the published ones and an image of ours in the place of theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from siglip_ingest.errors import ConfigurationError, InvalidInputError
-from tests.images import encode, picture
+from tests.images import encode, make_image
 
 PLACES = {
     "google/siglip-base-patch16-224": "siglip",
@@ -283,19 +283,19 @@ assert config.vision_config.image_size == 384
 
 
 @pytest.fixture(scope="module")
-def picture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("picture") / "cats.png"
-    path.write_bytes(encode(picture(60, 40), "PNG"))
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "cats.png"
+    path.write_bytes(encode(make_image(60, 40), "PNG"))
     return path
 
 
 @pytest.fixture(scope="module")
-def picture_url(picture_file: Path) -> Iterator[str]:
-    """Address of the picture on a web server of our own."""
+def image_url(image_file: Path) -> Iterator[str]:
+    """Address of the image on a web server of our own."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content = picture_file.read_bytes()
+            content = image_file.read_bytes()
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -313,9 +313,9 @@ def picture_url(picture_file: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def names(door_checkpoints: dict[str, Path], picture_file: Path, picture_url: str) -> dict[str, Any]:
+def names(door_checkpoints: dict[str, Path], image_file: Path, image_url: str) -> dict[str, Any]:
     """What snippets find under the names PATH and URL, and where the published checkpoints are."""
-    return {"PATH": str(picture_file), "URL": picture_url, "places": door_checkpoints}
+    return {"PATH": str(image_file), "URL": image_url, "places": door_checkpoints}
 
 
 def run(code: str, names: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from siglip_ingest.siglip.transformers_api.models.outputs import ModelOutput
 from tests.checkpoints import tiny_config, write_gemma_style_tokenizer, write_processor
-from tests.images import picture
+from tests.images import make_image
 
 KINDS = ("siglip", "siglip2", "naflex")
 TEXTS = ["a photo of 2 cats", "A Dog, and the   Birds!", "sunset over water"]
@@ -58,9 +58,9 @@ def write_checkpoint(folder: Path, kind: str) -> Path:
     return folder
 
 
-def pictures() -> list[Image.Image]:
-    """Pictures of several shapes."""
-    return [picture(60, 40), picture(33, 70, seed=1), picture(50, 50, seed=2)]
+def make_images() -> list[Image.Image]:
+    """Images of several shapes."""
+    return [make_image(60, 40), make_image(33, 70, seed=1), make_image(50, 50, seed=2)]
 
 
 def assert_close(name: str, ours: torch.Tensor, reference: torch.Tensor, tolerance: float = 1e-5) -> None:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from siglip_ingest.cli import cli
-from siglip_ingest.demo.world import write_pictures
+from siglip_ingest.demo.world import write_images
 from siglip_ingest.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def shell_lines(document: str) -> list[str]:
 def readers_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder with photos, a home, and the services running: the machine of somebody who reads the README."""
     folder = tmp_path_factory.mktemp("reader")
-    write_pictures(folder / "photos", 12, seed=70_000, size=(160, 120))
+    write_images(folder / "photos", 12, seed=70_000, size=(160, 120))
     photos = sorted((folder / "photos").iterdir())
     for name in ("one.jpg", "query.jpg"):
         shutil.copy(photos[0], folder / name)
@@ -46,7 +46,7 @@ def readers_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
             home = folder / "photos-by-class" / ("sunset" if number % 2 else "night_sky")
             home.mkdir(parents=True, exist_ok=True)
             shutil.copy(photo, home)
-            captions.write(json.dumps({"image": f"photos/{photo.name}", "caption": f"picture number {number}"}) + "\n")
+            captions.write(json.dumps({"image": f"photos/{photo.name}", "caption": f"image number {number}"}) + "\n")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")},
         "SIGLIP_HOME": str(folder / "home"),

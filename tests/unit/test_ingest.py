@@ -49,7 +49,7 @@ def stored(database: Database) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def test_a_folder_gives_its_pictures_in_order(database: Database, model_id: int, photos: Path) -> None:
+def test_a_folder_gives_its_images_in_order(database: Database, model_id: int, photos: Path) -> None:
     ingestion = enqueue_images(database, photos, model_id=model_id)
     assert [Path(row["uri"]).name for row in stored(database)] == ["a.png", "b.jpg", "c.webp"]
     assert len(ingestion.image_ids) == 3
@@ -82,7 +82,7 @@ def test_a_link_keeps_its_own_name(database: Database, model_id: int, photos: Pa
     assert stored(database)[0]["uri"].endswith("link.jpg")
 
 
-def test_addresses_bytes_and_pictures_are_taken(database: Database, model_id: int) -> None:
+def test_addresses_bytes_and_images_are_taken(database: Database, model_id: int) -> None:
     sources = ["https://example.org/a.jpg?size=1", b"bytes of a file", Image.new("CMYK", (3, 2))]
     enqueue_images(database, sources, model_id=model_id)
     uris = {row["uri"] for row in stored(database)}
@@ -98,28 +98,28 @@ def content_of(database: Database) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_picture_is_stored_upright_and_without_a_loss(database: Database, model_id: int, mode: str) -> None:
+def test_an_image_is_stored_upright_and_without_a_loss(database: Database, model_id: int, mode: str) -> None:
     colors = {"1": 255, "L": 9, "LA": (9, 8), "P": 1, "RGB": (9, 8, 7), "RGBA": (9, 8, 7, 6), "I;16": 999}
-    picture = Image.new(mode, (3, 2))
-    picture.putpixel((0, 0), colors[mode])
-    picture.getexif()[0x0112] = 6  # its left side is up
-    enqueue_images(database, picture, model_id=model_id)
-    stored_picture = content_of(database)
-    assert (stored_picture.mode, stored_picture.size) == (mode, (2, 3))
-    assert stored_picture.getpixel((1, 0)) == picture.getpixel((0, 0))
-    assert not stored_picture.getexif()
+    image = Image.new(mode, (3, 2))
+    image.putpixel((0, 0), colors[mode])
+    image.getexif()[0x0112] = 6  # its left side is up
+    enqueue_images(database, image, model_id=model_id)
+    stored_image = content_of(database)
+    assert (stored_image.mode, stored_image.size) == (mode, (2, 3))
+    assert stored_image.getpixel((1, 0)) == image.getpixel((0, 0))
+    assert not stored_image.getexif()
 
 
-def test_a_picture_with_broken_exif_data_is_taken_as_it_is(database: Database, model_id: int) -> None:
-    picture = Image.new("RGB", (3, 2))
-    picture.info["exif"] = b"Exif\0\0MM\0\0nonsense"
-    enqueue_images(database, picture, model_id=model_id)
+def test_an_image_with_broken_exif_data_is_taken_as_it_is(database: Database, model_id: int) -> None:
+    image = Image.new("RGB", (3, 2))
+    image.info["exif"] = b"Exif\0\0MM\0\0nonsense"
+    enqueue_images(database, image, model_id=model_id)
     assert content_of(database).size == (3, 2)
 
 
 def test_text_that_looks_like_an_escaped_zero_is_metadata(database: Database, model_id: int) -> None:
     metadata = {"a": "\\u0000", "b": "\\\\u0000"}
-    enqueue_images(database, b"picture", model_id=model_id, metadata=metadata)
+    enqueue_images(database, b"image", model_id=model_id, metadata=metadata)
     assert stored(database)[0]["metadata"] == metadata
 
 
@@ -215,7 +215,7 @@ def test_no_sources_are_refused(database: Database, model_id: int, sources: Any)
 
 def test_a_collection_needs_a_name(database: Database, model_id: int) -> None:
     with pytest.raises(InvalidInputError, match="collection needs a name"):
-        enqueue_images(database, b"picture", model_id=model_id, collection="")
+        enqueue_images(database, b"image", model_id=model_id, collection="")
 
 
 def test_waiting_gives_up_in_time_and_says_what_waits(database: Database, model_id: int, photos: Path) -> None:

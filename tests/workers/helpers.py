@@ -1,4 +1,4 @@
-"""What the tests of workers share: a worker's process, pictures good and bad, and questions to the ledger."""
+"""What the tests of workers share: a worker's process, images good and bad, and questions to the ledger."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def register_checkpoint(database: Database, folder: Path) -> int:
         return model_id
 
 
-def write_picture(path: Path, seed: int, *, size: tuple[int, int] = (60, 40)) -> Path:
-    """Write a picture of coloured noise that no other seed gives."""
+def write_image(path: Path, seed: int, *, size: tuple[int, int] = (60, 40)) -> Path:
+    """Write an image of coloured noise that no other seed gives."""
     width, height = size
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST).save(path)
     return path
 
 
-def write_pictures(folder: Path, count: int, *, size: tuple[int, int] = (60, 40)) -> list[Path]:
+def write_images(folder: Path, count: int, *, size: tuple[int, int] = (60, 40)) -> list[Path]:
     folder.mkdir(exist_ok=True)
-    return [write_picture(folder / f"{seed:04}.png", seed, size=size) for seed in range(count)]
+    return [write_image(folder / f"{seed:04}.png", seed, size=size) for seed in range(count)]
 
 
 def load_tiny_embedder(folder: Path, **options: Any) -> TorchEmbedder:

@@ -14,7 +14,7 @@ from siglip_workers import ledger_watcher
 from siglip_workers.ledger_watcher import LedgerWatcher
 from siglip_workers.runtime import enter_model
 from tests.database.helpers import claim
-from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_pictures
+from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_images
 from tests.workers.local_worker import FragileEmbedder, LocalWorker, opened_worker
 
 
@@ -73,7 +73,7 @@ def test_an_idle_worker_that_sees_work_sends_one_ticket(
 ) -> None:
     watching.attend()
     assert broker.tickets == 0
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
     assert broker.tickets == 1
@@ -88,7 +88,7 @@ def test_a_ticket_that_was_lost_is_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
     assert broker.tickets == 3
@@ -97,7 +97,7 @@ def test_a_ticket_that_was_lost_is_sent_again(
 def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
     tmp_path: Path, database: Database, model_id: int, watching: LedgerWatcher, broker: CountingBroker
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     with database.connection() as connection:
         claim(connection, model_id, limit=2)
         connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '1 day', lease_s = 0.000001")
@@ -119,7 +119,7 @@ def test_a_worker_that_takes_no_messages_any_more_stops(
     """Tickets wait, this worker is idle, and none of them reaches it, as after some losses of Redis."""
     monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
     monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
     assert worker.stops == ["stop"]
@@ -136,7 +136,7 @@ def test_a_worker_whose_tickets_others_take_does_not_stop(
 ) -> None:
     monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
     monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(5):
         watching.attend()
         broker.tickets = 0

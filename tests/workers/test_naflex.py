@@ -1,4 +1,4 @@
-"""A worker with a NaFlex checkpoint: pictures of every shape, from the file to the search."""
+"""A worker with a NaFlex checkpoint: images of every shape, from the file to the search."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.settings import Settings
 from siglip_workers.runtime import enter_model
-from tests.images import picture
+from tests.images import make_image
 from tests.workers.helpers import (
     WorkerProcess,
     fetch_all,
     load_tiny_embedder,
     register_checkpoint,
-    write_picture,
-    write_pictures,
+    write_image,
+    write_images,
 )
 
 StartWorker = Callable[..., WorkerProcess]
@@ -35,17 +35,17 @@ STORED = "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddin
 SETTINGS = "SELECT image_settings->'patch_size', image_settings->'max_num_patches' FROM siglip.models"
 
 
-def write_mixed_pictures(folder: Path) -> list[Path]:
-    """Write pictures of all shapes, several times over, in an order that mixes them in every batch."""
+def write_mixed_images(folder: Path) -> list[Path]:
+    """Write images of all shapes, several times over, in an order that mixes them in every batch."""
     folder.mkdir()
     sizes = [SHAPES[index % len(SHAPES)] for index in range(3 * len(SHAPES))]
-    return [write_picture(folder / f"{seed:04}.png", seed, size=size) for seed, size in enumerate(sizes)]
+    return [write_image(folder / f"{seed:04}.png", seed, size=size) for seed, size in enumerate(sizes)]
 
 
-def test_pictures_of_all_shapes_are_embedded_and_found(
+def test_images_of_all_shapes_are_embedded_and_found(
     tmp_path: Path, database: Database, database_url: str, start_worker: StartWorker, naflex_checkpoint: Path
 ) -> None:
-    paths = write_mixed_pictures(tmp_path / "photos")
+    paths = write_mixed_images(tmp_path / "photos")
     model_id = register_checkpoint(database, naflex_checkpoint)
     ingestion = enqueue_images(database, paths, model_id=model_id)
     start_worker(model=None)
@@ -72,7 +72,7 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     assert active is not None
     local, remote = load_tiny_embedder(naflex_checkpoint), RemoteEmbedder(active, database, broker_url=broker_url)
     assert remote.info == local.info
-    images = [picture(width, height, seed=seed) for seed, (width, height) in enumerate(SHAPES)]
+    images = [make_image(width, height, seed=seed) for seed, (width, height) in enumerate(SHAPES)]
     np.testing.assert_allclose(remote.embed_images(images), local.embed_images(images), atol=1e-5)
     np.testing.assert_allclose(remote.embed_texts(["A Cat"]), local.embed_texts(["a cat"]), atol=1e-3)
     assert remote.embed_images([]).shape == (0, 32)
@@ -86,7 +86,7 @@ def test_vectors_of_different_numbers_of_patches_are_never_mixed(
     with pytest.raises(ConfigurationError, match="made with max_num_patches 40, but here it is 20"):
         enter_model(database, load_tiny_embedder(naflex_checkpoint, max_num_patches=20).info)
     start_worker(model=naflex_checkpoint)  # without a setting, the database decides
-    (path,) = write_pictures(tmp_path / "photos", 1, size=(300, 30))
+    (path,) = write_images(tmp_path / "photos", 1, size=(300, 30))
     assert enqueue_images(database, path, model_id=model_id).wait(timeout_s=30).done == 1
     image = Image.open(path).convert("RGB")
     expected = load_tiny_embedder(naflex_checkpoint, max_num_patches=40).embed_images([image])

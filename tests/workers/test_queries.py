@@ -31,7 +31,7 @@ from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
 from siglip_workers.queries import NOBODY_WAITS
 from siglip_workers.runtime import TASK_THREADS
-from tests.images import picture
+from tests.images import make_image
 from tests.programs import wait_until
 from tests.workers.helpers import (
     ROOT,
@@ -39,7 +39,7 @@ from tests.workers.helpers import (
     count_embeddings,
     items_by_state,
     load_tiny_embedder,
-    write_pictures,
+    write_images,
 )
 from tests.workers.listeners import has_listener
 
@@ -72,7 +72,7 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
     assert remote.info == local.info
     texts = ["a red boat", "Night sky, with 3 stars!"]
     np.testing.assert_allclose(remote.embed_texts(texts), local.embed_texts(texts), atol=1e-3)  # in half precision
-    images = [picture(60, 40), picture(33, 99, seed=1), picture(32, 32).convert("L")]
+    images = [make_image(60, 40), make_image(33, 99, seed=1), make_image(32, 32).convert("L")]
     np.testing.assert_allclose(remote.embed_images(images), local.embed_images(images), atol=1e-6)
     assert remote.embed_texts([]).shape == (0, 32)
     assert remote.embed_images([]).shape == (0, 32)
@@ -101,7 +101,7 @@ def test_a_remote_embedder_may_be_used_by_many_threads(
     answers: dict[int, float] = {}
 
     def ask(number: int) -> None:
-        image = picture(40, 40, seed=number)
+        image = make_image(40, 40, seed=number)
         for turn in range(5):
             text = f"boat {number} {turn}"
             differences = remote.embed_texts([text]) - local.embed_texts([text])
@@ -121,10 +121,10 @@ def test_a_query_does_not_wait_behind_images(
     tmp_path: Path, database: Database, broker_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
     start_worker(chunk_size=8, decode_threads=1)
-    enqueue_images(database, write_pictures(tmp_path, 60, size=(1200, 900)), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 60, size=(1200, 900)), model_id=model_id)
     remote = remote_embedder(database, broker_url)
     remote.embed_texts(["boat"])
-    remote.embed_images([picture(40, 40)])
+    remote.embed_images([make_image(40, 40)])
     assert items_by_state(database).get("queued", 0) > 0
 
 
@@ -139,7 +139,7 @@ def test_without_a_worker_the_error_says_what_to_do(
     remote = remote_embedder(database, broker_url, timeout_s=0.3)
     with pytest.raises(WorkerUnavailableError, match=r"no worker of the model .* listens to this server"):
         remote.embed_texts(["boat"])
-    image = picture(40, 40)
+    image = make_image(40, 40)
     with pytest.raises(WorkerUnavailableError, match=r"No worker of the model .* answered within 0.3 s"):
         remote.embed_images([image])
     with pytest.raises(WorkerUnavailableError, match="no Redis answers"):
@@ -173,7 +173,7 @@ def test_a_new_text_in_plain_sql_reaches_the_worker(
     tmp_path: Path, database: Database, database_url: str, model_id: int, start_worker: StartWorker
 ) -> None:
     start_worker()
-    enqueue_images(database, write_pictures(tmp_path, 5), model_id=model_id).wait(timeout_s=30)
+    enqueue_images(database, write_images(tmp_path, 5), model_id=model_id).wait(timeout_s=30)
     with psycopg.connect(database_url) as connection:
         statement = "SELECT * FROM siglip.search_images('some new text', 3)"
         first = connection.execute(statement).fetchall()
@@ -300,7 +300,7 @@ def test_images_are_not_held_up_by_a_burst_of_queries(
     start_worker(module=SLOW_WORKER)
     burst = Burst(broker_url, model_id)
     burst.send(100)
-    ingestion = enqueue_images(database, write_pictures(tmp_path, 10), model_id=model_id)
+    ingestion = enqueue_images(database, write_images(tmp_path, 10), model_id=model_id)
     assert ingestion.wait(timeout_s=60).done == 10
     assert count_embeddings(database) == 10
     assert burst.queued > 0, "the images came before the end of the burst"
@@ -327,12 +327,12 @@ time.time = lambda: true_time() + shift_s
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from tests.images import picture
+from tests.images import make_image
 with Database(sys.argv[2]) as database:
     with database.connection() as connection:
         row = get_model(connection, 1)
     remote = RemoteEmbedder(row, database, broker_url=sys.argv[3])
-    print(remote.embed_images([picture(40, 40)]).shape, remote.embed_texts(["boat"]).shape)
+    print(remote.embed_images([make_image(40, 40)]).shape, remote.embed_texts(["boat"]).shape)
 """
 
 

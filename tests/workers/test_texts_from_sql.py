@@ -23,7 +23,7 @@ from siglip_ingest.search import search_by_text
 from tests.database.helpers import FakeEmbedder, add_model, index_images, text_vector, unit_vectors
 from tests.programs import wait_until
 from tests.servers import PostgresServer
-from tests.workers.helpers import WorkerProcess, fetch_all, load_tiny_embedder, register_checkpoint, write_pictures
+from tests.workers.helpers import WorkerProcess, fetch_all, load_tiny_embedder, register_checkpoint, write_images
 from tests.workers.listeners import count_askers, has_listener, listening, wait_until_heard
 
 pytestmark = pytest.mark.slow
@@ -345,7 +345,7 @@ def test_a_worker_answers_with_pgvector_in_a_schema_of_its_own(
     with Database(empty_database_url) as database:
         model_id = register_checkpoint(database, tiny_checkpoint)
         start_worker(database_url=empty_database_url)
-        enqueue_images(database, write_pictures(tmp_path, 5), model_id=model_id).wait(timeout_s=30)
+        enqueue_images(database, write_images(tmp_path, 5), model_id=model_id).wait(timeout_s=30)
         with psycopg.connect(empty_database_url) as connection:
             rows = connection.execute("SELECT image_id FROM siglip.search_images('a new text', 5)").fetchall()
     assert len(rows) == 5

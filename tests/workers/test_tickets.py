@@ -20,7 +20,7 @@ from siglip_workers.runtime import enter_model
 from siglip_workers.ticket_handler import MAX_TICKETS
 from tests.database.helpers import claim
 from tests.programs import wait_until
-from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_pictures
+from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_images
 from tests.workers.local_worker import SETTINGS, FragileEmbedder, LocalWorker, opened_worker
 
 LEDGER = "SELECT item_id, state::text, attempts, updated_at, error_code FROM siglip.ingest_items ORDER BY item_id"
@@ -62,7 +62,7 @@ def test_a_ticket_says_how_many_are_done_and_how_many_have_failed(
 ) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("This is no image.")
-    enqueue_images(database, [*write_pictures(tmp_path, 10), text], model_id=model_id)
+    enqueue_images(database, [*write_images(tmp_path, 10), text], model_id=model_id)
     assert worker.work() == {"done": 10, "failed": 1}
     assert items_by_state(database) == {"done": 10, "failed": 1}
 
@@ -71,7 +71,7 @@ def test_a_ticket_says_how_many_are_done_and_how_many_have_failed(
 def test_a_forged_ticket_changes_nothing(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, model: object
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     before = fetch_all(database, LEDGER)
     assert worker.tickets.work_on(model) == {"done": 0, "failed": 0}
     assert fetch_all(database, LEDGER) == before
@@ -80,7 +80,7 @@ def test_a_forged_ticket_changes_nothing(
 def test_tickets_without_work_change_nothing(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 10), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 10), model_id=model_id)
     worker.work()
     before = fetch_all(database, LEDGER)
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_tickets_without_work_change_nothing(
 def test_doubled_tickets_of_two_workers_share_the_work_and_store_it_once(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 40), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 40), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=8) as other:
         threads = [threading.Thread(target=each.work) for each in (worker, other, worker, other, worker)]
         for thread in threads:
@@ -109,7 +109,7 @@ def test_a_worker_takes_two_tickets_at_a_time_and_lets_the_others_go(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
     held = HeldImages(embedder)
-    enqueue_images(database, write_pictures(tmp_path, 30), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 30), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
         threads = [threading.Thread(target=worker.work) for _ in range(MAX_TICKETS)]
         for thread in threads:
@@ -128,7 +128,7 @@ def test_batches_fill_across_tickets(
 ) -> None:
     monkeypatch.setattr(stream, "MAX_WAIT_S", 60.0)  # however slow this machine is, a batch waits until it is full
     embedder.batch_size = 8
-    enqueue_images(database, write_pictures(tmp_path, 8), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 8), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=4, batch_size=4, decode_threads=8) as worker:
         held = HeldImages(embedder)
         threads = [threading.Thread(target=worker.work) for _ in range(2)]
@@ -145,7 +145,7 @@ def test_batches_fill_across_tickets(
 def test_a_ticket_that_sees_more_work_sends_the_next(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 20), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 20), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
         worker.work()
         assert worker.sent == 2  # one for the other place as soon as the chunk was full, one when it ended
@@ -161,7 +161,7 @@ def test_stored_vectors_are_the_models_own(
 ) -> None:
     from PIL import Image
 
-    paths = write_pictures(tmp_path, 6)
+    paths = write_images(tmp_path, 6)
     enqueue_images(database, paths, model_id=model_id)
     worker.work()
     vectors = (
@@ -175,7 +175,7 @@ def test_stored_vectors_are_the_models_own(
 def test_the_same_content_is_embedded_once(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    (first, *_) = write_pictures(tmp_path, 6)
+    (first, *_) = write_images(tmp_path, 6)
     for number in range(6, 16):
         (tmp_path / f"{number}.png").write_bytes(first.read_bytes())
     enqueue_images(database, tmp_path, model_id=model_id)
@@ -197,7 +197,7 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
     from PIL import Image
 
     monkeypatch.setattr(outcome, "RETRY_PAUSE_S", 0.0)
-    paths = write_pictures(tmp_path, 10)
+    paths = write_images(tmp_path, 10)
     twin = tmp_path / "twin.png"
     twin.write_bytes(paths[3].read_bytes())
     embedder.fails_for = {int(embedder.prepare_image(Image.open(paths[3])).sum())}
@@ -215,7 +215,7 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
 def test_a_broken_device_costs_an_attempt_and_stops_the_worker(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 3), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     embedder.is_broken = True
     worker.work()
     assert worker.stops == ["stop"]
@@ -229,7 +229,7 @@ def test_a_file_that_comes_back_is_tried_again(
         raise ImageError("The server answered 503.", code="fetch_failed", is_retryable=True)
 
     monkeypatch.setattr(outcome, "RETRY_PAUSE_S", 0.0)
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with monkeypatch.context() as patched:
         patched.setattr(stream, "fetch", refuse)
         worker.work()
@@ -243,9 +243,7 @@ def test_what_the_policy_forbids_fails_with_a_sentence(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder, kind: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unasked:
-        source = (
-            write_pictures(tmp_path, 1)[0] if kind == "a file" else f"http://127.0.0.1:{unasked.getsockname()[1]}/a"
-        )
+        source = write_images(tmp_path, 1)[0] if kind == "a file" else f"http://127.0.0.1:{unasked.getsockname()[1]}/a"
         ingestion = enqueue_images(database, source, model_id=model_id)
         with opened_worker(database, embedder, model_id, allowed_roots=(), allowed_hosts=frozenset()) as worker:
             worker.work()
@@ -267,7 +265,7 @@ def test_what_goes_wrong_unexpectedly_is_not_quoted(
         raise ValueError("cannot make sense of b'hunter2'")
 
     embedder.prepare_image = fail  # type: ignore[method-assign,assignment]
-    enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 1), model_id=model_id)
     worker.work()
     assert fetch_all(database, "SELECT error_code, error_message FROM siglip.ingest_items") == [
         ("unexpected_error", "The image can't be prepared: ValueError. The worker's log says more.")
@@ -278,7 +276,7 @@ def test_what_goes_wrong_unexpectedly_is_not_quoted(
 def test_no_more_pixels_are_decoded_at_a_time_than_the_settings_say(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 12), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 12), model_id=model_id)
     held = HeldImages(embedder)
     with opened_worker(database, embedder, model_id, decode_threads=6, max_decoding_pixels=2 * 60 * 40) as worker:
         thread = threading.Thread(target=worker.work)
@@ -310,7 +308,7 @@ def test_a_warning_about_an_address_holds_no_secret(
 def test_bytes_that_are_too_large_are_refused_as_a_file_is(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
-    (path,) = write_pictures(tmp_path, 1)
+    (path,) = write_images(tmp_path, 1)
     content = path.read_bytes()
     ingestion = enqueue_images(database, [path, content], model_id=model_id)
     with opened_worker(database, embedder, model_id, max_image_bytes=len(content) - 1) as worker:
@@ -323,7 +321,7 @@ def test_a_stopped_worker_hands_back_what_it_did_not_embed(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     held = HeldImages(embedder)
-    enqueue_images(database, write_pictures(tmp_path, 5), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 5), model_id=model_id)
     thread = threading.Thread(target=worker.work)
     thread.start()
     assert held.entered.acquire(timeout=30)
@@ -345,7 +343,7 @@ def test_a_chunk_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
 ) -> None:
     monkeypatch.setattr(stream, "STALL_S", 0.5)
     held = HeldImages(embedder)
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     worker.work()
     assert worker.stops == ["end"]
     with database.connection() as connection:
@@ -358,7 +356,7 @@ def test_what_is_claimed_in_a_workers_name_without_its_knowledge_is_handed_back(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     """The answer to a claim was lost with its connection, say: no ticket knows of these items."""
-    enqueue_images(database, write_pictures(tmp_path, 4), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 4), model_id=model_id)
     with database.connection() as connection:
         claim(connection, model_id, limit=2, worker_id=worker.worker_id)
     held = HeldImages(embedder)
@@ -375,7 +373,7 @@ def test_what_is_claimed_in_a_workers_name_without_its_knowledge_is_handed_back(
 def test_a_suspect_is_taken_alone_and_nothing_beside_it(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 6), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 6), model_id=model_id)
     with database.connection() as connection:
         connection.execute(
             "UPDATE siglip.ingest_items SET is_suspect = true"
@@ -396,7 +394,7 @@ def test_a_suspect_is_taken_alone_and_nothing_beside_it(
 def test_a_suspect_waits_while_other_images_could_be_lost_with_it(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 4), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 4), model_id=model_id)
     held = HeldImages(embedder)
     with opened_worker(database, embedder, model_id, chunk_size=2, batch_size=2) as worker:
         thread = threading.Thread(target=worker.work)
@@ -413,7 +411,7 @@ def test_a_suspect_waits_while_other_images_could_be_lost_with_it(
 def test_vectors_wait_for_postgresql_to_come_back(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     write, failures = outcome.write_outcome, iter([DatabaseUnavailableError("It is away.")] * 2)
 
     def fail_twice(*arguments: object) -> items.Closed:
@@ -429,7 +427,7 @@ def test_vectors_wait_for_postgresql_to_come_back(
 def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
     tmp_path: Path, database: Database, database_url: str, model_id: int, worker: LocalWorker
 ) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("ALTER TABLE siglip.images RENAME COLUMN width TO breadth")
     assert worker.work() == {"done": 0, "failed": 0}
@@ -439,6 +437,6 @@ def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
 
 
 def test_a_worker_that_is_not_registered_claims_nothing(tmp_path: Path, database: Database, model_id: int) -> None:
-    enqueue_images(database, write_pictures(tmp_path, 2), model_id=model_id)
+    enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with database.connection() as connection:
         assert items.claim_items(connection, uuid4(), model_id, 10, uuid4()) is None

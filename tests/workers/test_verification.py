@@ -60,7 +60,7 @@ def test_the_first_start_of_a_revision_stores_its_figures_and_the_next_ones_comp
     ((stored,),) = fetch_all(database, "SELECT figures FROM siglip.models")
     assert isinstance(stored, dict)
     figures = Figures.from_dict(stored)
-    assert (figures.revision, len(figures.texts), list(figures.pictures)) == (COMMIT, 2, ["test_card"])
+    assert (figures.revision, len(figures.texts), list(figures.images)) == (COMMIT, 2, ["test_card"])
     start(snapshot)
     start(snapshot, dtype="bfloat16")
     assert fetch_all(database, "SELECT figures FROM siglip.models") == [(stored,)]

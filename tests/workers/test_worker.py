@@ -14,15 +14,15 @@ from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import ImageSource, enqueue_images
 from siglip_ingest.labeling import create_label_set
 from siglip_workers.runtime import enter_model
-from tests.images import encode, picture
+from tests.images import encode, make_image
 from tests.programs import wait_until
 from tests.workers.helpers import (
     WorkerProcess,
     count_embeddings,
     fetch_all,
     load_tiny_embedder,
-    write_picture,
-    write_pictures,
+    write_image,
+    write_images,
 )
 
 StartWorker = Callable[..., WorkerProcess]
@@ -31,17 +31,17 @@ StartWorker = Callable[..., WorkerProcess]
 def test_every_image_ends_embedded_or_failed_with_a_reason(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
-    pictures = write_pictures(tmp_path / "photos", 90)
+    images = write_images(tmp_path / "photos", 90)
     duplicates = [tmp_path / "photos" / f"copy{number}.png" for number in range(5)]
     for copy in duplicates:
-        copy.write_bytes(pictures[0].read_bytes())
+        copy.write_bytes(images[0].read_bytes())
     text = tmp_path / "photos" / "text.jpg"
-    text.write_text("This is no picture.")
+    text.write_text("This is no image.")
     truncated = tmp_path / "photos" / "truncated.jpg"
-    truncated.write_bytes(encode(picture(300, 200), "JPEG")[:3000])
-    huge = write_picture(tmp_path / "photos" / "huge.png", 1000, size=(400, 400))
-    deleted = write_picture(tmp_path / "photos" / "deleted.png", 1001)
-    handed_over = encode(picture(50, 50), "PNG")
+    truncated.write_bytes(encode(make_image(300, 200), "JPEG")[:3000])
+    huge = write_image(tmp_path / "photos" / "huge.png", 1000, size=(400, 400))
+    deleted = write_image(tmp_path / "photos" / "deleted.png", 1001)
+    handed_over = encode(make_image(50, 50), "PNG")
 
     ingestion = enqueue_images(database, [tmp_path / "photos", handed_over], model_id=model_id)
     assert len(ingestion.image_ids) == 100
@@ -57,7 +57,7 @@ def test_every_image_ends_embedded_or_failed_with_a_reason(
         deleted.name: "not_found",
     }
     assert all(failure.error_message.endswith(".") for failure in ingestion.failures())
-    assert count_embeddings(database) == 91  # 90 pictures, one of which is there six times, and the one handed over
+    assert count_embeddings(database) == 91  # 90 images, one of which is there six times, and the one handed over
     formats = fetch_all(
         database, "SELECT DISTINCT format, width, height FROM siglip.images WHERE content_hash IS NOT NULL"
     )
@@ -68,11 +68,11 @@ def test_what_is_done_is_not_embedded_again_and_what_changed_is(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     start_worker()
-    first, second = write_pictures(tmp_path, 2)
+    first, second = write_images(tmp_path, 2)
     enqueue_images(database, [first, second], model_id=model_id).wait(timeout_s=30)
     again = enqueue_images(database, [first, second], model_id=model_id)
     assert again.counts().done == 2
-    write_picture(second, 99, size=(80, 40))
+    write_image(second, 99, size=(80, 40))
     changed = enqueue_images(database, [ImageSource(first, metadata={"a": 1}), second], model_id=model_id)
     assert changed.wait(timeout_s=30).done == 2
     assert count_embeddings(database) == 3
@@ -91,10 +91,8 @@ def test_the_log_is_short_and_in_sentences(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     worker = start_worker()
-    (tmp_path / "text.jpg").write_text("This is no picture.")
-    enqueue_images(database, [*write_pictures(tmp_path, 3), tmp_path / "text.jpg"], model_id=model_id).wait(
-        timeout_s=30
-    )
+    (tmp_path / "text.jpg").write_text("This is no image.")
+    enqueue_images(database, [*write_images(tmp_path, 3), tmp_path / "text.jpg"], model_id=model_id).wait(timeout_s=30)
     worker.terminate()
     assert worker.wait() == 0
     lines = [line.split(maxsplit=2) for line in worker.log.splitlines() if not line.startswith("worker:") and line]
@@ -149,7 +147,7 @@ def test_a_worker_refuses_another_revision_of_the_active_model(
     assert "can't be compared" in worker.log
 
 
-def test_a_worker_refuses_to_prepare_pictures_otherwise_than_those_of_the_database(
+def test_a_worker_refuses_to_prepare_images_otherwise_than_those_of_the_database(
     tmp_path: Path, database: Database
 ) -> None:
     from tests.checkpoints import write_tiny_checkpoint
@@ -166,7 +164,7 @@ def test_celerys_own_command_starts_a_worker_too(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker
 ) -> None:
     worker = start_worker(module="celery -A siglip_workers worker")
-    assert enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id).wait(timeout_s=30).done == 1
+    assert enqueue_images(database, write_images(tmp_path, 1), model_id=model_id).wait(timeout_s=30).done == 1
     worker.terminate()
     assert worker.wait() == 0
     assert "Warning" not in worker.log
@@ -196,7 +194,7 @@ def test_without_a_setting_the_active_model_decides(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker, tiny_checkpoint: Path
 ) -> None:
     start_worker(model=None)
-    ingestion = enqueue_images(database, write_pictures(tmp_path, 1), model_id=model_id)
+    ingestion = enqueue_images(database, write_images(tmp_path, 1), model_id=model_id)
     assert ingestion.wait(timeout_s=30).done == 1
 
 
@@ -213,7 +211,7 @@ def test_a_client_is_told_within_moments_that_no_worker_runs(
     assert worker.wait() == 0
     monkeypatch.setattr("siglip_ingest.ingest.CHECK_AFTER_S", 0.0)
     with SiglipClient(database_url=database_url) as client:
-        ingestion = client.enqueue_images(write_pictures(tmp_path, 1))
+        ingestion = client.enqueue_images(write_images(tmp_path, 1))
         with pytest.raises(WorkerUnavailableError):
             ingestion.wait(timeout_s=1)
     assert caplog.text.count("is running: the images wait. `siglip-ingest worker` starts one") == 1

@@ -1,4 +1,4 @@
-"""Attributes of pictures as classes: they teach the vision tower to see.
+"""Attributes of images as classes: they teach the vision tower to see.
 
 The sigmoid loss alone is slow at first: for a thousand steps a small tower tells little more than skies and grounds
 apart. Told the attributes one by one, it finds things, colours and places within a few hundred. So the first lesson is
@@ -44,13 +44,13 @@ ATTRIBUTES: tuple[Sequence[str], ...] = (
 
 
 class DemoBatch(NamedTuple):
-    """Pictures, what each of their attributes is, and texts.
+    """Images, what each of their attributes is, and texts.
 
     Attributes:
         pixel_values: (B, 3, height, width) float32, normalised.
-        targets: (B, A) int64, one column per attribute: 0 where a picture lacks it, else 1 + the word's index.
+        targets: (B, A) int64, one column per attribute: 0 where an image lacks it, else 1 + the word's index.
         input_ids: (T, L) int64; None in the first lesson.
-        is_match: (B, T) bool, which texts are true of which pictures; None in the first lesson.
+        is_match: (B, T) bool, which texts are true of which images; None in the first lesson.
     """
 
     pixel_values: Tensor
@@ -86,7 +86,7 @@ def compute_lesson_loss(pupil: Pupil, batch: DemoBatch) -> Tensor:
 
 
 def find_targets(descriptions: Sequence[Description]) -> Tensor:
-    """Return the targets of a `DemoBatch` for some pictures: (B, A) int64."""
+    """Return the targets of a `DemoBatch` for some images: (B, A) int64."""
     return tensor([_find_row(description) for description in descriptions])
 
 

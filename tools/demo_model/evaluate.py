@@ -1,4 +1,4 @@
-"""How good the demo checkpoint is, measured on pictures that it never saw: `python -m tools.demo_model.evaluate`."""
+"""How good the demo checkpoint is, measured on images that it never saw: `python -m tools.demo_model.evaluate`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, resize_image
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
 
-CALIBRATED_PRECISION = 0.925  # a little above the aim, since it is set on other pictures than measured
+CALIBRATED_PRECISION = 0.925  # a little above the aim, since it is set on other images than measured
 
 _CHUNK = 100
 
 
 class Example(NamedTuple):
-    """A picture's description and a caption that is true of it and of no other picture of its set."""
+    """An image's description and a caption that is true of it and of no other image of its set."""
 
     description: Description
     caption: Caption
@@ -41,16 +41,16 @@ class Figures:
     """What the demo checkpoint is judged by; all are shares in [0, 1].
 
     Attributes:
-        pictures: How many pictures, each with one caption.
-        recall_at_1: Captions whose picture is the most similar of all.
-        recall_at_10: Captions whose picture is among the ten most similar.
+        images: How many images, each with one caption.
+        recall_at_1: Captions whose image is the most similar of all.
+        recall_at_10: Captions whose image is among the ten most similar.
         sky_accuracy: Landscapes whose best of the sky labels is right.
         ground_accuracy: Landscapes whose best of the ground labels is right.
-        precision: Of all (picture, caption) pairs scored above 0.5, the true ones.
+        precision: Of all (image, caption) pairs scored above 0.5, the true ones.
         found: Of all true pairs, those scored above 0.5.
     """
 
-    pictures: int
+    images: int
     recall_at_1: float
     recall_at_10: float
     sky_accuracy: float
@@ -68,7 +68,7 @@ class Figures:
             ("pairs scored above 0.5 that are true", self.precision, 0.90),
             ("true pairs that are scored above 0.5", self.found, 0.80),
         ]
-        head = f"{self.pictures:,} unseen pictures, {self.pictures**2:,} pairs"
+        head = f"{self.images:,} unseen images, {self.images**2:,} pairs"
         return "\n".join([head, *(f"  {name:<40}{value:.4f}   (aim: at least {aim:.2f})" for name, value, aim in rows)])
 
 
@@ -93,12 +93,12 @@ class Encoder:
         tokenizer = load_tokenizer(folder, max_length=model.config.text_config.max_position_embeddings)
         return cls(model, tokenizer, ImageSettings.from_file(folder / PREPROCESSOR_FILE))
 
-    def prepare_pictures(self, descriptions: Sequence[Description]) -> NDArray[np.uint8]:
-        """Render pictures as people get them and squeeze them to the model's size: (N, size, size, 3) uint8."""
+    def prepare_images(self, descriptions: Sequence[Description]) -> NDArray[np.uint8]:
+        """Render images as people get them and squeeze them to the model's size: (N, size, size, 3) uint8."""
         return np.stack([resize_image(render_scene(d.seed).image, self._settings) for d in descriptions])
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed squeezed pictures: (N, D) unit vectors."""
+        """Embed squeezed images: (N, D) unit vectors."""
         parts = [pixels[start : start + _CHUNK] for start in range(0, len(pixels), _CHUNK)]
         with torch.inference_mode():
             rows = [self.model.get_image_features(torch.from_numpy(normalize(p, self._settings))) for p in parts]
@@ -117,9 +117,9 @@ class Encoder:
 
 
 def choose_examples(count: int, *, first_seed: int = EVALUATION_SEED) -> list[Example]:
-    """Choose pictures from unseen seeds so that each one's caption is true of it and of none of the others.
+    """Choose images from unseen seeds so that each one's caption is true of it and of none of the others.
 
-    Uniqueness is one of meaning, not of strings: a picture is passed over when its caption holds for one that was
+    Uniqueness is one of meaning, not of strings: an image is passed over when its caption holds for one that was
     chosen before, or a chosen one's caption holds for it ("a house at night" for "a red house at night").
     """
     examples: list[Example] = []
@@ -134,7 +134,7 @@ def choose_examples(count: int, *, first_seed: int = EVALUATION_SEED) -> list[Ex
 
 
 def measure(encoder: Encoder, examples: Sequence[Example], pixels: NDArray[np.uint8]) -> Figures:
-    """Measure a checkpoint on examples whose pictures are in `pixels`, (N, size, size, 3) uint8."""
+    """Measure a checkpoint on examples whose images are in `pixels`, (N, size, size, 3) uint8."""
     image_embeds = encoder.embed_pixels(pixels)
     caption_embeds = encoder.embed_texts([e.caption.text for e in examples])
     similarities = image_embeds @ caption_embeds.T
@@ -143,7 +143,7 @@ def measure(encoder: Encoder, examples: Sequence[Example], pixels: NDArray[np.ui
     is_true = find_matches([e.description for e in examples], [e.caption for e in examples])
     is_claimed = encoder.score(similarities) > 0.5
     return Figures(
-        pictures=len(examples),
+        images=len(examples),
         recall_at_1=share_within(ranks, 1),
         recall_at_10=share_within(ranks, 10),
         sky_accuracy=_label_accuracy(encoder, image_embeds, SKIES, [e.description.sky for e in examples]),
@@ -158,8 +158,8 @@ def find_bias(
 ) -> float:
     """Return the highest logit bias at which, of the pairs scored above 0.5, the share `precision` is true.
 
-    A training batch has one true picture in 64 for a caption, a collection one in a thousand or more: what was learned
-    from batches claims too much there. Pass pictures that are neither trained on nor measured with. A model that has
+    A training batch has one true image in 64 for a caption, a collection one in a thousand or more: what was learned
+    from batches claims too much there. Pass images that are neither trained on nor measured with. A model that has
     hardly learned and reaches the share nowhere keeps its bias.
     """
     similarities = encoder.embed_pixels(pixels) @ encoder.embed_texts([e.caption.text for e in examples]).T
@@ -175,10 +175,10 @@ def find_bias(
 
 
 def evaluate(folder: Path = CHECKPOINT, *, count: int = 1000) -> Figures:
-    """Measure the checkpoint in `folder` on `count` unseen pictures."""
+    """Measure the checkpoint in `folder` on `count` unseen images."""
     encoder = Encoder.from_checkpoint(folder)
     examples = choose_examples(count)
-    return measure(encoder, examples, encoder.prepare_pictures([e.description for e in examples]))
+    return measure(encoder, examples, encoder.prepare_images([e.description for e in examples]))
 
 
 def _label_accuracy(
@@ -193,10 +193,10 @@ def _label_accuracy(
 
 @click.command()
 @click.option("--checkpoint", type=click.Path(path_type=Path), default=CHECKPOINT, help="Folder of the checkpoint.")
-@click.option("--pictures", default=1000, show_default=True, help="How many unseen pictures.")
-def main(checkpoint: Path, pictures: int) -> None:
+@click.option("--images", default=1000, show_default=True, help="How many unseen images.")
+def main(checkpoint: Path, images: int) -> None:
     """Print the demo checkpoint's figures."""
-    click.echo(evaluate(checkpoint, count=pictures))
+    click.echo(evaluate(checkpoint, count=images))
 
 
 if __name__ == "__main__":

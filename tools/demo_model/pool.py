@@ -1,4 +1,4 @@
-"""Training pictures of the demo world, drawn ahead of time, and the batches made from them."""
+"""Training images of the demo world, drawn ahead of time, and the batches made from them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from siglip_ingest.demo.drawing.scene import draw_scene
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer
 from tools.demo_model.attributes import DemoBatch, find_targets
 
-SHIFT = 2  # pixels by which a training picture may be moved
+SHIFT = 2  # pixels by which a training image may be moved
 LABELS_PER_BATCH = 40
-CHUNK = 500  # pictures per task of a drawing process
+CHUNK = 500  # images per task of a drawing process
 
 
-def draw_training_picture(seed: int, size: int) -> NDArray[np.uint8]:
-    """Draw the picture of a seed and squeeze it to (size, size, 3); shape, scale and JPEG quality vary."""
-    rng = random.Random(f"pool {seed}")  # noqa: S311  # pictures, not secrets
+def draw_training_image(seed: int, size: int) -> NDArray[np.uint8]:
+    """Draw the image of a seed and squeeze it to (size, size, 3); shape, scale and JPEG quality vary."""
+    rng = random.Random(f"pool {seed}")  # noqa: S311  # images, not secrets
     height = rng.choice((160, 192, 224, 288))
     width = round(height * rng.choice((1.0, 4 / 3, 4 / 3, 4 / 3, 3 / 2)))
     image = draw_scene(describe_scene(seed), (width, height))
@@ -43,14 +43,14 @@ def draw_training_picture(seed: int, size: int) -> NDArray[np.uint8]:
 def draw_pool(
     path: Path, count: int, *, size: int, processes: int = 2, progress: Callable[[int], None] = print
 ) -> None:
-    """Draw the pictures of seeds 0 to `count` - 1 into an .npy file of (count, size, size, 3) uint8.
+    """Draw the images of seeds 0 to `count` - 1 into an .npy file of (count, size, size, 3) uint8.
 
     Args:
         path: The file; it appears only when it is whole.
-        count: How many pictures.
+        count: How many images.
         size: Their side in pixels.
         processes: How many draw at the same time.
-        progress: Told the number of pictures done, now and then.
+        progress: Told the number of images done, now and then.
     """
     partial = path.with_name(f"{path.name}.partial")
     pool = open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
@@ -67,27 +67,27 @@ def draw_pool(
 
 
 def _draw_chunk(seeds: Iterable[int], size: int) -> NDArray[np.uint8]:
-    return np.stack([draw_training_picture(seed, size) for seed in seeds])
+    return np.stack([draw_training_image(seed, size) for seed in seeds])
 
 
 class DemoBatches:
     """The n-th training batch of the demo world.
 
-    Each picture comes with a full caption, a partial one and a near miss (the caption of a picture that differs in one
-    attribute), all worded anew; label prompts are added. Which texts are true of which pictures is worked out for all
+    Each image comes with a full caption, a partial one and a near miss (the caption of an image that differs in one
+    attribute), all worded anew; label prompts are added. Which texts are true of which images is worked out for all
     pairs.
 
     Args:
-        pictures: (N, size, size, 3) uint8, the picture of seed n in row n.
+        images: (N, size, size, 3) uint8, the image of seed n in row n.
         tokenizer: The checkpoint's own.
-        batch_size: Pictures a batch.
+        batch_size: Images a batch.
     """
 
-    def __init__(self, pictures: NDArray[np.uint8], tokenizer: Tokenizer, *, batch_size: int) -> None:
-        self._pictures = pictures
+    def __init__(self, images: NDArray[np.uint8], tokenizer: Tokenizer, *, batch_size: int) -> None:
+        self._images = images
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._descriptions = [describe_scene(seed) for seed in range(len(pictures))]
+        self._descriptions = [describe_scene(seed) for seed in range(len(images))]
         self._targets = find_targets(self._descriptions)
 
     def __call__(self, number: int) -> DemoBatch:
@@ -102,33 +102,33 @@ class DemoBatches:
         captions += [write_caption(vary(d, rng), rng, is_partial=rng.random() < 0.3) for d in near]
         captions += rng.sample(label_captions(rng), LABELS_PER_BATCH)
         return DemoBatch(
-            torch.from_numpy(self._augment(self._pictures[rows], number)),
+            torch.from_numpy(self._augment(self._images[rows], number)),
             self._targets[rows],
             torch.from_numpy(self._tokenizer([caption.text for caption in captions])),
             torch.from_numpy(find_matches(descriptions, captions)),
         )
 
     def make_wordless(self, number: int) -> DemoBatch:
-        """Make batch `number` of the first lesson: pictures and their attributes."""
+        """Make batch `number` of the first lesson: images and their attributes."""
         rows = self._choose_rows(number)
-        return DemoBatch(torch.from_numpy(self._augment(self._pictures[rows], number)), self._targets[rows])
+        return DemoBatch(torch.from_numpy(self._augment(self._images[rows], number)), self._targets[rows])
 
     def sample_pixels(self, count: int) -> torch.Tensor:
-        """Return the first pictures as they are, normalised: (count, 3, size, size)."""
-        return torch.from_numpy(self._pictures[:count].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)
+        """Return the first images as they are, normalised: (count, 3, size, size)."""
+        return torch.from_numpy(self._images[:count].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)
 
     def _choose_rows(self, number: int) -> NDArray[np.int64]:
-        """Walk through all pictures in a new order each epoch."""
-        per_epoch = len(self._pictures) // self._batch_size
+        """Walk through all images in a new order each epoch."""
+        per_epoch = len(self._images) // self._batch_size
         epoch, position = divmod(number, per_epoch)
-        order = np.random.default_rng([7, epoch]).permutation(len(self._pictures))
+        order = np.random.default_rng([7, epoch]).permutation(len(self._images))
         return np.sort(order[position * self._batch_size : (position + 1) * self._batch_size])
 
-    def _augment(self, pictures: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
-        """Move each picture a little, vary its brightness and contrast, and normalise: (B, 3, size, size)."""
+    def _augment(self, images: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
+        """Move each image a little, vary its brightness and contrast, and normalise: (B, 3, size, size)."""
         rng = np.random.default_rng([11, number])
-        count, size = pictures.shape[:2]
-        padded = np.pad(pictures, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+        count, size = images.shape[:2]
+        padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
         moves = rng.integers(0, 2 * SHIFT + 1, (count, 2))
         moved = np.stack([p[y : y + size, x : x + size] for p, (y, x) in zip(padded, moves, strict=True)])
         contrast = rng.uniform(0.88, 1.1, (count, 1, 1, 1)).astype(np.float32)

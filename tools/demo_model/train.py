@@ -102,7 +102,7 @@ def check_recipe(path: Path, recipe: dict[str, float]) -> None:
     """Note what a folder's run is made with; refuse to go on with a run that was made otherwise.
 
     Raises:
-        click.UsageError: If the folder holds another recipe's pictures and state.
+        click.UsageError: If the folder holds another recipe's images and state.
     """
     if path.exists() and (earlier := json.loads(path.read_text())) != recipe:
         raise click.UsageError(
@@ -117,20 +117,20 @@ def check_recipe(path: Path, recipe: dict[str, float]) -> None:
     type=click.Path(path_type=Path),
     default=Path("build/demo-model"),
     show_default=True,
-    help="Where the drawn pictures, the training state and the checkpoint in the making are kept.",
+    help="Where the drawn images, the training state and the checkpoint in the making are kept.",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=CHECKPOINT, help="Where the finished checkpoint goes.")
-@click.option("--pictures", default=100_000, show_default=True, help="Training pictures; each takes 12 kB on disk.")
+@click.option("--images", default=100_000, show_default=True, help="Training images; each takes 12 kB on disk.")
 @click.option("--attribute-steps", default=1200, show_default=True, help="Optimiser steps of the first lesson.")
 @click.option("--steps", default=5000, show_default=True, help="Optimiser steps of the second lesson.")
-@click.option("--batch-size", default=64, show_default=True, help="Pictures a step.")
+@click.option("--batch-size", default=64, show_default=True, help="Images a step.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="At its peak.")
 @click.option("--measure-interval", default=500, show_default=True, help="Steps between two measurements.")
 @click.option("--log-interval", default=50, show_default=True, help="Steps between two log lines.")
 def main(  # click passes them by name
     folder: Path,
     out: Path,
-    pictures: int,
+    images: int,
     attribute_steps: int,
     steps: int,
     batch_size: int,
@@ -144,12 +144,12 @@ def main(  # click passes them by name
     def say(line: object) -> None:
         click.echo(f"[{(time.monotonic() - started) / 60:5.1f} min] {line}")
 
-    draft, pool = folder / "checkpoint", folder / "pictures.npy"
+    draft, pool = folder / "checkpoint", folder / "images.npy"
     folder.mkdir(parents=True, exist_ok=True)
     check_recipe(
         folder / "recipe.json",
         {
-            "pictures": pictures,
+            "images": images,
             "image_size": IMAGE_SIZE,
             "attribute_steps": attribute_steps,
             "steps": steps,
@@ -158,9 +158,7 @@ def main(  # click passes them by name
         },
     )
     if not pool.exists():
-        draw_pool(
-            pool, pictures, size=IMAGE_SIZE, progress=lambda done: say(f"{done:,} of {pictures:,} pictures drawn")
-        )
+        draw_pool(pool, images, size=IMAGE_SIZE, progress=lambda done: say(f"{done:,} of {images:,} images drawn"))
     train_tokenizer(draft)
     write_preprocessor(draft)
     tokenizer = load_tokenizer(draft, max_length=TEXT_LENGTH)
@@ -168,7 +166,7 @@ def main(  # click passes them by name
     torch.set_flush_denormal(True)
     model = SiglipModel(make_config(count_pieces(draft)))
     model.init_weights()
-    batches = DemoBatches(np.load(pool, mmap_mode="r")[:pictures], tokenizer, batch_size=batch_size)
+    batches = DemoBatches(np.load(pool, mmap_mode="r")[:images], tokenizer, batch_size=batch_size)
     warm_start(model, batches.sample_pixels(3000))
     say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {count_pieces(draft)} pieces")
     rates: dict[str, Any] = {"learning_rate": learning_rate, "warmup_steps": WARMUP_STEPS, "log_interval": log_interval}
@@ -182,7 +180,7 @@ def main(  # click passes them by name
     say("second lesson: captions and attributes")
     examples = choose_examples(EXAMPLES)
     encoder = Encoder(model, tokenizer, ImageSettings.from_file(draft / PREPROCESSOR_FILE))
-    pixels = encoder.prepare_pictures([example.description for example in examples])
+    pixels = encoder.prepare_images([example.description for example in examples])
 
     def save_and_measure() -> None:
         save_checkpoint(model, draft)
@@ -192,12 +190,12 @@ def main(  # click passes them by name
     second = Trainer(pupil, compute_lesson_loss, batches, settings, log=say)
     run_with_stops(second, folder / "captions.safetensors", measure_interval, save_and_measure)
     examples = choose_examples(EXAMPLES, first_seed=CALIBRATION_SEED)
-    pixels = encoder.prepare_pictures([example.description for example in examples])
+    pixels = encoder.prepare_images([example.description for example in examples])
     model.logit_bias.data.fill_(find_bias(encoder, examples, pixels))
     save_checkpoint(model, draft)
     publish(draft, out)
     for state in folder.glob("*.safetensors"):
-        state.unlink()  # the next run starts from nothing; only the pictures are kept
+        state.unlink()  # the next run starts from nothing; only the images are kept
     say(f"{out}: {evaluate(out)}")
 
 

@@ -1,6 +1,6 @@
 """First weights that let a small vision tower learn in an hour on a CPU what random ones take many to find.
 
-Everything is learned on from there. The patch projection starts as a whitening of the training pictures' patches, so
+Everything is learned on from there. The patch projection starts as a whitening of the training images' patches, so
 that nothing of a patch is lost and no direction drowns the others; positions start as sines and cosines of row and
 column, so that near patches have near codes (Beyer et al., 2022, "Better plain ViT baselines for ImageNet-1k");
 attention starts near the identity, so that each patch first attends to those like it (Trockman and Kolter, 2023,
@@ -22,10 +22,10 @@ _SCALE = 0.5  # deviation of a patch's code, and amplitude of a position's
 
 
 def warm_start(model: SiglipModel, pixel_values: Tensor) -> None:
-    """Set the vision tower's first weights from a sample of normalised pictures (N, 3, height, width)."""
+    """Set the vision tower's first weights from a sample of normalised images (N, 3, height, width)."""
     embeddings = model.vision_model.embeddings
     if not isinstance(embeddings, VisionEmbeddings):
-        raise InvalidInputError("Only towers for pictures of a fixed size are started warm.")
+        raise InvalidInputError("Only towers for images of a fixed size are started warm.")
     with torch.no_grad():
         _whiten_patches(embeddings.patch_embedding, pixel_values)
         positions = embeddings.position_embedding.weight

@@ -91,7 +91,7 @@ class Device:
             return embeddings
 
     def check(self) -> None:
-        """Embed a grey picture.
+        """Embed a grey image.
 
         Raises:
             DeviceError: If that fails.

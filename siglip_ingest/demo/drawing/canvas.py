@@ -1,4 +1,4 @@
-"""A picture under construction: Pillow's drawing in units of the picture's height."""
+"""An image under construction: Pillow's drawing in units of the image's height."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INK: Colour = (52, 42, 52)
 
 
 class Canvas:
-    """An RGB picture that is drawn in units of its height: y in [0, 1] from the top, x in [0, aspect] from the left.
+    """An RGB image that is drawn in units of its height: y in [0, 1] from the top, x in [0, aspect] from the left.
 
     Nothing depends on the number of pixels, so a scene looks the same at any size.
     """

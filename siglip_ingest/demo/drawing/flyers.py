@@ -8,7 +8,7 @@ from random import Random
 
 from siglip_ingest.demo.drawing.canvas import INK, Canvas, Colour, Point, mix
 
-_LINE = 0.007  # outline, in picture heights
+_LINE = 0.007  # outline, in image heights
 _WICKER: Colour = (122, 84, 56)
 
 
@@ -86,7 +86,7 @@ def _birds(canvas: Canvas, centre: Point, size: float, colour: Colour, rng: Rand
 
 
 def _place(centre: Point, width: float, height: float, points: Sequence[Point]) -> list[Point]:
-    """Map points round (0, 0), y up, to the picture; a negative width mirrors them."""
+    """Map points round (0, 0), y up, to the image; a negative width mirrors them."""
     return [(centre[0] + x * width, centre[1] - y * height) for x, y in points]
 
 

@@ -1,4 +1,4 @@
-"""Draws whole pictures from descriptions."""
+"""Draws whole images from descriptions."""
 
 from __future__ import annotations
 

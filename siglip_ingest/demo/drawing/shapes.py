@@ -64,8 +64,8 @@ def draw_shape(
     Args:
         canvas: What to draw on.
         shape: A word of `world.SHAPES`.
-        centre: Its middle, in picture heights.
-        radius: Of the circle that holds it, in picture heights.
+        centre: Its middle, in image heights.
+        radius: Of the circle that holds it, in image heights.
         turn: Rotation in radians.
         colour: Its fill.
         hole: The colour within a ring.

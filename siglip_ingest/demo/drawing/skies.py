@@ -17,7 +17,7 @@ class Light:
     Attributes:
         tint: Factors on red, green and blue of lit ground.
         horizon: The colour of the sky where it meets the land; water and haze take it up.
-        sun_x: Where a low sun stands, in units of the picture's height, or None.
+        sun_x: Where a low sun stands, in units of the image's height, or None.
     """
 
     tint: tuple[float, float, float]

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 
 from siglip_ingest.demo.drawing.canvas import INK, Canvas, Colour, Point, mix
 
-_LINE = 0.007  # outline of things, in picture heights
+_LINE = 0.007  # outline of things, in image heights
 _WOOD: Colour = (122, 84, 56)
 _STONE: Colour = (168, 164, 160)
 
 
 def draw_thing(canvas: Canvas, thing: str, base: Point, size: float, colour: Colour) -> None:
-    """Draw a thing that stands with its foot at `base` and is about `size` high (in picture heights)."""
+    """Draw a thing that stands with its foot at `base` and is about `size` high (in image heights)."""
     _THINGS[thing](canvas, base, size, colour)
 
 
 def _place(origin: Point, size: float, points: Sequence[Point]) -> list[Point]:
-    """Map points from a thing's own frame (x right, y up, one unit high) to the picture's."""
+    """Map points from a thing's own frame (x right, y up, one unit high) to the image's."""
     return [(origin[0] + x * size, origin[1] - y * size) for x, y in points]
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MODEL_TYPES = ("siglip", "siglip2")  # pictures of one size, and NaFlex
+MODEL_TYPES = ("siglip", "siglip2")  # images of one size, and NaFlex
 BYTES_PER_PARAMETER = {"float32": 4, "bfloat16": 2, "float16": 2}
-MAX_NUM_PATCHES = 256  # what a NaFlex checkpoint makes of a picture unless told otherwise
+MAX_NUM_PATCHES = 256  # what a NaFlex checkpoint makes of an image unless told otherwise
 
 # What a published config.json leaves out (transformers, models/siglip/configuration_siglip.py and models/siglip2).
 _TOWER_DEFAULTS = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -28,12 +28,12 @@ class Figures:
 
     Attributes:
         dimension: Numbers in an embedding.
-        image_size: Side of its pictures in pixels; None for NaFlex, which keeps each picture's shape.
-        num_patches: Patches of a picture; for NaFlex the most that it has unless told otherwise.
+        image_size: Side of its images in pixels; None for NaFlex, which keeps each image's shape.
+        num_patches: Patches of an image; for NaFlex the most that it has unless told otherwise.
         max_text_length: Tokens that every text is padded or cut to.
         text_parameters: Numbers in the text tower.
         vision_parameters: Numbers in the vision tower.
-        image_flop: Floating-point operations to embed one picture of `num_patches` patches.
+        image_flop: Floating-point operations to embed one image of `num_patches` patches.
         text_flop: Floating-point operations to embed one text.
     """
 
@@ -70,7 +70,7 @@ class Checkpoint:
 
     @property
     def is_naflex(self) -> bool:
-        """True where a picture keeps its shape."""
+        """True where an image keeps its shape."""
         return bool(self.config["model_type"] == "siglip2")
 
     @property

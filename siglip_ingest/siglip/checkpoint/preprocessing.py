@@ -10,7 +10,7 @@ from siglip_ingest.siglip.model.config import SiglipConfig, SiglipVisionConfig
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
 
-_KINDS = {True: "NaFlex pictures, which differ in size", False: "pictures of one fixed size"}
+_KINDS = {True: "NaFlex images, which differ in size", False: "images of one fixed size"}
 
 
 def read_image_settings(folder: Path, config: SiglipConfig, *, max_num_patches: int | None = None) -> ImageSettings:
@@ -19,10 +19,10 @@ def read_image_settings(folder: Path, config: SiglipConfig, *, max_num_patches: 
     Args:
         folder: In the published layout.
         config: The checkpoint's.
-        max_num_patches: NaFlex only: most patches of one picture, instead of what the file says.
+        max_num_patches: NaFlex only: most patches of one image, instead of what the file says.
 
     Raises:
-        CheckpointError: If it is missing, broken, or makes pictures that the model doesn't take.
+        CheckpointError: If it is missing, broken, or makes images that the model doesn't take.
         ConfigurationError: If `max_num_patches` is given and the checkpoint isn't NaFlex.
     """
     path = folder / PREPROCESSOR_FILE
@@ -38,11 +38,11 @@ def read_image_settings(folder: Path, config: SiglipConfig, *, max_num_patches: 
         if settings.size != (side, side):
             height, width = settings.size
             raise CheckpointError(
-                f"{path} makes pictures of {height} x {width} pixels, but config.json's model takes {side} x {side}."
+                f"{path} makes images of {height} x {width} pixels, but config.json's model takes {side} x {side}."
             )
         if max_num_patches is not None:
             raise ConfigurationError(
-                f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but {folder} is no NaFlex checkpoint: it takes pictures "
+                f"SIGLIP_MAX_NUM_PATCHES is {max_num_patches}, but {folder} is no NaFlex checkpoint: it takes images "
                 f"of {side} x {side} pixels. Unset it, or choose a NaFlex checkpoint."
             )
         return settings

@@ -1,6 +1,6 @@
-"""How good a checkpoint is on somebody's data: zero-shot accuracy, and recall of captions and pictures.
+"""How good a checkpoint is on somebody's data: zero-shot accuracy, and recall of captions and images.
 
-The numbers are those of the papers' tables. What is kept in memory is one float32 vector a picture and a text.
+The numbers are those of the papers' tables. What is kept in memory is one float32 vector an image and a text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of pictures and many texts to vectors: threads decode while the model works."""
+"""Files of images and many texts to vectors: threads decode while the model works."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCHES_AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class SkippedImage:
-    """A picture that couldn't be read, and why."""
+    """An image that couldn't be read, and why."""
 
     path: Path
     reason: str
@@ -55,10 +55,10 @@ def embed_files(
     decode_threads: int = 0,
     progress: Progress,
 ) -> EmbeddedImages:
-    """Embed files of pictures; one that can't be read is left out.
+    """Embed files of images; one that can't be read is left out.
 
     Args:
-        embedder: The loaded checkpoint; its `batch_size` pictures go to the device at a time.
+        embedder: The loaded checkpoint; its `batch_size` images go to the device at a time.
         paths: The files.
         limits: Larger images are left out.
         decode_threads: 0 means 8.
@@ -90,7 +90,7 @@ def embed_files(
     if batch:
         embed_batch()
     if not positions:
-        raise InvalidInputError(f"None of the {len(paths):,} pictures can be read. The first: {skipped[0].reason}")
+        raise InvalidInputError(f"None of the {len(paths):,} images can be read. The first: {skipped[0].reason}")
     return EmbeddedImages(vectors[: len(positions)], np.array(positions, dtype=np.int64), tuple(skipped))
 
 

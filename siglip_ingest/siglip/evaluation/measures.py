@@ -1,4 +1,4 @@
-"""Zero-shot accuracy on folders of classes, and recall between pictures and captions."""
+"""Zero-shot accuracy on folders of classes, and recall between images and captions."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Evaluation:
     Attributes:
         task: `zero-shot classification` or `retrieval`.
         figures: Shares in [0, 1] by name, in the order of the papers' tables.
-        counts: How many pictures, classes, prompts, captions.
-        by_class: For labels: top-1 accuracy and number of pictures by the name of each class's folder.
-        skipped: The pictures that couldn't be read.
-        images_per_s: Pictures from file to vector.
+        counts: How many images, classes, prompts, captions.
+        by_class: For labels: top-1 accuracy and number of images by the name of each class's folder.
+        skipped: The images that couldn't be read.
+        images_per_s: Images from file to vector.
         notes: What else there is to know, in sentences.
     """
 
@@ -75,7 +75,7 @@ def measure_labels(
     limit: int | None = None,
     start_bar: StartBar,
 ) -> Evaluation:
-    """Measure how often the most similar class of a picture is its own.
+    """Measure how often the most similar class of an image is its own.
 
     A class's vector is the mean of the unit vectors of its prompts, every name in every template, made of length 1.
 
@@ -85,11 +85,11 @@ def measure_labels(
         limits: Larger images are left out.
         decode_threads: Threads that decode; 0 means 8.
         templates: Each contains `{label}`.
-        limit: Most pictures, taken evenly from all; None for all.
+        limit: Most images, taken evenly from all; None for all.
         start_bar: Shows progress.
 
     Raises:
-        InvalidInputError: If there are fewer than two classes, a template lacks `{label}`, or no picture can be read.
+        InvalidInputError: If there are fewer than two classes, a template lacks `{label}`, or no image can be read.
     """
     if len(classes) < 2:
         raise InvalidInputError("A data set of labels needs at least two classes: with one, every answer is right.")
@@ -107,7 +107,7 @@ def measure_labels(
         [path for path, _ in pairs],
         limits=limits,
         decode_threads=decode_threads,
-        progress=start_bar("pictures", len(pairs)),
+        progress=start_bar("images", len(pairs)),
     )
     images_per_s = len(images.vectors) / (time.perf_counter() - started)
     truths = np.array([index for _, index in pairs], dtype=np.int64)[images.positions]
@@ -125,7 +125,7 @@ def measure_labels(
             "mean accuracy of the classes": float(np.mean([accuracy for accuracy, _ in by_class.values()])),
         },
         counts={
-            "pictures": len(images.vectors),
+            "images": len(images.vectors),
             "classes": len(classes),
             "prompts": sum(map(len, prompts)),
             "skipped": len(images.skipped),
@@ -146,18 +146,18 @@ def measure_retrieval(
     limit: int | None = None,
     start_bar: StartBar,
 ) -> Evaluation:
-    """Measure how often a caption finds its picture, and a picture one of its captions, among the first 1, 5 and 10.
+    """Measure how often a caption finds its image, and an image one of its captions, among the first 1, 5 and 10.
 
     Args:
         embedder: The loaded checkpoint.
-        data: Pictures and their captions.
+        data: Images and their captions.
         limits: Larger images are left out.
         decode_threads: Threads that decode; 0 means 8.
-        limit: Most pictures, taken evenly from all; None for all. Recall among fewer is higher.
+        limit: Most images, taken evenly from all; None for all. Recall among fewer is higher.
         start_bar: Shows progress.
 
     Raises:
-        InvalidInputError: If no picture can be read.
+        InvalidInputError: If no image can be read.
     """
     chosen = _thin_out(data, limit)
     started = time.perf_counter()
@@ -166,7 +166,7 @@ def measure_retrieval(
         [item.path for item in chosen],
         limits=limits,
         decode_threads=decode_threads,
-        progress=start_bar("pictures", len(chosen)),
+        progress=start_bar("images", len(chosen)),
     )
     images_per_s = len(images.vectors) / (time.perf_counter() - started)
     kept = [chosen[position] for position in images.positions]
@@ -185,7 +185,7 @@ def measure_retrieval(
             for direction, ranks in directions.items()
             for k in RECALLS
         },
-        counts={"pictures": len(kept), "captions": len(captions), "skipped": len(images.skipped)},
+        counts={"images": len(kept), "captions": len(captions), "skipped": len(images.skipped)},
         images_per_s=images_per_s,
         skipped=images.skipped,
         notes=_full_text_notes(embedder, captions),

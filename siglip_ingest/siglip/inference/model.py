@@ -1,6 +1,6 @@
 """A checkpoint arranged for inference: ids, pixels and patches in, embeddings out.
 
-Letters in shapes: B batch, L text length, D dimension of an embedding, N patches of all pictures of a batch together,
+Letters in shapes: B batch, L text length, D dimension of an embedding, N patches of all images of a batch together,
 F values of a patch.
 """
 
@@ -119,7 +119,7 @@ class InferenceModel:
         """Map pixels (B, height, width, 3) uint8 to embeddings (B, D) float32, not normalised.
 
         Raises:
-            InvalidInputError: If the pictures haven't the size that the model takes.
+            InvalidInputError: If the images haven't the size that the model takes.
         """
         config, tower = self.config.vision_config, self.vision_tower
         side, size = config.patches_per_side, config.patch_size
@@ -139,10 +139,10 @@ class InferenceModel:
 
     @torch.inference_mode()
     def encode_patches(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
-        """Map the patches of B pictures of any shapes to embeddings (B, D) float32, not normalised (NaFlex).
+        """Map the patches of B images of any shapes to embeddings (B, D) float32, not normalised (NaFlex).
 
         Args:
-            patches: (N, F) uint8, each picture's in reading order, one picture after another; a patch's values in the
+            patches: (N, F) uint8, each image's in reading order, one image after another; a patch's values in the
                 order row, column, channel.
             spatial_shapes: (B, 2) int64, rows and columns of patches; N is the sum of their products.
 
@@ -150,18 +150,18 @@ class InferenceModel:
             InvalidInputError: If the shapes don't add up to N, or the model isn't a NaFlex one.
         """
         if not self.config.vision_config.is_naflex:
-            raise InvalidInputError("Only NaFlex models take pictures of any shape: encode_pixels is this one's.")
+            raise InvalidInputError("Only NaFlex models take images of any shape: encode_pixels is this one's.")
         shapes = read_shapes(spatial_shapes)
         counts = [rows * columns for rows, columns in shapes]
         if sum(counts) != len(patches):
             raise InvalidInputError(f"The shapes add up to {sum(counts)} patches, but there are {len(patches)}.")
-        pictures = torch.split(patches.to(self.device), counts)
-        # Pictures with equally many patches share a pass through attention, so they go next to each other.
+        images = torch.split(patches.to(self.device), counts)
+        # Images with equally many patches share a pass through attention, so they go next to each other.
         order = sorted(range(len(shapes)), key=counts.__getitem__)
         vectors = torch.empty(len(shapes), self.config.dimension, device=self.device)
         for indices in self._split_passes(order, counts):
             positions = torch.cat([self.vision_tower.place(*shapes[index]) for index in indices])
-            rows = torch.cat([pictures[index] for index in indices])
+            rows = torch.cat([images[index] for index in indices])
             vectors[indices] = self.vision_tower(rows, positions, find_runs([counts[i] for i in indices])).float()
         return vectors
 
@@ -177,7 +177,7 @@ class InferenceModel:
         return max(1, CPU_ROWS // length) if self.device.type == "cpu" else 1 << 30
 
     def _split_passes(self, order: list[int], counts: list[int]) -> list[list[int]]:
-        """Cut an order of pictures into passes of at most `CPU_ROWS` patches; other devices take all in one."""
+        """Cut an order of images into passes of at most `CPU_ROWS` patches; other devices take all in one."""
         passes: list[list[int]] = []
         rows = 0
         for index in order:

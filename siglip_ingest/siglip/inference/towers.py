@@ -90,7 +90,7 @@ class VisionTower(nn.Module):
         return self.head(split_runs(self.norm(x), runs))  # type: ignore[no-any-return]
 
     def _place(self, rows: int, columns: int) -> Tensor:
-        """Resize the learned grid of positions to a picture's (NaFlex): (rows * columns, C)."""
+        """Resize the learned grid of positions to an image's (NaFlex): (rows * columns, C)."""
         return resize_positions(self.positions, rows, columns)
 
 

@@ -14,7 +14,7 @@ CLASSIFIER_NAMES = ("classifier.weight", "classifier.bias")
 
 
 class SiglipClassifier(nn.Module):
-    """Pictures to one logit a class. The pooling head isn't used: a class is seen in the mean of all patches.
+    """Images to one logit a class. The pooling head isn't used: a class is seen in the mean of all patches.
 
     A new model's weights are undefined: load the tower from a checkpoint, and call `init_classifier`.
 
@@ -39,7 +39,7 @@ class SiglipClassifier(nn.Module):
     def forward(
         self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None
     ) -> Tensor:
-        """Map pictures, given as to `VisionModel.encode`, to logits (B, num_labels)."""
+        """Map images, given as to `VisionModel.encode`, to logits (B, num_labels)."""
         states = self.vision_model.encode(pixel_values, pixel_attention_mask, spatial_shapes)
         return self.classify(states, pixel_attention_mask)
 

@@ -3,8 +3,8 @@
 Published files omit every field that has its default value, so the defaults are part of the format
 (transformers, models/siglip/configuration_siglip.py and models/siglip2/configuration_siglip2.py).
 
-The model_type `siglip` means pictures of one fixed size, SigLIP 2's fixed-resolution checkpoints included; `siglip2`
-means NaFlex: pictures keep their aspect ratio and have as many patches as they need, up to a bound.
+The model_type `siglip` means images of one fixed size, SigLIP 2's fixed-resolution checkpoints included; `siglip2`
+means NaFlex: images keep their aspect ratio and have as many patches as they need, up to a bound.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _TowerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SiglipTextConfig(_TowerConfig):
-    """Sizes of the text tower, which is the same for pictures of a fixed size and for NaFlex.
+    """Sizes of the text tower, which is the same for images of a fixed size and for NaFlex.
 
     Attributes:
         vocab_size: Rows of the token embedding.
@@ -119,7 +119,7 @@ class VisionConfig(_TowerConfig, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SiglipVisionConfig(VisionConfig):
-    """Sizes of a vision tower for square pictures of `image_size` pixels a side."""
+    """Sizes of a vision tower for square images of `image_size` pixels a side."""
 
     model_type: ClassVar[str] = "siglip_vision_model"
     is_naflex: ClassVar[bool] = False
@@ -142,7 +142,7 @@ class Siglip2VisionConfig(VisionConfig):
     """Sizes of a NaFlex vision tower, for rectangles of patches.
 
     Attributes:
-        num_patches: Learned positions, which lie on a square grid and are resized to each picture's own.
+        num_patches: Learned positions, which lie on a square grid and are resized to each image's own.
     """
 
     model_type: ClassVar[str] = "siglip2_vision_model"

@@ -1,4 +1,4 @@
-"""NaFlex's patch embeddings: pictures of any shape, with positions resized to each ("SigLIP 2", section 2.4.2).
+"""NaFlex's patch embeddings: images of any shape, with positions resized to each ("SigLIP 2", section 2.4.2).
 
 Letters in shapes: B batch, P patches with padding, C hidden size, F values of a patch.
 """
@@ -17,7 +17,7 @@ from siglip_ingest.siglip.model.layers import init_lecun_normal, make_embedding
 
 
 class NaflexEmbeddings(nn.Module):
-    """Projects patches, and adds a learned grid of positions resized to the picture's rows and columns."""
+    """Projects patches, and adds a learned grid of positions resized to the image's rows and columns."""
 
     def __init__(self, config: Siglip2VisionConfig) -> None:
         super().__init__()
@@ -34,16 +34,16 @@ class NaflexEmbeddings(nn.Module):
         """Map padded patches (B, P, F) to (B, P, C).
 
         Args:
-            patches: Normalised; what stands behind a picture's rows * columns patches is padding.
+            patches: Normalised; what stands behind an image's rows * columns patches is padding.
             spatial_shapes: (B, 2) int64, rows and columns of patches.
 
         Raises:
-            InvalidInputError: If a picture has more patches than P.
+            InvalidInputError: If an image has more patches than P.
         """
         longest = patches.shape[1]
         shapes = read_shapes(spatial_shapes)
         if too_many := [shape for shape in shapes if shape[0] * shape[1] > longest]:
-            raise InvalidInputError(f"A picture of {too_many[0]} patches doesn't fit into {longest} patches.")
+            raise InvalidInputError(f"An image of {too_many[0]} patches doesn't fit into {longest} patches.")
         # Padding gets the first position, as in the reference; nobody looks at it.
         positions = [resize_positions(self.position_embedding.weight, *shape) for shape in shapes]
         padded = [torch.cat([p, p[:1].expand(longest - len(p), -1)]) for p in positions]
@@ -62,11 +62,11 @@ def read_shapes(spatial_shapes: Tensor) -> list[tuple[int, int]]:
     """Give (B, 2) int64 as pairs of rows and columns.
 
     Raises:
-        InvalidInputError: If it has another shape, or a picture has no patches.
+        InvalidInputError: If it has another shape, or an image has no patches.
     """
     if spatial_shapes.ndim != 2 or spatial_shapes.shape[1] != 2:
         raise InvalidInputError(f"spatial_shapes must be (B, 2), not {tuple(spatial_shapes.shape)}.")
     shapes = [(int(rows), int(columns)) for rows, columns in spatial_shapes.tolist()]
     if any(rows < 1 or columns < 1 for rows, columns in shapes):
-        raise InvalidInputError(f"Every picture needs a row and a column of patches, not {shapes}.")
+        raise InvalidInputError(f"Every image needs a row and a column of patches, not {shapes}.")
     return shapes

@@ -62,7 +62,7 @@ class SiglipModel(nn.Module):
     def get_image_features(
         self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None
     ) -> Tensor:
-        """Map pictures to embeddings (B, D), not normalised.
+        """Map images to embeddings (B, D), not normalised.
 
         Args:
             pixel_values: (B, 3, height, width); for NaFlex padded patches (B, P, F).

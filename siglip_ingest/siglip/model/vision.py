@@ -46,12 +46,12 @@ class VisionEmbeddings(nn.Module):
 
         Args:
             pixel_values: Of `image_size`, unless positions are interpolated.
-            interpolate_pos_encoding: Resize the learned positions (bicubic) to pictures of another size.
+            interpolate_pos_encoding: Resize the learned positions (bicubic) to images of another size.
         """
         height, width = pixel_values.shape[2:]
         if not interpolate_pos_encoding and (height, width) != (self.image_size, self.image_size):
             raise InvalidInputError(
-                f"Pictures of {height} x {width} pixels don't fit this model, which takes {self.image_size} x "
+                f"Images of {height} x {width} pixels don't fit this model, which takes {self.image_size} x "
                 f"{self.image_size}: resize them, or pass interpolate_pos_encoding=True."
             )
         patches = self.patch_embedding(pixel_values)  # (B, C, rows, columns)
@@ -137,7 +137,7 @@ class VisionModel(nn.Module):
         interpolate_pos_encoding: bool = False,
         trace: Trace | None = None,
     ) -> Tensor:
-        """Map pictures to the last layer's normalised states (B, P, C).
+        """Map images to the last layer's normalised states (B, P, C).
 
         Args:
             pixel_values: Normalised pixels, by SigLIP's settings in [-1, 1]: (B, 3, height, width), or for NaFlex
@@ -169,7 +169,7 @@ class VisionModel(nn.Module):
     def forward(
         self, pixel_values: Tensor, pixel_attention_mask: Tensor | None = None, spatial_shapes: Tensor | None = None
     ) -> Tensor:
-        """Map pictures, given as to `encode`, to embeddings (B, D), not normalised."""
+        """Map images, given as to `encode`, to embeddings (B, D), not normalised."""
         states = self.encode(pixel_values, pixel_attention_mask, spatial_shapes)
         return self.pool(states, make_attention_mask(pixel_attention_mask))
 

@@ -34,13 +34,13 @@ _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A picture and what its file said.
+    """An image and what its file said.
 
     Attributes:
         image: RGB, upright, first frame.
         format: Pillow's name of the file's format, such as `JPEG`.
-        width: Of the upright picture, in pixels.
-        height: Of the upright picture, in pixels.
+        width: Of the upright image, in pixels.
+        height: Of the upright image, in pixels.
     """
 
     image: Image.Image
@@ -159,7 +159,7 @@ def make_upright_rgb(image: Image.Image, *, clip_16_bit: bool = False) -> Image.
 
 
 def make_upright(image: Image.Image) -> Image.Image:
-    """Turn a picture upright as its EXIF data say, in the mode that it has.
+    """Turn an image upright as its EXIF data say, in the mode that it has.
 
     Returns:
         A copy without EXIF data; what is transparent stays so.
@@ -168,13 +168,13 @@ def make_upright(image: Image.Image) -> Image.Image:
 
 
 def lay_on_white(image: Image.Image) -> Image.Image:
-    """Lay a picture on white where it is transparent, as transformers' `SiglipImageProcessor` lays what it is given.
+    """Lay an image on white where it is transparent, as transformers' `SiglipImageProcessor` lays what it is given.
 
     What its loader made has no alpha channel any more and shows what was below; but the one colour that a file may
     declare transparent is still known then, and becomes white.
 
     Returns:
-        An RGB picture, or the same object where nothing is transparent.
+        An RGB image, or the same object where nothing is transparent.
     """
     transparency = image.info.get("transparency")
     is_transparent = isinstance(transparency, tuple) if image.mode == "RGB" else transparency is not None
@@ -185,7 +185,7 @@ def lay_on_white(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a picture of our own upright and forget what its file said, but for a transparent colour."""
+    """Turn an image of our own upright and forget what its file said, but for a transparent colour."""
     turned = image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
     turned.info = {name: value for name, value in image.info.items() if name == "transparency"}
     return turned
@@ -229,7 +229,7 @@ def _high_bytes(bits: int) -> list[int]:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8. A picture is not refused for broken EXIF data: it counts as upright."""
+    """Read the EXIF orientation, 1 to 8. An image is not refused for broken EXIF data: it counts as upright."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001  Pillow's EXIF parser raises anything on broken data
@@ -240,7 +240,7 @@ def _read_orientation(image: Image.Image) -> int:
 def _open_image(content: bytes) -> ImageFile.ImageFile:
     """Read a file's header, without pixels.
 
-    `Image.open` would warn about large pictures, or refuse them, by a limit that is global to the process; ours is an
+    `Image.open` would warn about large images, or refuse them, by a limit that is global to the process; ours is an
     argument. So the format's own reader is asked, which is all that `Image.open` does besides.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Decoded pictures to the arrays that the vision tower takes, as transformers' `SiglipImageProcessorPil` makes them.
+"""Decoded images to the arrays that the vision tower takes, as transformers' `SiglipImageProcessorPil` makes them.
 
-A picture is squeezed to the model's square with its whole content (no crop, the aspect ratio isn't kept); for NaFlex,
+An image is squeezed to the model's square with its whole content (no crop, the aspect ratio isn't kept); for NaFlex,
 to the size that `naflex.choose_size` finds for it, as `Siglip2ImageProcessorPil` does. Then
 pixel_values = (pixel * rescale_factor - image_mean) / image_std. Needs numpy and Pillow only.
 """
@@ -28,7 +28,7 @@ from siglip_ingest.siglip.preprocess.decode import (
     make_upright,
     make_upright_rgb,
 )
-from siglip_ingest.siglip.preprocess.naflex import PaddedPatches, choose_size, cut_pictures, pad_patches
+from siglip_ingest.siglip.preprocess.naflex import PaddedPatches, choose_size, cut_images, pad_patches
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"
@@ -55,13 +55,13 @@ class ImageSettings:
     """What preprocessor_config.json says. The defaults are those of transformers' `SiglipImageProcessor`.
 
     Attributes:
-        size: Height and width in pixels. NaFlex has no use for it: its size is chosen for each picture.
+        size: Height and width in pixels. NaFlex has no use for it: its size is chosen for each image.
         resample: Pillow's number of a filter: 2 bilinear (SigLIP 2), 3 bicubic (SigLIP).
         rescale_factor: Multiplies a pixel in [0, 255].
         image_mean: Subtracted from each rescaled channel, red first.
         image_std: Divides each channel after that.
         patch_size: NaFlex only: side of a patch in pixels.
-        max_num_patches: NaFlex only: most patches of one picture.
+        max_num_patches: NaFlex only: most patches of one image.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -74,7 +74,7 @@ class ImageSettings:
 
     @property
     def is_naflex(self) -> bool:
-        """Whether the size is chosen by the picture's shape."""
+        """Whether the size is chosen by the image's shape."""
         return self.patch_size is not None and self.max_num_patches is not None
 
     @classmethod
@@ -129,7 +129,7 @@ class ImageSettings:
         return values | {"size": {"height": height, "width": width}}
 
     def choose_size(self, height: int, width: int) -> tuple[int, int]:
-        """Choose the height and width in pixels to which a picture is resized."""
+        """Choose the height and width in pixels to which an image is resized."""
         if self.patch_size is None or self.max_num_patches is None:
             return self.size
         return choose_size(height, width, patch_size=self.patch_size, max_num_patches=self.max_num_patches)
@@ -159,14 +159,14 @@ def read_image_processor(path: Path) -> dict[str, Any]:
 
 
 def resize_image(image: Image.Image, settings: ImageSettings) -> NDArray[np.uint8]:
-    """Squeeze one picture to the model's size.
+    """Squeeze one image to the model's size.
 
     Args:
         image: Of any size and mode; turned upright and made RGB if it isn't yet.
         settings: The checkpoint's.
 
     Returns:
-        (height, width, 3) uint8, RGB. For NaFlex, multiples of the patch size that suit the picture.
+        (height, width, 3) uint8, RGB. For NaFlex, multiples of the patch size that suit the image.
     """
     upright = make_upright_rgb(image)
     if not settings.is_naflex:
@@ -198,23 +198,23 @@ def normalize_patches(patches: NDArray[np.uint8], settings: ImageSettings) -> ND
 
 
 def make_naflex_inputs(
-    pictures: Sequence[NDArray[np.uint8]], settings: ImageSettings, *, num_patches: int | None = None
+    images: Sequence[NDArray[np.uint8]], settings: ImageSettings, *, num_patches: int | None = None
 ) -> PaddedPatches:
-    """Turn resized pictures into what a NaFlex model takes: normalised patches, padded, with their mask.
+    """Turn resized images into what a NaFlex model takes: normalised patches, padded, with their mask.
 
     Args:
-        pictures: B >= 1 of them as `resize_image` gives them, (height, width, 3) uint8.
+        images: B >= 1 of them as `resize_image` gives them, (height, width, 3) uint8.
         settings: The checkpoint's.
         num_patches: To which each is padded, and the most that one may have; by default the settings'
             `max_num_patches`.
 
     Raises:
-        InvalidInputError: If the settings aren't NaFlex's, there is no picture, or one can't be cut into whole patches
+        InvalidInputError: If the settings aren't NaFlex's, there is no image, or one can't be cut into whole patches
             or has too many.
     """
     if settings.patch_size is None or settings.max_num_patches is None:
         raise InvalidInputError("These image settings have no patch_size and max_num_patches: they are not NaFlex's.")
-    patches, shapes = cut_pictures(pictures, patch_size=settings.patch_size)
+    patches, shapes = cut_images(images, patch_size=settings.patch_size)
     normalized = [normalize_patches(own, settings) for own in patches]
     return pad_patches(normalized, shapes, max_num_patches=num_patches or settings.max_num_patches)
 

@@ -1,4 +1,4 @@
-"""Pictures of every shape to patches: SigLIP 2's NaFlex keeps the aspect ratio and lets the number of patches vary.
+"""Images of every shape to patches: SigLIP 2's NaFlex keeps the aspect ratio and lets the number of patches vary.
 
 Tschannen et al. 2025, "SigLIP 2" (arXiv:2502.14786), section 2.4.2; sizes equal those of transformers'
 `Siglip2ImageProcessor`. Needs numpy only.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from siglip_ingest.errors import InvalidInputError
 
 # The scale is searched between these two until they are this close: part of the definition, for what comes out of it
-# is not always the largest size that would fit. A tiny picture is never enlarged more than a hundred times.
+# is not always the largest size that would fit. A tiny image is never enlarged more than a hundred times.
 SMALLEST_SCALE = 1e-6
 LARGEST_SCALE = 100.0
 SCALE_TOLERANCE = 1e-5
@@ -26,12 +26,12 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 class PaddedPatches(NamedTuple):
-    """A batch of pictures as the vision tower takes it, B of them with P patches of D = patch_size**2 * 3 numbers.
+    """A batch of images as the vision tower takes it, B of them with P patches of D = patch_size**2 * 3 numbers.
 
     Attributes:
         pixel_values: (B, P, D), zeros in the places of padding; the dtype of the patches.
         pixel_attention_mask: (B, P) int32, 1 for a patch and 0 for padding.
-        spatial_shapes: (B, 2) int64, rows and columns of patches of each picture.
+        spatial_shapes: (B, 2) int64, rows and columns of patches of each image.
     """
 
     pixel_values: NDArray[Any]
@@ -41,13 +41,13 @@ class PaddedPatches(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def choose_size(height: int, width: int, *, patch_size: int, max_num_patches: int) -> tuple[int, int]:
-    """Choose the size to which a picture is resized: as many patches as are allowed, in nearly its own aspect ratio.
+    """Choose the size to which an image is resized: as many patches as are allowed, in nearly its own aspect ratio.
 
     Args:
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         patch_size: Side of a patch in pixels.
-        max_num_patches: Most patches that a picture may have.
+        max_num_patches: Most patches that an image may have.
 
     Returns:
         Height and width in pixels, both multiples of `patch_size` and at least that.
@@ -57,7 +57,7 @@ def choose_size(height: int, width: int, *, patch_size: int, max_num_patches: in
     """
     if min(height, width, patch_size, max_num_patches) < 1:
         raise InvalidInputError(
-            f"A picture of {height} x {width} pixels can't be cut into at most {max_num_patches} patches of "
+            f"An image of {height} x {width} pixels can't be cut into at most {max_num_patches} patches of "
             f"{patch_size} pixels: each number must be at least 1."
         )
 
@@ -78,7 +78,7 @@ def choose_size(height: int, width: int, *, patch_size: int, max_num_patches: in
 
 
 def cut_patches(pixels: NDArray[Pixel], *, patch_size: int) -> NDArray[Pixel]:
-    """Cut a picture into patches, row by row; each becomes one row of numbers.
+    """Cut an image into patches, row by row; each becomes one row of numbers.
 
     Args:
         pixels: (height, width, 3), both sides multiples of `patch_size`.
@@ -89,7 +89,7 @@ def cut_patches(pixels: NDArray[Pixel], *, patch_size: int) -> NDArray[Pixel]:
         slowest and the channel fastest.
 
     Raises:
-        InvalidInputError: If the picture has another shape.
+        InvalidInputError: If the image has another shape.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[0] % patch_size or pixels.shape[1] % patch_size:
         raise InvalidInputError(
@@ -100,40 +100,40 @@ def cut_patches(pixels: NDArray[Pixel], *, patch_size: int) -> NDArray[Pixel]:
     return grid.reshape(rows * columns, patch_size * patch_size * 3)
 
 
-def cut_pictures(
-    pictures: Sequence[NDArray[Pixel]], *, patch_size: int
+def cut_images(
+    images: Sequence[NDArray[Pixel]], *, patch_size: int
 ) -> tuple[list[NDArray[Pixel]], list[tuple[int, int]]]:
-    """Cut B pictures into patches; returns each one's patches, as `cut_patches` gives them, and its rows and columns.
+    """Cut B images into patches; returns each one's patches, as `cut_patches` gives them, and its rows and columns.
 
     Raises:
-        InvalidInputError: If a picture can't be cut into whole patches.
+        InvalidInputError: If an image can't be cut into whole patches.
     """
-    patches = [cut_patches(picture, patch_size=patch_size) for picture in pictures]
-    return patches, [(picture.shape[0] // patch_size, picture.shape[1] // patch_size) for picture in pictures]
+    patches = [cut_patches(image, patch_size=patch_size) for image in images]
+    return patches, [(image.shape[0] // patch_size, image.shape[1] // patch_size) for image in images]
 
 
 def pad_patches(
     patches: Sequence[NDArray[Any]], spatial_shapes: Sequence[tuple[int, int]], *, max_num_patches: int
 ) -> PaddedPatches:
-    """Put the patches of B >= 1 pictures into one array, with zeros where a picture has fewer than the most.
+    """Put the patches of B >= 1 images into one array, with zeros where an image has fewer than the most.
 
     Args:
-        patches: For each picture (rows * columns, D), all of one dtype.
-        spatial_shapes: For each picture its rows and columns of patches.
+        patches: For each image (rows * columns, D), all of one dtype.
+        spatial_shapes: For each image its rows and columns of patches.
         max_num_patches: The P of the result.
 
     Raises:
-        InvalidInputError: If there is no picture, or one doesn't have rows * columns <= max_num_patches patches.
+        InvalidInputError: If there is no image, or one doesn't have rows * columns <= max_num_patches patches.
     """
     if not patches:
-        raise InvalidInputError("There must be at least one picture to pad.")
+        raise InvalidInputError("There must be at least one image to pad.")
     pixel_values = np.zeros((len(patches), max_num_patches, patches[0].shape[1]), dtype=patches[0].dtype)
     mask = np.zeros((len(patches), max_num_patches), dtype=np.int32)
     for index, (rows_of_numbers, (rows, columns)) in enumerate(zip(patches, spatial_shapes, strict=True)):
         count = len(rows_of_numbers)
         if count != rows * columns or count > max_num_patches:
             raise InvalidInputError(
-                f"Picture {index} has {count} patches, not {rows} x {columns} and at most {max_num_patches}."
+                f"Image {index} has {count} patches, not {rows} x {columns} and at most {max_num_patches}."
             )
         pixel_values[index, :count] = rows_of_numbers
         mask[index, :count] = 1

@@ -21,8 +21,8 @@ from siglip_ingest.siglip.preprocess.opening import DEFAULT_LIMITS, ImageLimits
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from siglip_ingest.siglip.training.data import (
     ClassBatches,
+    ImageReader,
     PairBatches,
-    Pictures,
     TrainingData,
     find_classes,
     find_pairs,
@@ -77,7 +77,7 @@ def fine_tune(
         interruption: Takes signals while steps are done; one that comes ends the run after its step, saved.
 
     Returns:
-        What came of it, ready for JSON: steps, loss, pictures, and those that could not be used.
+        What came of it, ready for JSON: steps, loss, images, and those that could not be used.
 
     Raises:
         InvalidInputError: If data, folder, batch or patterns can't be used, or the loss isn't finite.
@@ -90,19 +90,19 @@ def fine_tune(
     settings = recipe.read_image_settings()
     folder = RunFolder(target)
     with (
-        Pictures(
+        ImageReader(
             data.examples, settings, batch_size=recipe.batch_size, seed=recipe.seed, place=place, limits=limits
-        ) as pictures,
+        ) as images,
         closing(folder),
     ):
-        steps = recipe.find_steps(pictures.batches_per_epoch)
+        steps = recipe.find_steps(images.batches_per_epoch)
         _begin(folder, recipe, data, steps, place, is_resumed=is_resumed)
         if (result := folder.find_result()) is not None:
             say(f"The run in {target} is finished already.")
             return result
         _describe_data(data, steps, say)
-        news = _News(data, folder, pictures, place, listeners, steps)
-        trainer = _make_trainer(recipe, data, pictures, steps, device, place, log_interval, news.take)
+        news = _News(data, folder, images, place, listeners, steps)
+        trainer = _make_trainer(recipe, data, images, steps, device, place, log_interval, news.take)
         if folder.state.exists():
             trainer.load_state(folder.state)
             say(f"Going on from step {trainer.step}.")
@@ -121,7 +121,7 @@ def fine_tune(
         "checkpoint": str(target),
         "steps": steps,
         "loss": folder.find_last_loss(),
-        "pictures": len(data.examples),
+        "images": len(data.examples),
         "unusable": news.unusable,
     }
     if place.is_first:
@@ -131,20 +131,20 @@ def fine_tune(
 
 
 class _News:
-    """Passes on what happens: lines to the log, and which pictures turn out to be broken, in any process."""
+    """Passes on what happens: lines to the log, and which images turn out to be broken, in any process."""
 
     def __init__(
         self,
         data: TrainingData,
         folder: RunFolder,
-        pictures: Pictures,
+        images: ImageReader,
         place: Place,
         listeners: Listeners,
         steps: int,
     ) -> None:
         self.unusable = list(data.left_out)
         self._folder = folder
-        self._pictures = pictures
+        self._images = images
         self._place = place
         self._listeners = listeners
         self._steps = steps
@@ -152,7 +152,7 @@ class _News:
 
     def take(self, line: StepLog) -> None:
         """Take an interval's line; all processes have it."""
-        found = [f"{name}: {reason}" for name, reason in self._pictures.broken.copy().items()]
+        found = [f"{name}: {reason}" for name, reason in self._images.broken.copy().items()]
         new = self._place.gather(found[self._told :])
         self._told = len(found)
         self.unusable += new
@@ -191,7 +191,7 @@ def _begin(
     if place.is_first:
         written = dataclasses.asdict(recipe) | {"checkpoint": str(recipe.checkpoint), "freeze": recipe.frozen}
         try:
-            folder.begin(written | {"steps": steps, "pictures": len(data.examples)}, is_resumed=is_resumed)
+            folder.begin(written | {"steps": steps, "images": len(data.examples)}, is_resumed=is_resumed)
         except InvalidInputError as error:
             refusal = str(error)
     if refusal := place.share(refusal):
@@ -200,7 +200,7 @@ def _begin(
 
 def _describe_data(data: TrainingData, steps: int, say: Callable[[str], None]) -> None:
     classes = f" of {len(data.classes)} classes" if data.classes else ""
-    say(f"{len(data.examples):,} pictures{classes}, {steps:,} steps.")
+    say(f"{len(data.examples):,} images{classes}, {steps:,} steps.")
     for sentence in data.left_out[:3]:
         say(f"Can't be used: {sentence}")
     if len(data.left_out) > 3:
@@ -210,7 +210,7 @@ def _describe_data(data: TrainingData, steps: int, say: Callable[[str], None]) -
 def _make_trainer(
     recipe: Recipe,
     data: TrainingData,
-    pictures: Pictures,
+    images: ImageReader,
     steps: int,
     device: torch.device,
     place: Place,
@@ -223,13 +223,13 @@ def _make_trainer(
         freeze(classifier, recipe.frozen, exceptions=recipe.unfreeze)
         if classifier.vision_model.head is not None:
             classifier.vision_model.head.requires_grad_(False)
-        return Trainer(classifier, compute_class_loss, ClassBatches(pictures), settings, log=log, place=place)
+        return Trainer(classifier, compute_class_loss, ClassBatches(images), settings, log=log, place=place)
     model = load_model(recipe.checkpoint, device=device)
     freeze(model, recipe.frozen, exceptions=recipe.unfreeze)
     tokenizer = load_tokenizer(recipe.checkpoint, max_length=model.config.text_config.max_position_embeddings)
     compute_loss: Callable[[SiglipModel, Any], torch.Tensor]
     compute_loss = compute_sigmoid_loss if place.size == 1 else compute_ring_loss
-    return Trainer(model, compute_loss, PairBatches(pictures, tokenizer), settings, log=log, place=place)
+    return Trainer(model, compute_loss, PairBatches(images, tokenizer), settings, log=log, place=place)
 
 
 def load_classifier(folder: Path, classes: tuple[str, ...], *, device: torch.device, seed: int) -> SiglipClassifier:

@@ -1,4 +1,4 @@
-"""What a step learns from, and its loss: pictures with texts, or pictures with classes."""
+"""What a step learns from, and its loss: images with texts, or images with classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siglip_ingest.siglip.training.loss import sigmoid_loss
 
 
 class Batch(NamedTuple):
-    """Pictures and texts.
+    """Images and texts.
 
     Attributes:
         pixel_values: Normalised as the model's preprocessor does, float32: (I, 3, height, width), or for NaFlex padded
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class ClassBatch(NamedTuple):
-    """Pictures and what class each belongs to.
+    """Images and what class each belongs to.
 
     Attributes:
         pixel_values: As those of `Batch`.
@@ -51,7 +51,7 @@ class ClassBatch(NamedTuple):
 
 
 def compute_sigmoid_loss(model: SiglipModel, batch: Batch) -> Tensor:
-    """Embed a batch's pictures and texts and return their pairwise sigmoid loss."""
+    """Embed a batch's images and texts and return their pairwise sigmoid loss."""
     is_match = batch.is_match
     if is_match is None and batch.match_ids is not None:
         is_match = batch.match_ids[:, None] == batch.match_ids
@@ -71,7 +71,7 @@ def compute_ring_loss(model: SiglipModel, batch: Batch) -> Tensor:
 
 
 def compute_class_loss(model: SiglipClassifier, batch: ClassBatch) -> Tensor:
-    """Return the cross entropy of a batch's classes, the mean over its pictures."""
+    """Return the cross entropy of a batch's classes, the mean over its images."""
     logits = model(batch.pixel_values, batch.pixel_attention_mask, batch.spatial_shapes)
     return F.cross_entropy(logits.float(), batch.targets)
 

@@ -26,16 +26,16 @@ class Recipe:
         task: `captions` trains both towers with the sigmoid loss, `classify` a classifier on the vision tower.
         steps: Optimiser steps; by default as many as `epochs` make.
         epochs: How often the data are gone through, where `steps` isn't given.
-        batch_size: Pictures that meet in one loss, over all processes.
+        batch_size: Images that meet in one loss, over all processes.
         accumulation: Batches whose gradients are averaged in one step.
         learning_rate: At its peak; by default 1e-5, or 1e-3 for a classifier alone.
         warmup_steps: Over which it rises; by default a tenth of the steps, at most 200.
         weight_decay: Of matrices.
         freeze: Patterns of what isn't trained, see `freezing.freeze`; by default nothing, or `vision` for a classifier.
         unfreeze: Patterns of what of it is trained nevertheless.
-        seed: Of the order of pictures and of new weights.
+        seed: Of the order of images and of new weights.
         is_autocast: Whether matrix products run in bfloat16.
-        max_num_patches: NaFlex: most patches of a picture; by default what the checkpoint's preprocessor says.
+        max_num_patches: NaFlex: most patches of an image; by default what the checkpoint's preprocessor says.
     """
 
     data: str
@@ -97,6 +97,6 @@ class Recipe:
             return settings
         if not settings.is_naflex:
             raise InvalidInputError(
-                f"{self.checkpoint} takes pictures of a fixed size: a number of patches can't be chosen."
+                f"{self.checkpoint} takes images of a fixed size: a number of patches can't be chosen."
             )
         return replace(settings, max_num_patches=self.max_num_patches)

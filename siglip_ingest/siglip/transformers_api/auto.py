@@ -122,7 +122,7 @@ class AutoTokenizer:
 
 
 class AutoImageProcessor:
-    """The image processor that a checkpoint asks for, for pictures of one size or NaFlex."""
+    """The image processor that a checkpoint asks for, for images of one size or NaFlex."""
 
     @staticmethod
     def from_pretrained(name: Name, *, revision: str | None = None, **settings: Any) -> SiglipImageProcessor:

@@ -1,4 +1,4 @@
-"""From a picture to labels with scores in one call."""
+"""From an image to labels with scores in one call."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from siglip_ingest.siglip.transformers_api.processing.processors import SiglipPr
 from siglip_ingest.siglip.transformers_api.processing.tokenizer_base import PreTrainedTokenizer
 
 Scores = list[dict[str, Any]]
-Picture = Any  # a PIL image, a path, a URL, or the bytes of a file
+ImageInput = Any  # a PIL image, a path, a URL, or the bytes of a file
 
 
 class _Pipeline:
-    """A model and its image processor, for one picture or several."""
+    """A model and its image processor, for one image or several."""
 
     def __init__(self, model: Any, image_processor: SiglipImageProcessor) -> None:
         self.model = model
@@ -41,16 +41,16 @@ class _Pipeline:
         device: torch.device = self.model.device
         return device
 
-    def _prepare(self, images: Picture, timeout: float | None, batch_size: int) -> Iterator[Any]:
-        """Yield the model's inputs for `batch_size` pictures at a time."""
-        pictures = [images] if _is_one(images) else list(images)
-        for start in range(0, len(pictures), batch_size):
-            loaded = [load_image(picture, timeout) for picture in pictures[start : start + batch_size]]
+    def _prepare(self, images: ImageInput, timeout: float | None, batch_size: int) -> Iterator[Any]:
+        """Yield the model's inputs for `batch_size` images at a time."""
+        listed = [images] if _is_one(images) else list(images)
+        for start in range(0, len(listed), batch_size):
+            loaded = [load_image(image, timeout) for image in listed[start : start + batch_size]]
             yield self.image_processor(loaded, return_tensors="pt").to(self.device)
 
 
 class ZeroShotImageClassificationPipeline(_Pipeline):
-    """Scores pictures against labels that nobody trained."""
+    """Scores images against labels that nobody trained."""
 
     def __init__(
         self, model: SiglipModel, image_processor: SiglipImageProcessor, tokenizer: PreTrainedTokenizer
@@ -61,15 +61,15 @@ class ZeroShotImageClassificationPipeline(_Pipeline):
     @torch.inference_mode()
     def __call__(
         self,
-        image: Picture | Sequence[Picture] | None = None,
+        image: ImageInput | Sequence[ImageInput] | None = None,
         candidate_labels: Sequence[str] = (),
         *,
         hypothesis_template: str = DEFAULT_TEMPLATE,
         timeout: float | None = None,
         batch_size: int = 8,
-        images: Picture | Sequence[Picture] | None = None,
+        images: ImageInput | Sequence[ImageInput] | None = None,
     ) -> Any:
-        """Score one picture, or several, against each label.
+        """Score one image, or several, against each label.
 
         The scores are independent probabilities, sigmoid(exp(logit_scale) * cosine + logit_bias): they don't sum to 1.
 
@@ -78,56 +78,56 @@ class ZeroShotImageClassificationPipeline(_Pipeline):
             candidate_labels: What to look for, at least one.
             hypothesis_template: Makes a label's prompt; `{label}` or `{}` stands for it.
             timeout: Seconds that a web server has for its whole answer; None gives it 30.
-            batch_size: Most pictures in one pass.
+            batch_size: Most images in one pass.
             images: Another name of `image`.
 
         Returns:
-            For each label its `score` and `label`, best first; a list of those for a list of pictures.
+            For each label its `score` and `label`, best first; a list of those for a list of images.
 
         Raises:
-            InvalidInputError: If there is no label or no picture, or the template has no place for the label.
-            ImageError: If a picture can't be read.
+            InvalidInputError: If there is no label or no image, or the template has no place for the label.
+            ImageError: If an image can't be read.
         """
-        pictures = image if images is None else images
-        if pictures is None:
-            raise InvalidInputError("Give a picture, or a list of them.")
+        given = image if images is None else images
+        if given is None:
+            raise InvalidInputError("Give an image, or a list of them.")
         prompts = fill_template(candidate_labels, hypothesis_template)
         ids = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
         text_features = self.model.get_text_features(ids)
         results = []
-        for inputs in self._prepare(pictures, timeout, batch_size):
+        for inputs in self._prepare(given, timeout, batch_size):
             image_features = self.model.get_image_features(**inputs).pooler_output.to(text_features.device)
             logits = self.model.score(image_features, text_features.pooler_output).logits_per_image
             results += [rank(candidate_labels, scores) for scores in logits.float().sigmoid().tolist()]
-        return results[0] if _is_one(pictures) else results
+        return results[0] if _is_one(given) else results
 
 
 class ImageClassificationPipeline(_Pipeline):
-    """Scores pictures against the classes that a classifier was trained on."""
+    """Scores images against the classes that a classifier was trained on."""
 
     @torch.inference_mode()
     def __call__(
         self,
-        inputs: Picture | Sequence[Picture],
+        inputs: ImageInput | Sequence[ImageInput],
         *,
         top_k: int = 5,
         timeout: float | None = None,
         batch_size: int = 8,
     ) -> Any:
-        """Classify one picture, or several.
+        """Classify one image, or several.
 
         Args:
             inputs: A PIL image, a path, a URL or the bytes of a file; or a list of those.
             top_k: How many of the best classes to give.
             timeout: Seconds that a web server has for its whole answer; None gives it 30.
-            batch_size: Most pictures in one pass.
+            batch_size: Most images in one pass.
 
         Returns:
             For the best classes their `score` and `label`, best first: probabilities that sum to 1 over all classes,
-            or independent ones where the problem is of several labels. A list of those for a list of pictures.
+            or independent ones where the problem is of several labels. A list of those for a list of images.
 
         Raises:
-            ImageError: If a picture can't be read.
+            ImageError: If an image can't be read.
         """
         config = self.model.config
         labels = [config.id2label[index] for index in range(config.num_labels)]
@@ -227,6 +227,6 @@ def rank(labels: Sequence[str], scores: Sequence[float]) -> Scores:
     return [{"score": score, "label": label} for score, label in ranked]
 
 
-def _is_one(images: Picture) -> bool:
-    """Whether it is one picture, not a list of them."""
+def _is_one(images: ImageInput) -> bool:
+    """Whether it is one image, not a list of them."""
     return not isinstance(images, list | tuple)

@@ -1,7 +1,7 @@
 """Whether a checkpoint gives the numbers that it should: published ones, and its own of an earlier time.
 
 `verify_checkpoint` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords
-before it serves. Both put known texts and pictures that are drawn here through the loaded model.
+before it serves. Both put known texts and images that are drawn here through the loaded model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import VerificationError
 from siglip_ingest.siglip.verify.figures import Figures, compare_figures, take_figures
-from siglip_ingest.siglip.verify.inputs import DRAWN_PICTURES, TEXTS
+from siglip_ingest.siglip.verify.inputs import DRAWN_IMAGES, TEXTS
 from siglip_ingest.siglip.verify.kept import KeptFigures
 from siglip_ingest.siglip.verify.published import (
     OpenPhotograph,
@@ -61,7 +61,7 @@ def verify_checkpoint(
         name: What the report calls it.
         published: What to compare with; None where nothing is published.
         earlier: Its own figures of an earlier time; None at the first.
-        open_photograph: Opens a published picture; a `NotFoundError` says why it can't.
+        open_photograph: Opens a published image; a `NotFoundError` says why it can't.
 
     Returns:
         What was found, and the figures to keep for the next time.
@@ -77,7 +77,7 @@ def verify_checkpoint(
         comparisons += compare_with_published(
             published, embedder, parameters=weights.parameters, open_photograph=open_photograph
         )
-    figures = take_figures(embedder, texts=TEXTS, pictures=DRAWN_PICTURES, tensors=weights.tensors)
+    figures = take_figures(embedder, texts=TEXTS, images=DRAWN_IMAGES, tensors=weights.tensors)
     if earlier is not None:
         comparisons += compare_figures(figures, earlier)
     return (
@@ -94,7 +94,7 @@ def verify_checkpoint(
 
 
 def check_at_start(embedder: TorchEmbedder) -> dict[str, Any]:
-    """Put two texts and a drawn picture through a checkpoint, and compare what is published and costs next to nothing.
+    """Put two texts and a drawn image through a checkpoint, and compare what is published and costs next to nothing.
 
     Returns:
         The figures, ready for JSON; `require_same` compares them with those of another start.

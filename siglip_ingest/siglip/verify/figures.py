@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.verify.inputs import QUICK_TEXTS, TEST_CARD, draw_picture
+from siglip_ingest.siglip.verify.inputs import QUICK_TEXTS, TEST_CARD, draw_image
 from siglip_ingest.siglip.verify.report import EARLIER, Comparison, compare_numbers, compare_values
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class TextFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFigures:
-    """A known picture: height, width and hash of its prepared pixels, and its unit vector (D,)."""
+class ImageFigures:
+    """A known image: height, width and hash of its prepared pixels, and its unit vector (D,)."""
 
     pixels: str
     vector: NDArray[np.float32]
@@ -55,7 +55,7 @@ class Figures:
         image_settings: As in `ModelInfo`.
         text_settings: As in `ModelInfo`.
         texts: By the text.
-        pictures: By the picture's name.
+        images: By the image's name.
         tensors: Checksum of each tensor by its name; empty where the files weren't read for it.
     """
 
@@ -67,15 +67,15 @@ class Figures:
     image_settings: Mapping[str, Any]
     text_settings: Mapping[str, Any]
     texts: Mapping[str, TextFigures]
-    pictures: Mapping[str, PictureFigures]
+    images: Mapping[str, ImageFigures]
     tensors: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, ready for JSON; vectors become base64 of little-endian float32."""
         return asdict(self) | {
             "texts": {text: {"ids": kept.ids, "vector": _pack(kept.vector)} for text, kept in self.texts.items()},
-            "pictures": {
-                name: {"pixels": kept.pixels, "vector": _pack(kept.vector)} for name, kept in self.pictures.items()
+            "images": {
+                name: {"pixels": kept.pixels, "vector": _pack(kept.vector)} for name, kept in self.images.items()
             },
         }
 
@@ -84,7 +84,7 @@ class Figures:
         return replace(
             self,
             texts={text: self.texts[text] for text in QUICK_TEXTS},
-            pictures={TEST_CARD: self.pictures[TEST_CARD]},
+            images={TEST_CARD: self.images[TEST_CARD]},
             tensors={},
         )
 
@@ -101,31 +101,30 @@ class Figures:
             text: TextFigures([int(number) for number in kept["ids"]], _unpack(kept["vector"]))
             for text, kept in values["texts"].items()
         }
-        pictures = {
-            name: PictureFigures(str(kept["pixels"]), _unpack(kept["vector"]))
-            for name, kept in values["pictures"].items()
+        images = {
+            name: ImageFigures(str(kept["pixels"]), _unpack(kept["vector"])) for name, kept in values["images"].items()
         }
-        plain = {name: values[name] for name in cls.__dataclass_fields__ if name not in {"texts", "pictures"}}
-        return cls(**plain, texts=texts, pictures=pictures)
+        plain = {name: values[name] for name in cls.__dataclass_fields__ if name not in {"texts", "images"}}
+        return cls(**plain, texts=texts, images=images)
 
 
 def take_figures(
     embedder: TorchEmbedder,
     *,
     texts: Sequence[str] = QUICK_TEXTS,
-    pictures: Sequence[str] = (TEST_CARD,),
+    images: Sequence[str] = (TEST_CARD,),
     tensors: Mapping[str, str] | None = None,
 ) -> Figures:
-    """Put known texts and drawn pictures through a loaded checkpoint. The defaults are what a worker affords.
+    """Put known texts and drawn images through a loaded checkpoint. The defaults are what a worker affords.
 
     Raises:
         CheckpointError: If a vector isn't finite or not of length 1.
     """
-    ids, drawn = embedder.tokenize(texts), [draw_picture(name) for name in pictures]
-    pixels = [embedder.prepare_image(picture) for picture in drawn]
-    text_vectors, picture_vectors = embedder.embed_tokens(ids), embedder.embed_images(drawn)
+    ids, drawn = embedder.tokenize(texts), [draw_image(name) for name in images]
+    pixels = [embedder.prepare_image(image) for image in drawn]
+    text_vectors, image_vectors = embedder.embed_tokens(ids), embedder.embed_images(drawn)
     info = embedder.info
-    _require_unit_length(info.name, np.concatenate([text_vectors, picture_vectors]))
+    _require_unit_length(info.name, np.concatenate([text_vectors, image_vectors]))
     return Figures(
         revision=info.revision,
         dtype=embedder.dtype,
@@ -135,9 +134,9 @@ def take_figures(
         image_settings=dict(info.image_settings),
         text_settings=dict(info.text_settings),
         texts={t: TextFigures(strip_padding(i.tolist()), v) for t, i, v in zip(texts, ids, text_vectors, strict=True)},
-        pictures={
-            name: PictureFigures(_hash_pixels(prepared), vector)
-            for name, prepared, vector in zip(pictures, pixels, picture_vectors, strict=True)
+        images={
+            name: ImageFigures(_hash_pixels(prepared), vector)
+            for name, prepared, vector in zip(images, pixels, image_vectors, strict=True)
         },
         tensors=tensors or {},
     )
@@ -165,14 +164,14 @@ def _compare(found: Figures, earlier: Figures) -> Iterator[Comparison]:
     texts = [text for text in earlier.texts if text in found.texts]
     for text in texts:
         yield compare_values(f"tokens of {text!r}", earlier.texts[text].ids, found.texts[text].ids)
-    pictures = [name for name in earlier.pictures if name in found.pictures]
-    for name in pictures:
-        yield compare_values(f"pixels of {name}", earlier.pictures[name].pixels, found.pictures[name].pixels)
+    images = [name for name in earlier.images if name in found.images]
+    for name in images:
+        yield compare_values(f"pixels of {name}", earlier.images[name].pixels, found.images[name].pixels)
     for text in texts:
         cosine = _cosine(earlier.texts[text].vector, found.texts[text].vector)
         yield compare_numbers(f"vector of {text!r} (cosine)", 1.0, cosine, atol=1 - least_cosine)
-    for name in pictures:
-        cosine = _cosine(earlier.pictures[name].vector, found.pictures[name].vector)
+    for name in images:
+        cosine = _cosine(earlier.images[name].vector, found.images[name].vector)
         yield compare_numbers(f"vector of {name} (cosine)", 1.0, cosine, atol=1 - least_cosine)
         for text in texts:
             logits = [_logit(record, text, name) for record in (earlier, found)]
@@ -216,8 +215,8 @@ def _require_unit_length(name: str, vectors: NDArray[np.float32]) -> None:
         )
 
 
-def _logit(figures: Figures, text: str, picture: str) -> float:
-    similarity = _cosine(figures.texts[text].vector, figures.pictures[picture].vector)
+def _logit(figures: Figures, text: str, image: str) -> float:
+    similarity = _cosine(figures.texts[text].vector, figures.images[image].vector)
     return math.exp(figures.logit_scale) * similarity + figures.logit_bias
 
 

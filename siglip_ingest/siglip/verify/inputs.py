@@ -1,4 +1,4 @@
-"""The known inputs: texts, pictures that are drawn here, and photographs that somebody else owns.
+"""The known inputs: texts, images that are drawn here, and photographs that somebody else owns.
 
 Nothing here depends on a version: the test card is plain arithmetic, the circles are what Pillow draws.
 """
@@ -32,7 +32,7 @@ FETCH_TIMEOUT_S = 20.0
 TEST_CARD = "test_card"
 SHAPES = ("red_square", "green_circle", "blue_triangle")
 CIRCLES = {f"circle_{height}x{width}": (height, width) for height, width in ((224, 224), (1024, 1024), (224, 1024))}
-DRAWN_PICTURES = (TEST_CARD, *SHAPES, *CIRCLES)
+DRAWN_IMAGES = (TEST_CARD, *SHAPES, *CIRCLES)
 
 _PHOTOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
 _PALE, _COLOURS = (
@@ -41,8 +41,8 @@ _PALE, _COLOURS = (
 )
 
 
-def draw_picture(name: str) -> Image.Image:
-    """Draw one of `DRAWN_PICTURES`, RGB."""
+def draw_image(name: str) -> Image.Image:
+    """Draw one of `DRAWN_IMAGES`, RGB."""
     if name in CIRCLES:
         return draw_circle(*CIRCLES[name])
     return draw_test_card() if name == TEST_CARD else draw_shape(name)
@@ -111,8 +111,8 @@ def open_photograph(file: str, url: str, *, folder: Path | None, may_fetch: bool
             return open_image(path)
     missing = f"{file}.jpg isn't here; " if folder is None else f"{folder} has no {file}.png or .jpg; "
     if not may_fetch:
-        raise NotFoundError(f"{missing}get it from {url}, and name its folder with --pictures.")
+        raise NotFoundError(f"{missing}get it from {url}, and name its folder with --images.")
     try:
         return open_image(download_file(url, max_image_bytes=DEFAULT_LIMITS.max_image_bytes, timeout_s=FETCH_TIMEOUT_S))
     except ImageError as error:
-        raise NotFoundError(f"{missing}{error} Get it, and name its folder with --pictures.") from error
+        raise NotFoundError(f"{missing}{error} Get it, and name its folder with --images.") from error

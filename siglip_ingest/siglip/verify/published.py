@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.siglip.verify.figures import TOLERANCES, coarser_dtype
-from siglip_ingest.siglip.verify.inputs import DRAWN_PICTURES, draw_picture
+from siglip_ingest.siglip.verify.inputs import DRAWN_IMAGES, draw_image
 from siglip_ingest.siglip.verify.report import Comparison, compare_numbers, compare_values, not_compared
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Published:
             `scores`, a list of objects; each where it is known.
         tokens: Token ids by text, without padding.
         tokens_source: Where they are from.
-        photographs: File name without suffix and address of each picture that isn't drawn here.
+        photographs: File name without suffix and address of each image that isn't drawn here.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Published:
 def load_table() -> Mapping[str, Published]:
     """Everything that is known, by checkpoint."""
     content = json.loads((files("siglip_ingest.siglip.verify") / "published.json").read_text(encoding="utf-8"))
-    photographs = {name: (place["file"], place["url"]) for name, place in content["pictures"].items()}
+    photographs = {name: (place["file"], place["url"]) for name, place in content["images"].items()}
     none = {"texts": {}, "source": ""}
     kinds = {name: content["tokens"].get(facts.get("tokens"), none) for name, facts in content["checkpoints"].items()}
     return {
@@ -121,7 +121,7 @@ def compare_with_published(
         published: What to compare with.
         embedder: The loaded checkpoint.
         parameters: How many its files hold.
-        open_photograph: Opens a picture by the name of its file and its address; a `NotFoundError` says why it can't.
+        open_photograph: Opens an image by the name of its file and its address; a `NotFoundError` says why it can't.
     """
     facts, info = published.facts, embedder.info
     if fact := facts.get("parameters"):
@@ -137,20 +137,20 @@ def compare_with_published(
 def _compare_scores(
     published: Published, scores: Mapping[str, Any], embedder: TorchEmbedder, open_photograph: OpenPhotograph
 ) -> Iterator[Comparison]:
-    """Compare the logits or the probabilities of one picture with some texts."""
-    name, kind = scores["picture"], "logits" if "logits" in scores else "probabilities"
+    """Compare the logits or the probabilities of one image with some texts."""
+    name, kind = scores["image"], "logits" if "logits" in scores else "probabilities"
     expected, texts, source = scores[kind], scores["texts"], scores["source"]
     whats = [
         f"{kind.removesuffix('s').replace('probabilitie', 'probability')} of {name} and {text!r}" for text in texts
     ]
     try:
-        picture = draw_picture(name) if name in DRAWN_PICTURES else open_photograph(*published.photographs[name])
+        image = draw_image(name) if name in DRAWN_IMAGES else open_photograph(*published.photographs[name])
     except NotFoundError as error:
         for what, value in zip(whats, expected, strict=True):
             yield not_compared(what, value, str(error), source=source)
         return
     info = embedder.info
-    similarities = embedder.embed_texts(texts) @ embedder.embed_images([picture])[0]
+    similarities = embedder.embed_texts(texts) @ embedder.embed_images([image])[0]
     most_logit = TOLERANCES[coarser_dtype(embedder.dtype)][1] if coarser_dtype(embedder.dtype) != "float32" else 0.0
     for what, value, similarity in zip(whats, expected, similarities.tolist(), strict=True):
         logit = math.exp(info.logit_scale) * similarity + info.logit_bias

@@ -44,9 +44,9 @@ def test_weights_are_stored_in_float16_but_for_the_two_constants() -> None:
     assert wide == {"logit_scale", "logit_bias"}
 
 
-def test_figures_hold_on_200_unseen_pictures(encoder: Encoder) -> None:
+def test_figures_hold_on_200_unseen_images(encoder: Encoder) -> None:
     examples = choose_examples(200)
-    figures = measure(encoder, examples, encoder.prepare_pictures([example.description for example in examples]))
+    figures = measure(encoder, examples, encoder.prepare_images([example.description for example in examples]))
     assert figures.recall_at_1 >= 0.90
     assert figures.recall_at_10 >= 0.99
     assert figures.sky_accuracy >= 0.95
@@ -56,9 +56,9 @@ def test_figures_hold_on_200_unseen_pictures(encoder: Encoder) -> None:
 
 
 @pytest.mark.slow
-def test_figures_hold_on_1000_unseen_pictures() -> None:
+def test_figures_hold_on_1000_unseen_images() -> None:
     figures = evaluate()
-    assert figures.pictures == 1000
+    assert figures.images == 1000
     assert figures.recall_at_1 >= 0.90
     assert figures.recall_at_10 >= 0.99
     assert figures.sky_accuracy >= 0.95

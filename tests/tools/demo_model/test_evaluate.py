@@ -16,7 +16,7 @@ def test_examples_come_from_the_seeds_asked_for() -> None:
 def test_the_found_bias_gives_the_precision_asked_for() -> None:
     encoder = Encoder.from_checkpoint(CHECKPOINT)
     examples = choose_examples(60, first_seed=CALIBRATION_SEED)
-    pixels = encoder.prepare_pictures([example.description for example in examples])
+    pixels = encoder.prepare_images([example.description for example in examples])
     encoder.model.logit_bias.data.fill_(find_bias(encoder, examples, pixels, precision=0.75))
     figures = measure(encoder, examples, pixels)
     assert figures.precision == pytest.approx(0.75, abs=0.02)
@@ -25,7 +25,7 @@ def test_the_found_bias_gives_the_precision_asked_for() -> None:
 
 def test_figures_are_printed_beside_their_aims() -> None:
     lines = str(Figures(1000, 0.91, 0.99, 1.0, 1.0, 0.93, 0.85)).splitlines()
-    assert lines[0] == "1,000 unseen pictures, 1,000,000 pairs"
+    assert lines[0] == "1,000 unseen images, 1,000,000 pairs"
     assert "recall@1 " in lines[1]
     assert "0.9100   (aim: at least 0.90)" in lines[1]
 
@@ -34,7 +34,7 @@ def test_figures_are_printed_beside_their_aims() -> None:
 def test_a_search_of_few_words_finds_what_it_names(text: str) -> None:
     encoder = Encoder.from_checkpoint(CHECKPOINT)
     descriptions = [example.description for example in choose_examples(120)]
-    pixels = encoder.prepare_pictures(descriptions)
+    pixels = encoder.prepare_images(descriptions)
     similarities = encoder.embed_pixels(pixels) @ encoder.embed_texts([text])[0]
     wanted = {
         "sunset over water": {"sky=sunset", "ground=water"},

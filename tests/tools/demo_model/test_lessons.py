@@ -10,7 +10,7 @@ from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from tools.demo_model.attributes import ATTRIBUTES, DemoBatch, Pupil, compute_lesson_loss
-from tools.demo_model.pool import LABELS_PER_BATCH, DemoBatches, draw_pool, draw_training_picture
+from tools.demo_model.pool import LABELS_PER_BATCH, DemoBatches, draw_pool, draw_training_image
 from tools.demo_model.tokenizer import TEXT_LENGTH, count_pieces, train_tokenizer
 from tools.demo_model.train import IMAGE_SIZE, make_config
 from tools.demo_model.warm_start import make_position_codes, warm_start
@@ -19,16 +19,16 @@ TOKENIZER = load_tokenizer(CHECKPOINT, max_length=TEXT_LENGTH)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
-    return np.stack([draw_training_picture(seed, IMAGE_SIZE) for seed in range(48)])
+def make_images() -> np.ndarray:
+    return np.stack([draw_training_image(seed, IMAGE_SIZE) for seed in range(48)])
 
 
 @pytest.fixture
-def pupil(pictures: np.ndarray) -> Pupil:
+def pupil(images: np.ndarray) -> Pupil:
     torch.manual_seed(0)
     model = SiglipModel(make_config(count_pieces(CHECKPOINT)))
     model.init_weights()
-    warm_start(model, DemoBatches(pictures, TOKENIZER, batch_size=16).sample_pixels(48))
+    warm_start(model, DemoBatches(images, TOKENIZER, batch_size=16).sample_pixels(48))
     return Pupil(model)
 
 
@@ -36,22 +36,22 @@ def equal(first: DemoBatch, second: DemoBatch) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None)
 
 
-def test_a_drawn_pool_holds_the_picture_of_each_seed(tmp_path: Path) -> None:
-    draw_pool(tmp_path / "pictures.npy", 6, size=32, processes=1, progress=[].append)
-    pool = np.load(tmp_path / "pictures.npy")
+def test_a_drawn_pool_holds_the_image_of_each_seed(tmp_path: Path) -> None:
+    draw_pool(tmp_path / "images.npy", 6, size=32, processes=1, progress=[].append)
+    pool = np.load(tmp_path / "images.npy")
     assert pool.shape == (6, 32, 32, 3)
-    assert np.array_equal(pool[5], draw_training_picture(5, 32))
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures.npy"]
+    assert np.array_equal(pool[5], draw_training_image(5, 32))
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
-def test_a_batch_number_always_gives_the_same_batch(pictures: np.ndarray) -> None:
-    first, second = (DemoBatches(pictures, TOKENIZER, batch_size=16) for _ in range(2))
+def test_a_batch_number_always_gives_the_same_batch(images: np.ndarray) -> None:
+    first, second = (DemoBatches(images, TOKENIZER, batch_size=16) for _ in range(2))
     assert equal(first(5), second(5))
     assert not equal(first(5)._replace(input_ids=None, is_match=None), first(4)._replace(input_ids=None, is_match=None))
 
 
-def test_a_batch_has_a_true_full_and_partial_caption_for_each_picture(pictures: np.ndarray) -> None:
-    batch = DemoBatches(pictures, TOKENIZER, batch_size=16)(0)
+def test_a_batch_has_a_true_full_and_partial_caption_for_each_image(images: np.ndarray) -> None:
+    batch = DemoBatches(images, TOKENIZER, batch_size=16)(0)
     assert batch.pixel_values.shape == (16, 3, IMAGE_SIZE, IMAGE_SIZE)
     assert batch.pixel_values.abs().max() <= 1.0
     assert batch.targets.shape == (16, len(ATTRIBUTES))
@@ -64,14 +64,14 @@ def test_a_batch_has_a_true_full_and_partial_caption_for_each_picture(pictures: 
     assert batch.is_match[:, 32:48].diagonal().float().mean() < 0.5
 
 
-def test_an_epoch_shows_every_picture_once(pictures: np.ndarray) -> None:
-    batches = DemoBatches(pictures, TOKENIZER, batch_size=16)
+def test_an_epoch_shows_every_image_once(images: np.ndarray) -> None:
+    batches = DemoBatches(images, TOKENIZER, batch_size=16)
     rows = np.concatenate([batches._choose_rows(number) for number in range(3)])
     assert sorted(rows) == list(range(48))
 
 
-def test_both_lessons_teach_every_weight_that_they_use(pupil: Pupil, pictures: np.ndarray) -> None:
-    batches = DemoBatches(pictures, TOKENIZER, batch_size=16)
+def test_both_lessons_teach_every_weight_that_they_use(pupil: Pupil, images: np.ndarray) -> None:
+    batches = DemoBatches(images, TOKENIZER, batch_size=16)
     compute_lesson_loss(pupil, batches.make_wordless(0)).backward()
     taught = {name for name, parameter in pupil.named_parameters() if parameter.grad is not None}
     assert {name.split(".")[0] for name in taught} == {"siglip", "head"}
@@ -80,8 +80,8 @@ def test_both_lessons_teach_every_weight_that_they_use(pupil: Pupil, pictures: n
     assert all(parameter.grad is not None for parameter in pupil.parameters())
 
 
-def test_a_warm_start_whitens_patches(pupil: Pupil, pictures: np.ndarray) -> None:
-    pixel_values = DemoBatches(pictures, TOKENIZER, batch_size=16).sample_pixels(48)
+def test_a_warm_start_whitens_patches(pupil: Pupil, images: np.ndarray) -> None:
+    pixel_values = DemoBatches(images, TOKENIZER, batch_size=16).sample_pixels(48)
     with torch.inference_mode():
         codes = (
             pupil.siglip.vision_model.embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2).flatten(0, 1)

@@ -14,7 +14,7 @@ SCENES = [describe_scene(seed) for seed in range(300)]
 
 
 @pytest.mark.parametrize("is_partial", [False, True], ids=["full", "partial"])
-def test_a_caption_is_true_of_its_own_picture(is_partial: bool) -> None:
+def test_a_caption_is_true_of_its_own_image(is_partial: bool) -> None:
     rng = random.Random(1)
     for scene in SCENES:
         written = write_caption(scene, rng, is_partial=is_partial)
@@ -23,13 +23,13 @@ def test_a_caption_is_true_of_its_own_picture(is_partial: bool) -> None:
         assert written.text
 
 
-def test_a_full_caption_of_a_varied_picture_is_false_of_the_first() -> None:
+def test_a_full_caption_of_a_varied_image_is_false_of_the_first() -> None:
     rng = random.Random(2)
     are_true = [write_caption(vary(scene, rng), rng).is_true_of(scene) for scene in SCENES]
     assert np.mean(are_true) < 0.1  # a change back to the same words is rare
 
 
-def test_a_caption_with_fewer_details_is_true_of_more_pictures() -> None:
+def test_a_caption_with_fewer_details_is_true_of_more_images() -> None:
     rng = random.Random(3)
     full = find_matches(SCENES, [write_caption(scene, rng) for scene in SCENES])
     partial = find_matches(SCENES, [write_caption(scene, rng, is_partial=True) for scene in SCENES])
@@ -61,20 +61,20 @@ def test_texts_hold_what_they_claim() -> None:
         assert "right" in text
 
 
-def test_every_label_is_true_of_some_pictures_and_false_of_others() -> None:
+def test_every_label_is_true_of_some_images_and_false_of_others() -> None:
     matches = find_matches(SCENES, label_captions())
     assert matches.any(axis=0).all()
     assert not matches.all(axis=0).any()
 
 
-def test_evaluation_captions_are_true_of_exactly_one_picture() -> None:
+def test_evaluation_captions_are_true_of_exactly_one_image() -> None:
     examples = choose_examples(150)
     matches = find_matches([e.description for e in examples], [e.caption for e in examples])
     assert np.array_equal(matches, np.eye(150, dtype=bool))
     assert len({example.caption.text for example in examples}) == 150
 
 
-def test_attribute_targets_name_the_words_of_a_picture() -> None:
+def test_attribute_targets_name_the_words_of_an_image() -> None:
     targets = find_targets(SCENES[:50]).tolist()
     for scene, row in zip(SCENES[:50], targets, strict=True):
         words = [options[index - 1] if index else "" for options, index in zip(ATTRIBUTES, row, strict=True)]

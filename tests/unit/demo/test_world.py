@@ -7,22 +7,22 @@ import pytest
 from PIL import Image
 
 from siglip_ingest.demo.description import COLOURS, FLYERS, GROUNDS, PLACES, SKIES, THINGS, Item, describe_scene
-from siglip_ingest.demo.world import DEMO_SEED, EVALUATION_SEED, caption, render_scene, write_pictures
+from siglip_ingest.demo.world import DEMO_SEED, EVALUATION_SEED, caption, render_scene, write_images
 
 
-def test_a_seed_always_gives_the_same_picture() -> None:
+def test_a_seed_always_gives_the_same_image() -> None:
     first, second = render_scene(7), render_scene(7)
     assert np.array_equal(np.asarray(first.image), np.asarray(second.image))
     assert (first.caption, first.attributes) == (second.caption, second.attributes)
 
 
-def test_different_seeds_give_different_pictures() -> None:
+def test_different_seeds_give_different_images() -> None:
     pixels = {render_scene(seed, 32).image.tobytes() for seed in range(40)}
     assert len(pixels) == 40
 
 
 @pytest.mark.parametrize(("size", "expected"), [(48, (48, 48)), ((90, 60), (90, 60)), ((31, 47), (31, 47))])
-def test_a_picture_has_the_size_asked_for(size: int | tuple[int, int], expected: tuple[int, int]) -> None:
+def test_an_image_has_the_size_asked_for(size: int | tuple[int, int], expected: tuple[int, int]) -> None:
     image = render_scene(3, size).image
     assert image.size == expected
     assert image.mode == "RGB"
@@ -80,18 +80,18 @@ def test_captions_differ_in_words_by_paraphrase_seed() -> None:
     assert caption(scene, 4) == caption(scene.description, 4)
 
 
-def test_pictures_are_written_with_names_that_say_what_they_show(tmp_path: Path) -> None:
-    pictures = write_pictures(tmp_path / "new folder", 12, size=(64, 48))
-    assert len({picture.path for picture in pictures}) == 12
-    for number, picture in enumerate(pictures):
+def test_images_are_written_with_names_that_say_what_they_show(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "new folder", 12, size=(64, 48))
+    assert len({image.path for image in images}) == 12
+    for number, image in enumerate(images):
         scene = render_scene(DEMO_SEED + number, (64, 48))
-        assert picture.path.name.startswith(f"{number + 1:04d}-")
-        with Image.open(picture.path) as image:
-            assert image.size == (64, 48)
-        assert picture.attributes == scene.attributes
-        assert picture.caption == scene.caption
+        assert image.path.name.startswith(f"{number + 1:04d}-")
+        with Image.open(image.path) as opened:
+            assert opened.size == (64, 48)
+        assert image.attributes == scene.attributes
+        assert image.caption == scene.caption
         if scene.sky and scene.ground:
-            assert scene.sky.replace(" ", "-") in picture.path.name
+            assert scene.sky.replace(" ", "-") in image.path.name
 
 
 def test_seeds_for_training_measuring_and_showing_are_apart() -> None:

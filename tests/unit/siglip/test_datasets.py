@@ -7,7 +7,7 @@ import pytest
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.datasets import CaptionedImage, LabeledClass, read_captions, read_classes
-from tests.workers.helpers import write_picture
+from tests.workers.helpers import write_image
 
 ONE, TWO = ["a cat on a sofa", "two cats"], ["a dog"]
 FILES = {
@@ -77,7 +77,7 @@ def test_captions_are_read_from_every_known_format(tmp_path: Path, name: str, co
     ]
 
 
-def test_pictures_may_lie_in_another_folder_and_one_split_is_taken(tmp_path: Path) -> None:
+def test_images_may_lie_in_another_folder_and_one_split_is_taken(tmp_path: Path) -> None:
     images = [
         {"filepath": "val2014", "filename": "a.jpg", "split": "test", "sentences": [{"raw": "a cat"}]},
         {"filepath": "train2014", "filename": "b.jpg", "split": "train", "sentences": [{"raw": "a dog"}]},
@@ -95,7 +95,7 @@ def test_pictures_may_lie_in_another_folder_and_one_split_is_taken(tmp_path: Pat
     [
         pytest.param("a.jsonl", '{"image": "a.jpg", "caption": "x"}\n{"image"', "line 2: is not JSON", id="cut off"),
         pytest.param("a.jsonl", '["a.jpg", "x"]', "line 1: must be an object", id="no object"),
-        pytest.param("a.jsonl", '{"caption": "x"}', "line 1: names no picture", id="no picture"),
+        pytest.param("a.jsonl", '{"caption": "x"}', "line 1: names no image", id="no image"),
         pytest.param("a.jsonl", '{"image": "a.jpg", "captions": []}', "a.jpg has no caption", id="no caption"),
         pytest.param("a.csv", "image,caption\na.jpg,\n", "line 2: a.jpg has no caption", id="an empty cell"),
         pytest.param("a.json", "3", "must hold a list", id="JSON of another kind"),
@@ -123,7 +123,7 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
 def pets(tmp_path: Path) -> Path:
     for seed, path in enumerate(("n01_cat/a.png", "n01_cat/more/b.png", "n02_dog/c.png")):
         (tmp_path / "pets" / path).parent.mkdir(parents=True, exist_ok=True)
-        write_picture(tmp_path / "pets" / path, seed)
+        write_image(tmp_path / "pets" / path, seed)
     (tmp_path / "pets" / ".thumbnails").mkdir()
     return tmp_path / "pets"
 
@@ -160,7 +160,7 @@ def test_folders_that_a_classes_file_leaves_out_are_left_out(pets: Path, tmp_pat
         read_classes(pets, names=tmp_path / "bad.json")
 
 
-def test_a_folder_without_classes_or_a_class_without_pictures_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_a_folder_without_classes_or_a_class_without_images_is_refused(pets: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="has no folders"):
         read_classes(pets / "n02_dog")
     (pets / "n03_bird").mkdir()

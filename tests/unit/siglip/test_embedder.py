@@ -1,4 +1,4 @@
-"""The embedder on tiny checkpoints with random weights: one for pictures of a fixed size, and one NaFlex."""
+"""The embedder on tiny checkpoints with random weights: one for images of a fixed size, and one NaFlex."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, normalize, resize_image
 from siglip_ingest.types import Embedder
 from tests.checkpoints import write_tiny_checkpoint
-from tests.images import picture
+from tests.images import make_image
 
 SIZES = [(30, 20), (1, 1), (1, 500), (64, 64), (20, 30), (33, 31), (50, 50)]
 
@@ -50,14 +50,14 @@ def open_embedder(folder: Path, **options: Any) -> TorchEmbedder:
     return TorchEmbedder.from_checkpoint(folder, name="tiny", device="cpu", **options)
 
 
-def pictures() -> list[Any]:
-    return [picture(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
+def make_images() -> list[Any]:
+    return [make_image(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
 
 
 def make_expected_vectors(folder: Path) -> NDArray[np.float32]:
-    """The pictures' vectors by the plain model; for NaFlex padded, as the reference does it."""
+    """The images' vectors by the plain model; for NaFlex padded, as the reference does it."""
     settings = ImageSettings.from_file(folder / "preprocessor_config.json")
-    resized = [resize_image(image, settings) for image in pictures()]
+    resized = [resize_image(image, settings) for image in make_images()]
     inputs: list[NDArray[Any]]
     if settings.is_naflex:
         inputs = list(make_naflex_inputs(resized, settings))
@@ -86,15 +86,15 @@ def fail_on_images(embedder: TorchEmbedder, monkeypatch: pytest.MonkeyPatch, siz
 
 def test_image_vectors_are_the_models_own_of_unit_length(embedder: TorchEmbedder, checkpoint: Path) -> None:
     expected = make_expected_vectors(checkpoint)
-    vectors = embedder.embed_images(pictures())
+    vectors = embedder.embed_images(make_images())
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
 
 
 def test_vectors_do_not_depend_on_the_batch(embedder: TorchEmbedder) -> None:
-    together = embedder.embed_images(pictures())
-    one_by_one = np.concatenate([embedder.embed_images([image]) for image in pictures()])
+    together = embedder.embed_images(make_images())
+    one_by_one = np.concatenate([embedder.embed_images([image]) for image in make_images()])
     np.testing.assert_allclose(together, one_by_one, rtol=0, atol=1e-6)
     texts = ["a cat", "a dog", "A CAT", "a boat over water", "x"]
     vectors = embedder.embed_texts(texts)
@@ -162,23 +162,23 @@ def test_a_long_prefix_of_which_little_is_left_is_not_settled(tiny_checkpoint: P
 
 
 def test_prepared_pixels_give_the_same_vectors(embedder: TorchEmbedder) -> None:
-    pixels = [embedder.prepare_image(image) for image in pictures()]
+    pixels = [embedder.prepare_image(image) for image in make_images()]
     for image in pixels:
         image.setflags(write=False)
-    np.testing.assert_allclose(embedder.embed_pixels(pixels), embedder.embed_images(pictures()), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(embedder.embed_pixels(pixels), embedder.embed_images(make_images()), rtol=0, atol=1e-6)
 
 
 def test_pixels_of_one_size_may_be_stacked(embedder: TorchEmbedder) -> None:
-    pixels = [embedder.prepare_image(picture(32, 32, seed)) for seed in range(5)]
+    pixels = [embedder.prepare_image(make_image(32, 32, seed)) for seed in range(5)]
     assert pixels[0].shape == (32, 32, 3)
     np.testing.assert_array_equal(embedder.embed_pixels(np.stack(pixels)), embedder.embed_pixels(pixels))
 
 
-def test_naflex_pictures_keep_their_shapes_and_have_as_many_patches_as_fit(naflex: TorchEmbedder) -> None:
-    shapes = [naflex.prepare_image(image).shape[:2] for image in pictures()]
+def test_naflex_images_keep_their_shapes_and_have_as_many_patches_as_fit(naflex: TorchEmbedder) -> None:
+    shapes = [naflex.prepare_image(image).shape[:2] for image in make_images()]
     assert len(set(shapes)) > 3
     assert all(height * width <= 16 * 8 * 8 for height, width in shapes)
-    assert naflex.prepare_image(picture(1, 500)).shape == (128, 8, 3)
+    assert naflex.prepare_image(make_image(1, 500)).shape == (128, 8, 3)
 
 
 def test_naflex_batches_hold_no_padding(naflex: TorchEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_naflex_batches_hold_no_padding(naflex: TorchEmbedder, monkeypatch: pyte
         "encode_patches",
         lambda patches, shapes: (batches.append((patches, shapes)), encode(patches, shapes))[1],
     )
-    pixels = [naflex.prepare_image(image) for image in pictures()]
+    pixels = [naflex.prepare_image(image) for image in make_images()]
     naflex.embed_pixels(pixels)
     assert [len(shapes) for _, shapes in batches] == [3, 3, 1]
     assert all(len(patches) == int(shapes.prod(dim=1).sum()) for patches, shapes in batches)
@@ -199,8 +199,8 @@ def test_naflex_batches_hold_no_padding(naflex: TorchEmbedder, monkeypatch: pyte
 def test_naflex_takes_as_many_patches_as_it_is_told(naflex_checkpoint: Path) -> None:
     embedder = open_embedder(naflex_checkpoint, max_num_patches=50)
     assert embedder.info.image_settings["max_num_patches"] == 50
-    assert embedder.prepare_image(picture(1, 500)).shape == (400, 8, 3)
-    assert embedder.embed_images(pictures()).shape == (len(SIZES), 32)
+    assert embedder.prepare_image(make_image(1, 500)).shape == (400, 8, 3)
+    assert embedder.embed_images(make_images()).shape == (len(SIZES), 32)
 
 
 def test_a_number_of_patches_for_a_model_of_a_fixed_size_is_refused(tiny_checkpoint: Path) -> None:
@@ -248,9 +248,9 @@ def test_out_of_memory_halves_the_batch_and_remembers(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     embedder = open_embedder(checkpoint, batch_size=7)
-    expected = embedder.embed_images(pictures())
+    expected = embedder.embed_images(make_images())
     fail_on_images(embedder, monkeypatch, 2, error)
-    np.testing.assert_allclose(embedder.embed_images(pictures()), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(embedder.embed_images(make_images()), expected, rtol=0, atol=1e-6)
     assert embedder.batch_size == 1
 
 
@@ -278,15 +278,15 @@ def test_numbers_that_are_not_finite_are_never_returned(tmp_path: Path) -> None:
         embedder.embed_texts(["a cat"])
     with pytest.raises(CheckpointError, match=r"or it needs SIGLIP_DTYPE=float32\.$"):
         open_embedder(tmp_path, dtype="bfloat16").embed_texts(["a cat"])
-    assert np.isfinite(embedder.embed_images([picture(8, 8)])).all()
+    assert np.isfinite(embedder.embed_images([make_image(8, 8)])).all()
 
 
 def test_threads_get_their_own_vectors(embedder: TorchEmbedder) -> None:
-    expected = embedder.embed_images(pictures())
+    expected = embedder.embed_images(make_images())
     results: dict[int, Any] = {}
 
     def embed(index: int) -> None:
-        results[index] = embedder.embed_images(pictures()[index:])
+        results[index] = embedder.embed_images(make_images()[index:])
 
     threads = [threading.Thread(target=embed, args=(index,)) for index in range(len(SIZES))]
     for thread in threads:
@@ -305,7 +305,7 @@ def test_each_tower_is_read_when_it_is_first_needed(embedder: TorchEmbedder, mon
     assert embedder.info.logit_bias == -10
     embedder.embed_texts(["a cat"])
     assert {name.partition(".")[0] for name in read} == {"text_model"}
-    embedder.embed_images([picture(8, 8)])
+    embedder.embed_images([make_image(8, 8)])
     assert {name.partition(".")[0] for name in read} == {"text_model", "vision_model"}
     count = len(read)
     embedder.load()
@@ -324,7 +324,7 @@ def test_the_weights_are_hashed_only_when_somebody_asks_for_the_revision(
     monkeypatch.setattr("siglip_ingest.siglip.embedder.find_revision", find_revision)
     embedder = open_embedder(checkpoint)
     embedder.embed_texts(["a cat"])
-    embedder.embed_images([picture(30, 20)])
+    embedder.embed_images([make_image(30, 20)])
     assert not hashed
     assert embedder.info.revision == embedder.info.revision == "sha256:0"
     assert hashed == [checkpoint]
@@ -354,7 +354,7 @@ def test_info_describes_a_naflex_checkpoint(naflex: TorchEmbedder) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_narrow_dtypes_give_nearly_the_same_vectors(checkpoint: Path, embedder: TorchEmbedder, dtype: str) -> None:
     narrow = open_embedder(checkpoint, dtype=dtype)
-    cosines = (narrow.embed_images(pictures()) * embedder.embed_images(pictures())).sum(axis=1)
+    cosines = (narrow.embed_images(make_images()) * embedder.embed_images(make_images())).sum(axis=1)
     assert cosines.min() > 0.999
     assert narrow.info.logit_scale == embedder.info.logit_scale
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from siglip_ingest.demo.world import write_pictures
+from siglip_ingest.demo.world import write_images
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.datasets import CaptionedImage, LabeledClass
 from siglip_ingest.siglip.embedder import TorchEmbedder
@@ -22,14 +22,14 @@ from siglip_ingest.siglip.evaluation import (
 )
 from siglip_ingest.types import ModelInfo
 from tests.database.helpers import unit_vectors
-from tests.workers.helpers import write_picture
+from tests.workers.helpers import write_image
 
 WHAT_IS_THERE = ["red", "green", "blue", "black", "white", "yellow", "cyan"]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 class FakeEmbedder:
-    """Vectors by the colour of a picture's first pixel, and by the colour that a text names; eight dimensions."""
+    """Vectors by the colour of an image's first pixel, and by the colour that a text names; eight dimensions."""
 
     def __init__(self, colours: dict[str, tuple[int, int, int]]) -> None:
         self.colours = colours
@@ -125,7 +125,7 @@ def test_shares_are_of_ranks_below_k() -> None:
     assert [share_within(ranks, k) for k in (1, 5, 10)] == [0.5, 0.75, 1.0]
 
 
-def test_accuracy_counts_pictures_whose_best_class_is_theirs(tmp_path: Path, embedder: Any, bars: Any) -> None:
+def test_accuracy_counts_images_whose_best_class_is_theirs(tmp_path: Path, embedder: Any, bars: Any) -> None:
     classes = [
         LabeledClass(
             "r",
@@ -145,12 +145,12 @@ def test_accuracy_counts_pictures_whose_best_class_is_theirs(tmp_path: Path, emb
         "mean accuracy of the classes": pytest.approx((0.5 + 1 + 1) / 3),
     }
     assert found.by_class == {"r": (0.5, 2), "g": (1.0, 6), "b": (1.0, 1)}
-    assert found.counts == {"pictures": 9, "classes": 3, "prompts": 8, "skipped": 0}
+    assert found.counts == {"images": 9, "classes": 3, "prompts": 8, "skipped": 0}
     assert embedder.texts[:4] == ["a red", "the red", "a red thing", "the red thing"]
     assert embedder.batches == [4, 4, 1]
     assert {name: (steps[0], sum(steps[1:])) for name, steps in shown.items()} == {
         "prompts": (8, 8),
-        "pictures": (9, 9),
+        "images": (9, 9),
     }
 
 
@@ -162,26 +162,26 @@ def test_top_5_is_given_where_there_are_more_than_five_classes(tmp_path: Path, e
     assert found.figures["top-1 accuracy"] == pytest.approx(1 / 6)
 
 
-def test_recall_counts_every_caption_and_any_of_a_pictures_captions(tmp_path: Path, embedder: Any, bars: Any) -> None:
+def test_recall_counts_every_caption_and_any_of_an_images_captions(tmp_path: Path, embedder: Any, bars: Any) -> None:
     data = [
         CaptionedImage(write_colour(tmp_path / "1.png", RED), ("red", "a blue one, wrongly")),
         CaptionedImage(write_colour(tmp_path / "2.png", GREEN), ("green",)),
         CaptionedImage(write_colour(tmp_path / "3.png", BLUE), ("blue",)),
     ]
     found = measure_retrieval(embedder, data, decode_threads=2, start_bar=bars[0])
-    assert found.counts == {"pictures": 3, "captions": 4, "skipped": 0}
+    assert found.counts == {"images": 3, "captions": 4, "skipped": 0}
     assert found.figures == {
         "text to image, recall@1": 0.75,
         "text to image, recall@5": 1.0,
         "text to image, recall@10": 1.0,
-        "image to text, recall@1": pytest.approx(2 / 3),  # the wrong caption is as similar to the blue picture
+        "image to text, recall@1": pytest.approx(2 / 3),  # the wrong caption is as similar to the blue image
         "image to text, recall@5": 1.0,
         "image to text, recall@10": 1.0,
     }
 
 
-def test_broken_pictures_are_left_out_with_a_reason(tmp_path: Path, embedder: Any, bars: Any) -> None:
-    (tmp_path / "broken.png").write_text("no picture")
+def test_broken_images_are_left_out_with_a_reason(tmp_path: Path, embedder: Any, bars: Any) -> None:
+    (tmp_path / "broken.png").write_text("no image")
     data = [
         CaptionedImage(tmp_path / "nowhere.png", ("x",)),
         CaptionedImage(write_colour(tmp_path / "1.png", RED), ("red",)),
@@ -189,15 +189,15 @@ def test_broken_pictures_are_left_out_with_a_reason(tmp_path: Path, embedder: An
         CaptionedImage(write_colour(tmp_path / "2.png", BLUE), ("blue",)),
     ]
     found = measure_retrieval(embedder, data, decode_threads=2, start_bar=bars[0])
-    assert found.counts == {"pictures": 2, "captions": 2, "skipped": 2}
+    assert found.counts == {"images": 2, "captions": 2, "skipped": 2}
     assert found.figures["text to image, recall@1"] == 1.0
     assert [skipped.path.name for skipped in found.skipped] == ["nowhere.png", "broken.png"]
     assert "There is no file" in found.skipped[0].reason
-    with pytest.raises(InvalidInputError, match=r"None of the 1 pictures can be read\. The first: There is no file"):
+    with pytest.raises(InvalidInputError, match=r"None of the 1 images can be read\. The first: There is no file"):
         measure_retrieval(embedder, data[:1], decode_threads=2, start_bar=bars[0])
 
 
-def test_a_limit_takes_pictures_evenly(tmp_path: Path, embedder: Any, bars: Any) -> None:
+def test_a_limit_takes_images_evenly(tmp_path: Path, embedder: Any, bars: Any) -> None:
     classes = [
         LabeledClass(name, (name,), tuple(write_colour(tmp_path / f"{name}{n}.png", colour) for n in range(6)))
         for name, colour in (("red", RED), ("blue", BLUE))
@@ -226,26 +226,26 @@ def test_clips_templates_are_eighty() -> None:
     assert all(template.count("{label}") == 1 for template in templates)
 
 
-def test_the_demo_checkpoint_finds_its_pictures(tmp_path: Path, demo_checkpoint: Path, bars: Any) -> None:
-    drawn = write_pictures(tmp_path, 40, seed=30_000_000, size=(96, 72))
+def test_the_demo_checkpoint_finds_its_images(tmp_path: Path, demo_checkpoint: Path, bars: Any) -> None:
+    drawn = write_images(tmp_path, 40, seed=30_000_000, size=(96, 72))
     embedder = TorchEmbedder.from_checkpoint(demo_checkpoint, name="demo", device="cpu")
-    data = [CaptionedImage(picture.path, (picture.caption,)) for picture in drawn]
+    data = [CaptionedImage(image.path, (image.caption,)) for image in drawn]
     found = measure_retrieval(embedder, data, decode_threads=2, start_bar=bars[0])
     assert found.figures["text to image, recall@5"] > 0.9
     assert found.figures["image to text, recall@5"] > 0.9
 
 
 @pytest.mark.parametrize("is_naflex", [False, True], ids=["fixed", "naflex"])
-def test_pictures_of_every_shape_are_measured(tmp_path: Path, is_naflex: bool, bars: Any) -> None:
+def test_images_of_every_shape_are_measured(tmp_path: Path, is_naflex: bool, bars: Any) -> None:
     from tests.checkpoints import write_tiny_checkpoint
 
     folder = write_tiny_checkpoint(tmp_path / "checkpoint", is_naflex=is_naflex)
     embedder = TorchEmbedder.from_checkpoint(folder, name="tiny", device="cpu", batch_size=3)
     sizes = [(60, 40), (40, 60), (200, 20), (64, 64), (20, 200)]
     data = [
-        CaptionedImage(write_picture(tmp_path / f"{seed}.png", seed, size=size), (f"picture {seed}",))
+        CaptionedImage(write_image(tmp_path / f"{seed}.png", seed, size=size), (f"image {seed}",))
         for seed, size in enumerate(sizes)
     ]
     found = measure_retrieval(embedder, data, decode_threads=2, start_bar=bars[0])
-    assert found.counts["pictures"] == 5
+    assert found.counts["images"] == 5
     assert found.images_per_s > 0

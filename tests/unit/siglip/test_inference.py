@@ -54,7 +54,7 @@ def draw_patches(shapes: Tensor) -> Tensor:
 
 
 def normalize_patches(patches: Tensor) -> Tensor:
-    """Normalise (N, F) uint8 as if they were pictures of one row."""
+    """Normalise (N, F) uint8 as if they were images of one row."""
     pixels = normalize(patches.view(1, len(patches), -1, 3).numpy(), SETTINGS)  # (1, 3, N, F / 3)
     return torch.from_numpy(np.ascontiguousarray(pixels[0].transpose(1, 2, 0))).flatten(1)
 
@@ -99,17 +99,17 @@ def test_pixels_get_the_plain_models_embeddings(folder: Path, layers: str) -> No
 def test_patches_get_the_plain_models_embeddings(naflex_folder: Path, layers: str) -> None:
     patches = draw_patches(SHAPES)
     plain = load_model(naflex_folder)
-    pictures = torch.split(normalize_patches(patches), SHAPES.prod(dim=1).tolist())
-    alone = [plain.get_image_features(p[None], None, shape[None]) for p, shape in zip(pictures, SHAPES, strict=True)]
+    images = torch.split(normalize_patches(patches), SHAPES.prod(dim=1).tolist())
+    alone = [plain.get_image_features(p[None], None, shape[None]) for p, shape in zip(images, SHAPES, strict=True)]
     found = open_model(naflex_folder).encode_patches(patches, SHAPES)
     torch.testing.assert_close(found, torch.cat(alone), rtol=1e-5, atol=1e-5)
 
 
-def test_pictures_of_mixed_shapes_get_the_same_embeddings_as_one_by_one(naflex_folder: Path) -> None:
+def test_images_of_mixed_shapes_get_the_same_embeddings_as_one_by_one(naflex_folder: Path) -> None:
     model, patches = open_model(naflex_folder), draw_patches(SHAPES)
     together = model.encode_patches(patches, SHAPES)
-    pictures = torch.split(patches, SHAPES.prod(dim=1).tolist())
-    alone = [model.encode_patches(picture, shape[None]) for picture, shape in zip(pictures, SHAPES, strict=True)]
+    images = torch.split(patches, SHAPES.prod(dim=1).tolist())
+    alone = [model.encode_patches(image, shape[None]) for image, shape in zip(images, SHAPES, strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 

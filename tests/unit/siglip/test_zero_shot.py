@@ -16,7 +16,7 @@ from siglip_ingest.siglip.preprocess.opening import ImageLimits
 from siglip_ingest.siglip.zero_shot import classify
 from siglip_ingest.types import LabelScore, ModelInfo
 from tests.checkpoints import write_tiny_checkpoint
-from tests.images import encode, picture
+from tests.images import encode, make_image
 
 
 class FixedEmbedder:
@@ -38,16 +38,16 @@ class FixedEmbedder:
 
 def test_scores_are_sigmoids_of_the_scaled_cosines_best_first() -> None:
     embedder = FixedEmbedder({"a cat!": 0.05, "a dog!": 0.12, "a car!": -1.0})
-    scores = classify(picture(8, 8), ["cat", "dog", "car"], embedder=embedder, template="a {label}!")
+    scores = classify(make_image(8, 8), ["cat", "dog", "car"], embedder=embedder, template="a {label}!")
     assert [scored.label for scored in scores] == ["dog", "cat", "car"]
     assert scores[0].score == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-5)
     assert scores[1].score == pytest.approx(1 / (1 + math.exp(5)), abs=1e-5)
     assert 0 <= scores[2].score < 1e-40
 
 
-def test_a_path_its_bytes_and_the_picture_score_the_same(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_path_its_bytes_and_the_image_score_the_same(tiny_checkpoint: Path, tmp_path: Path) -> None:
     embedder = TorchEmbedder.from_checkpoint(tiny_checkpoint, name="tiny", device="cpu")
-    image = picture(40, 30)
+    image = make_image(40, 30)
     path = tmp_path / "one.png"
     path.write_bytes(encode(image, "PNG"))
     scores = classify(image, ["cat", "dog"], embedder=embedder)
@@ -63,7 +63,7 @@ def test_a_path_its_bytes_and_the_picture_score_the_same(tiny_checkpoint: Path, 
 )
 def test_labels_that_cannot_be_used_are_refused(labels: list[str], reason: str) -> None:
     with pytest.raises(InvalidInputError, match=reason):
-        classify(picture(8, 8), labels, embedder=FixedEmbedder({}))
+        classify(make_image(8, 8), labels, embedder=FixedEmbedder({}))
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_a_label_of_which_the_model_reads_nothing_is_refused(
 ) -> None:
     embedder = TorchEmbedder.from_checkpoint(tiny_checkpoint, name="tiny", device="cpu")
     with pytest.raises(InvalidInputError, match=sentence):
-        classify(picture(8, 8), labels, embedder=embedder, template=template)
-    assert classify(picture(8, 8), {"!!!": ["a cat"]}, embedder=embedder)[0].label == "!!!"
+        classify(make_image(8, 8), labels, embedder=embedder, template=template)
+    assert classify(make_image(8, 8), {"!!!": ["a cat"]}, embedder=embedder)[0].label == "!!!"
 
 
 def test_a_template_without_the_label_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"contain \{label\}"):
-        classify(picture(8, 8), ["cat"], embedder=FixedEmbedder({}), template="a photo")
+        classify(make_image(8, 8), ["cat"], embedder=FixedEmbedder({}), template="a photo")
 
 
 def test_a_missing_file_is_an_image_error() -> None:
@@ -99,14 +99,14 @@ def test_a_missing_file_is_an_image_error() -> None:
 
 
 def test_the_settings_limits_apply() -> None:
-    content = encode(picture(40, 30), "PNG")
+    content = encode(make_image(40, 30), "PNG")
     with pytest.raises(ImageError, match="40 x 30"):
         classify(content, ["cat"], embedder=FixedEmbedder({}), limits=ImageLimits(max_image_pixels=1000))
 
 
 def test_the_mean_of_a_labels_own_prompts_stands_for_it() -> None:
     embedder = FixedEmbedder({"a cat": 0.05, "a kitten": 0.15, "a dog": 0.12})
-    scores = classify(picture(8, 8), {"cat": ["a cat", "a kitten"], "dog": ["a dog"]}, embedder=embedder)
+    scores = classify(make_image(8, 8), {"cat": ["a cat", "a kitten"], "dog": ["a dog"]}, embedder=embedder)
     mean = embedder.embed_texts(["a cat", "a kitten"]).mean(axis=0)
     cosine = mean[0] / np.linalg.norm(mean)
     assert [scored.label for scored in scores] == ["dog", "cat"]
@@ -116,6 +116,6 @@ def test_the_mean_of_a_labels_own_prompts_stands_for_it() -> None:
 def test_a_naflex_model_classifies_and_lower_cases_the_prompt(tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path, is_naflex=True)
     embedder = TorchEmbedder.from_checkpoint(tmp_path, name="tiny", device="cpu")
-    (score,) = classify(picture(64, 20), ["Cat"], embedder=embedder)
-    (same,) = classify(picture(64, 20), ["cat"], embedder=embedder, template="this is a photo of {label}.")
+    (score,) = classify(make_image(64, 20), ["Cat"], embedder=embedder)
+    (same,) = classify(make_image(64, 20), ["cat"], embedder=embedder, template="this is a photo of {label}.")
     assert score.score == pytest.approx(same.score, abs=1e-7)

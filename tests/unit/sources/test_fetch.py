@@ -22,7 +22,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, _, argument = self.path.partition("?")[0].strip("/").partition("/")
         if name == "image":
-            self._answer(200, b"picture")
+            self._answer(200, b"image")
         elif name == "status":
             self._answer(int(argument), b"")
         elif name == "announced":
@@ -79,15 +79,15 @@ def fetch_quickly(uri: str) -> bytes:
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
-    path = tmp_path / "ä picture #1 100%?.jpg"
+    path = tmp_path / "ä image #1 100%?.jpg"
     path.write_bytes(b"x" * 1000)
     assert fetch_quickly(path.as_uri()) == b"x" * 1000
 
 
 def test_a_file_name_that_is_not_unicode_is_read(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg"))
-    path.write_bytes(b"picture")
-    assert fetch_quickly(path.as_uri()) == b"picture"
+    path.write_bytes(b"image")
+    assert fetch_quickly(path.as_uri()) == b"image"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_is_not_a_readable_file_is_refused_without_a_retry(tmp_path: Path, 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret.jpg"
-    path.write_bytes(b"picture")
+    path.write_bytes(b"image")
     path.chmod(0)
     with pytest.raises(ImageError, match=r"may not be read") as caught:
         fetch_quickly(path.as_uri())
@@ -136,9 +136,9 @@ def test_other_schemes_are_refused(uri: str) -> None:
     assert caught.value.code == "unsupported_source"
 
 
-def test_a_web_picture_is_fetched_also_behind_a_redirect(server: str) -> None:
-    assert fetch_quickly(f"{server}/image") == b"picture"
-    assert fetch_quickly(f"{server}/redirect/image") == b"picture"
+def test_a_web_image_is_fetched_also_behind_a_redirect(server: str) -> None:
+    assert fetch_quickly(f"{server}/image") == b"image"
+    assert fetch_quickly(f"{server}/redirect/image") == b"image"
 
 
 @pytest.mark.parametrize(

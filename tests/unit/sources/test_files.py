@@ -18,7 +18,7 @@ def photos(tmp_path: Path) -> Path:
     """A folder that may be read, in one with a secret beside it."""
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
-    (folder / "sub" / "a.jpg").write_bytes(b"picture")
+    (folder / "sub" / "a.jpg").write_bytes(b"image")
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
     (folder / "inner.jpg").symlink_to(folder / "sub" / "a.jpg")
@@ -40,7 +40,7 @@ def refuse(uri: str, *roots: Path) -> ImageError:
 
 @pytest.mark.parametrize("name", ["sub/a.jpg", "inner.jpg", "sub/../sub/a.jpg", "door/photos/sub/a.jpg"])
 def test_a_file_below_an_allowed_folder_is_read(photos: Path, name: str) -> None:
-    assert read(f"file://{photos}/{name}", Path("/nowhere"), photos) == b"picture"
+    assert read(f"file://{photos}/{name}", Path("/nowhere"), photos) == b"image"
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_a_link_that_is_swapped_in_before_the_opening_does_not_win(
 
 def test_a_file_is_read_where_there_is_no_proc(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_OPEN_FILES", photos / "no proc")
-    assert read(f"file://{photos}/inner.jpg", photos) == b"picture"
+    assert read(f"file://{photos}/inner.jpg", photos) == b"image"

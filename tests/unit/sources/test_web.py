@@ -20,7 +20,7 @@ from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.sources.web import MAX_REDIRECTS
 from tests.unit.sources.test_addresses import SPELLINGS
 
-IMAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\npicture"
+IMAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nimage"
 REAL_GETADDRINFO = socket.getaddrinfo
 
 
@@ -145,7 +145,7 @@ def test_private_addresses_are_not_connected_to(address: str, connections: list[
 @pytest.mark.parametrize("entry", ["127.0.0.1:{}", "127.0.0.0/8", "127.0.0.1"])
 def test_an_allowed_host_is_fetched_from(entry: str) -> None:
     with serving(IMAGE) as server:
-        assert get(f"http://127.0.0.1:{server.port}/a.jpg", entry.format(server.port)) == b"picture"
+        assert get(f"http://127.0.0.1:{server.port}/a.jpg", entry.format(server.port)) == b"image"
 
 
 def test_a_redirect_is_followed_and_looked_at_again() -> None:
@@ -153,7 +153,7 @@ def test_a_redirect_is_followed_and_looked_at_again() -> None:
         first = f"127.0.0.1:{server.port}"
         assert refuse(f"http://{first}/a.jpg", first).code == "not_allowed"
         assert other.requests == []
-        assert get(f"http://{first}/a.jpg", first, f"127.0.0.1:{other.port}") == b"picture"
+        assert get(f"http://{first}/a.jpg", first, f"127.0.0.1:{other.port}") == b"image"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_so_many_redirects_are_followed_and_no_more() -> None:
 def test_a_name_is_resolved_once_and_the_host_header_keeps_it(names: dict[str, list[list[str]]]) -> None:
     names["image.example"] = [["127.0.0.1"]]
     with serving(IMAGE) as server:
-        assert get(f"http://image.example:{server.port}/a.jpg", "image.example") == b"picture"
+        assert get(f"http://image.example:{server.port}/a.jpg", "image.example") == b"image"
         assert f"host: image.example:{server.port}".encode() in server.requests[0].lower()
     assert names["image.example"] == []
 
@@ -221,7 +221,7 @@ def test_a_proxy_of_the_environment_is_not_used(name: str, monkeypatch: pytest.M
     monkeypatch.setenv("no_proxy", "")
     with serving(IMAGE) as proxy, serving(IMAGE) as server:
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert get(f"http://127.0.0.1:{server.port}/a.jpg", "127.0.0.1") == b"picture"
+        assert get(f"http://127.0.0.1:{server.port}/a.jpg", "127.0.0.1") == b"image"
         assert refuse(f"http://10.0.0.1:{server.port}/a.jpg", "127.0.0.1").code == "not_allowed"
     assert proxy.requests == []
 
@@ -287,7 +287,7 @@ def test_messages_do_not_quote_the_server(answer: bytes) -> None:
 
 def test_user_and_password_are_sent_to_the_host_that_they_are_for() -> None:
     with serving(IMAGE) as other, serving(redirect_to(f"http://127.0.0.1:{other.port}/b.jpg")) as server:
-        assert get(f"http://me:p%40ss@127.0.0.1:{server.port}/a.jpg", "127.0.0.1") == b"picture"
+        assert get(f"http://me:p%40ss@127.0.0.1:{server.port}/a.jpg", "127.0.0.1") == b"image"
         assert b"Authorization: Basic bWU6cEBzcw==" in server.requests[0]
         assert b"authorization" not in other.requests[0].lower()
 
@@ -331,7 +331,7 @@ def test_tls_is_spoken_with_the_name_and_not_with_the_address(
         thread.start()
         names["image.example"] = names["other.example"] = [["127.0.0.1"], ["127.0.0.1"]]
         port = listener.getsockname()[1]
-        assert get(f"https://image.example:{port}/a.jpg", "image.example", "other.example") == b"picture"
+        assert get(f"https://image.example:{port}/a.jpg", "image.example", "other.example") == b"image"
         error = refuse(f"https://other.example:{port}/a.jpg", "image.example", "other.example")
         thread.join()
     assert asked == ["image.example", "other.example"]

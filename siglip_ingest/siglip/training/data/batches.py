@@ -1,4 +1,4 @@
-"""The n-th batch of a data set: which pictures it has is a function of the seed and of n alone.
+"""The n-th batch of a data set: which images it has is a function of the seed and of n alone.
 
 So a run that was stopped goes on with the batches that it would have had, and several processes agree on who has which
 part without a word. Threads read and decode the next batches while one is trained on.
@@ -32,27 +32,27 @@ from siglip_ingest.siglip.training.lessons import Batch, ClassBatch
 from siglip_ingest.siglip.training.parallel import Place
 
 BATCHES_AHEAD = 2  # that are decoded while one is trained on
-MAX_REPLACEMENTS = 1000  # pictures tried in the place of one that can't be read
+MAX_REPLACEMENTS = 1000  # images tried in the place of one that can't be read
 
 
 class Row(NamedTuple):
-    """One picture of a batch: whose it is, and its pixels (height, width, 3) uint8 in the model's size."""
+    """One image of a batch: whose it is, and its pixels (height, width, 3) uint8 in the model's size."""
 
     example: Example
     pixels: NDArray[np.uint8]
 
 
-class Pictures:
-    """Reads the pictures of batches.
+class ImageReader:
+    """Reads the images of batches.
 
     Each epoch goes through the data in a new order; what is left over at its end and fills no batch is not used in it.
-    A picture that can't be read is noted in `broken`, and another one of the data set, which is a function of seed and
+    An image that can't be read is noted in `broken`, and another one of the data set, which is a function of seed and
     place too, stands in for it.
 
     Args:
         examples: The data set, the same list in all processes.
         settings: The checkpoint's.
-        batch_size: Pictures in a batch, over all processes.
+        batch_size: Images in a batch, over all processes.
         seed: Of the order.
         place: This process's; it gets its part of each batch.
         threads: That read and decode; by default one a core, at most 8.
@@ -76,7 +76,7 @@ class Pictures:
         place = place or Place()
         if batch_size > len(examples):
             raise InvalidInputError(
-                f"A batch of {batch_size} is larger than the data, {len(examples)} pictures: choose a smaller one."
+                f"A batch of {batch_size} is larger than the data, {len(examples)} images: choose a smaller one."
             )
         if batch_size % place.size:
             raise InvalidInputError(f"A batch of {batch_size} can't be split evenly among {place.size} processes.")
@@ -108,7 +108,7 @@ class Pictures:
         """Return this process's part of batch `number`, from 0.
 
         Raises:
-            InvalidInputError: If hardly any picture of the data set can be read.
+            InvalidInputError: If hardly any image of the data set can be read.
         """
         self._pending = {n: rows for n, rows in self._pending.items() if number <= n <= number + BATCHES_AHEAD}
         for ahead in range(number, number + BATCHES_AHEAD + 1):
@@ -119,7 +119,7 @@ class Pictures:
     def to_inputs(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Make what the vision tower takes: pixel values and, for NaFlex, the mask and the shapes.
 
-        NaFlex's patches are padded to the most that a picture of these has.
+        NaFlex's patches are padded to the most that an image of these has.
         """
         side, pixels = self.settings.patch_size, [row.pixels for row in rows]
         if side is None:
@@ -133,7 +133,7 @@ class Pictures:
         return np.random.default_rng([self.seed, 1, epoch]).permutation(len(self._examples))
 
     def _read_row(self, number: int, position: int) -> Row:
-        """Read the picture at a place of a batch, or another one in its place."""
+        """Read the image at a place of a batch, or another one in its place."""
         epoch, index = divmod(number, self.batches_per_epoch)
         chosen = int(self._order(epoch)[index * self._batch_size + position])
         if row := self._try_to_read(self._examples[chosen]):
@@ -144,11 +144,11 @@ class Pictures:
                 return row
         name, reason = next(iter(self.broken.items()))
         raise InvalidInputError(
-            f"{len(self.broken)} pictures can't be read, and no other one was found in their place. {name}: {reason}"
+            f"{len(self.broken)} images can't be read, and no other one was found in their place. {name}: {reason}"
         )
 
     def _try_to_read(self, example: Example) -> Row | None:
-        """Read and squeeze a picture; None, and an entry in `broken`, where it can't be read."""
+        """Read and squeeze an image; None, and an entry in `broken`, where it can't be read."""
         if example.name in self.broken:
             return None
         try:
@@ -160,27 +160,27 @@ class Pictures:
 
 
 class PairBatches:
-    """Batches of pictures and captions.
+    """Batches of images and captions.
 
-    A picture with several captions comes with one of them, another one in another epoch. Where two pictures of a batch
+    An image with several captions comes with one of them, another one in another epoch. Where two images of a batch
     have the same caption, it is true of both.
 
     Args:
-        pictures: Where the pictures come from.
+        images: Where the images come from.
         tokenizer: The checkpoint's.
     """
 
-    def __init__(self, pictures: Pictures, tokenizer: Tokenizer) -> None:
-        self._pictures = pictures
+    def __init__(self, images: ImageReader, tokenizer: Tokenizer) -> None:
+        self._images = images
         self._tokenizer = tokenizer
 
     def __call__(self, number: int) -> Batch:
         """Make batch `number`; the same number gives the same batch."""
-        rows = self._pictures.read(number)
-        epoch = self._pictures.find_epoch(number)
+        rows = self._images.read(number)
+        epoch = self._images.find_epoch(number)
         input_ids = self._tokenizer([self._choose(row.example, epoch) for row in rows])
         match_ids = [int.from_bytes(hashlib.sha256(ids.tobytes()).digest()[:8], signed=True) for ids in input_ids]
-        pixel_values, mask, shapes = self._pictures.to_inputs(rows)
+        pixel_values, mask, shapes = self._images.to_inputs(rows)
         return Batch(
             pixel_values,
             torch.from_numpy(input_ids),
@@ -190,23 +190,23 @@ class PairBatches:
         )
 
     def _choose(self, example: Example, epoch: int) -> str:
-        """Choose one of a picture's captions: all of them in turn, from one that its name draws."""
-        start = hashlib.sha256(f"{self._pictures.seed} {example.name}".encode()).digest()[0]
+        """Choose one of an image's captions: all of them in turn, from one that its name draws."""
+        start = hashlib.sha256(f"{self._images.seed} {example.name}".encode()).digest()[0]
         return example.captions[(start + epoch) % len(example.captions)]
 
 
 class ClassBatches:
-    """Batches of pictures and the numbers of their classes.
+    """Batches of images and the numbers of their classes.
 
     Args:
-        pictures: Where the pictures come from.
+        images: Where the images come from.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
-        self._pictures = pictures
+    def __init__(self, images: ImageReader) -> None:
+        self._images = images
 
     def __call__(self, number: int) -> ClassBatch:
         """Make batch `number`; the same number gives the same batch."""
-        rows = self._pictures.read(number)
-        pixel_values, mask, shapes = self._pictures.to_inputs(rows)
+        rows = self._images.read(number)
+        pixel_values, mask, shapes = self._images.to_inputs(rows)
         return ClassBatch(pixel_values, torch.tensor([row.example.target for row in rows]), mask, shapes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture and what is known of it.
+    """An image and what is known of it.
 
     Attributes:
         name: What people call it in messages.
@@ -43,7 +43,7 @@ class TrainingData:
 
 
 def read_part(example: Example) -> bytes:
-    """Read a picture's bytes out of the file that it lies in.
+    """Read an image's bytes out of the file that it lies in.
 
     Raises:
         OSError: If the file can't be read.

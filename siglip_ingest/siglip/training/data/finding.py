@@ -15,7 +15,7 @@ CAPTION_STEMS = ("captions", "metadata")
 
 
 def find_pairs(data: str) -> TrainingData:
-    """List pictures and their captions.
+    """List images and their captions.
 
     Args:
         data: A folder with a file of captions (`captions.jsonl`, `metadata.jsonl`, `captions.csv`, ...) or with
@@ -41,17 +41,17 @@ def find_pairs(data: str) -> TrainingData:
             left_out.append(f"{image.path}: there is no such file, but {path.name} names it.")
     if not examples:
         raise InvalidInputError(
-            f"{path} names {len(left_out)} pictures, and none is there. {left_out[0]} Relative paths start from the "
+            f"{path} names {len(left_out)} images, and none is there. {left_out[0]} Relative paths start from the "
             "folder of the file of captions."
         )
     return TrainingData(examples, left_out=tuple(left_out))
 
 
 def find_classes(data: str) -> TrainingData:
-    """List the pictures of a folder that has one subfolder a class, which the class is named by.
+    """List the images of a folder that has one subfolder a class, which the class is named by.
 
     Raises:
-        InvalidInputError: If there are fewer than two classes, or one has no pictures.
+        InvalidInputError: If there are fewer than two classes, or one has no images.
     """
     folder = expand_user(data)
     if not folder.is_dir():

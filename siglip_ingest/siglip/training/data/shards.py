@@ -1,7 +1,7 @@
 """Webdataset shards: tar files in which the files of one example have one name and different suffixes.
 
-A picture `key.jpg` belongs to the caption in `key.txt`, or in `key.json` under a name such as `caption`. Only the
-headers and captions are read here; a picture is later read from its place in the file, in any order.
+An image `key.jpg` belongs to the caption in `key.txt`, or in `key.json` under a name such as `caption`. Only the
+headers and captions are read here; an image is later read from its place in the file, in any order.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def expand_shards(path: Path) -> list[Path]:
 
 
 def read_shards(shards: Sequence[Path]) -> TrainingData:
-    """List the pictures and captions of shards.
+    """List the images and captions of shards.
 
     Raises:
         InvalidInputError: If a shard isn't a whole tar file, or there is no pair in any.
@@ -63,7 +63,7 @@ def read_shards(shards: Sequence[Path]) -> TrainingData:
     if not examples:
         what = f", for instance: {left_out[0]}" if left_out else ""
         raise InvalidInputError(
-            f"{', '.join(str(shard) for shard in shards[:3])}: no pair of a picture (key.jpg) and a caption (key.txt "
+            f"{', '.join(str(shard) for shard in shards[:3])}: no pair of an image (key.jpg) and a caption (key.txt "
             f"or key.json) is in there{what}."
         )
     return TrainingData(examples, left_out=tuple(left_out))
@@ -71,7 +71,7 @@ def read_shards(shards: Sequence[Path]) -> TrainingData:
 
 def _read_shard(shard: Path) -> Iterator[Example | str]:
     """Yield a shard's examples, and sentences about what is none."""
-    pictures: dict[str, tarfile.TarInfo] = {}
+    images: dict[str, tarfile.TarInfo] = {}
     captions: dict[str, tuple[str, ...]] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -82,14 +82,14 @@ def _read_shard(shard: Path) -> Iterator[Example | str]:
                 stem, _, suffix = path.name.partition(".")
                 key = str(path.with_name(stem))
                 if f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                    pictures[key] = member
+                    images[key] = member
                 elif suffix.lower() in {"txt", "json"} and (file := archive.extractfile(member)):
                     captions[key] = _parse_captions(file.read(), suffix.lower()) or captions.get(key, ())
     except (tarfile.TarError, OSError) as error:
         raise InvalidInputError(
             f"{shard} is not a whole tar file ({error}). Shards must be plain .tar files, not compressed ones."
         ) from error
-    for key, member in pictures.items():
+    for key, member in images.items():
         if captions.get(key):
             name = f"{shard.name}/{member.name}"
             yield Example(name, shard, member.offset_data, member.size, captions[key])

@@ -18,7 +18,7 @@ from siglip_ingest.siglip.transformers_api.models.towers import SiglipVisionMode
 
 
 class SiglipForImageClassification(PreTrainedModel, SiglipClassifier):
-    """Pictures to one logit a class. From a checkpoint without a classifier the tower is loaded, and one is drawn."""
+    """Images to one logit a class. From a checkpoint without a classifier the tower is loaded, and one is drawn."""
 
     architecture = ARCHITECTURE
     optional_weights = CLASSIFIER_NAMES
@@ -53,7 +53,7 @@ class SiglipForImageClassification(PreTrainedModel, SiglipClassifier):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutput | tuple[Any, ...]:
-        """Classify pictures.
+        """Classify images.
 
         Args:
             pixel_values: See `SiglipVisionModel.forward`, as the next two.
@@ -90,7 +90,7 @@ class SiglipForImageClassification(PreTrainedModel, SiglipClassifier):
 
 
 class Siglip2ForImageClassification(SiglipForImageClassification):
-    """A classifier of NaFlex pictures; of pictures of a fixed size too, where the checkpoint is for those."""
+    """A classifier of NaFlex images; of images of a fixed size too, where the checkpoint is for those."""
 
 
 def compute_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:

@@ -90,7 +90,7 @@ class Siglip2TextConfig(SiglipTextConfig, sizes.Siglip2TextConfig):
 
 
 class SiglipVisionConfig(_Saved, sizes.SiglipVisionConfig):
-    """Sizes of a vision tower for square pictures. Without arguments, those of `google/siglip-base-patch16-224`."""
+    """Sizes of a vision tower for square images. Without arguments, those of `google/siglip-base-patch16-224`."""
 
     part = "vision_config"
 
@@ -182,7 +182,7 @@ class _Both(_Saved, sizes.SiglipConfig):
 
 
 class SiglipConfig(_Both):
-    """Both towers' sizes, for pictures of one size: SigLIP, and SigLIP 2's fixed-resolution checkpoints."""
+    """Both towers' sizes, for images of one size: SigLIP, and SigLIP 2's fixed-resolution checkpoints."""
 
     text_config_class = SiglipTextConfig
     vision_config_class = SiglipVisionConfig

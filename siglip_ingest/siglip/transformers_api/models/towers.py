@@ -1,6 +1,6 @@
 """The models under the names that the family's documents use. The towers are `siglip_ingest.siglip.model`'s own.
 
-One class serves pictures of a fixed size and NaFlex; its config decides. The `Siglip2...` twins only begin with
+One class serves images of a fixed size and NaFlex; its config decides. The `Siglip2...` twins only begin with
 another config. Letters in shapes: see `outputs`, and L text length, P patches, F values of a patch.
 """
 
@@ -95,13 +95,13 @@ class SiglipVisionModel(PreTrainedModel, VisionModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
-        """Embed pictures.
+        """Embed images.
 
         Args:
             pixel_values: (B, 3, height, width), normalised; for NaFlex padded patches (B, P, F).
             pixel_attention_mask: NaFlex only: (B, P), 1 for patches and 0 for padding.
             spatial_shapes: NaFlex only: (B, 2) int64, rows and columns of patches.
-            interpolate_pos_encoding: Fixed size only: take pictures of another size, and resize the positions to them.
+            interpolate_pos_encoding: Fixed size only: take images of another size, and resize the positions to them.
             output_attentions: Also give each layer's weights; attention is then computed by "eager".
             output_hidden_states: Also give each layer's output.
             return_dict: False for a plain tuple.
@@ -157,7 +157,7 @@ class SiglipModel(PreTrainedModel, model.SiglipModel):
         spatial_shapes: Tensor | None = None,
         **options: bool | None,
     ) -> Features | tuple[Any, ...]:
-        """Map pictures to embeddings (B, D), not of unit length; arguments are the vision tower's.
+        """Map images to embeddings (B, D), not of unit length; arguments are the vision tower's.
 
         Returns:
             A tensor, which also has `pooler_output` and `last_hidden_state`; a tuple where `return_dict` is False.

@@ -1,1 +1,1 @@
-"""Pictures and texts to what the models take."""
+"""Images and texts to what the models take."""

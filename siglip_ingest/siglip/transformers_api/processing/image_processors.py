@@ -30,13 +30,13 @@ from siglip_ingest.siglip.transformers_api.processing.images import load_image, 
 if TYPE_CHECKING:
     from siglip_ingest.siglip.transformers_api.models.placement import Device
 
-ImageInput = Any  # a picture or a list of them: PIL image, path, URL, array or tensor; see `SiglipImageProcessor`
+ImageInput = Any  # an image or a list of them: PIL image, path, URL, array or tensor; see `SiglipImageProcessor`
 
 
 class SiglipImageProcessor:
-    """Pictures to pixel_values, resized to one size with their whole content.
+    """Images to pixel_values, resized to one size with their whole content.
 
-    Each setting is an attribute, and an argument of a call where only that call should differ. A picture is a PIL
+    Each setting is an attribute, and an argument of a call where only that call should differ. An image is a PIL
     image, whose EXIF orientation isn't looked at, as in transformers; or a path, a URL or the bytes of a file, which is
     turned upright; or an array or tensor, (height, width, 3) or (3, height, width), of uint8; or of floating point,
     from 0 to 1 with `do_rescale=False`.
@@ -95,7 +95,7 @@ class SiglipImageProcessor:
         write_json(Path(save_directory) / PREPROCESSOR_FILE, self.to_dict() | others)
 
     def __call__(self, images: ImageInput, *, return_tensors: str | None = None, **settings: Any) -> BatchFeature:
-        """Prepare one picture or a list of them; see `preprocess`."""
+        """Prepare one image or a list of them; see `preprocess`."""
         return self.preprocess(images, return_tensors=return_tensors, **settings)
 
     def preprocess(
@@ -108,7 +108,7 @@ class SiglipImageProcessor:
         device: Device | None = None,
         **settings: Any,
     ) -> BatchFeature:
-        """Prepare one picture or a list of them.
+        """Prepare one image or a list of them.
 
         Args:
             images: See the class.
@@ -122,8 +122,8 @@ class SiglipImageProcessor:
             `pixel_values` (B, 3, height, width) float32; other floats as they are where nothing rescales or resizes.
 
         Raises:
-            InvalidInputError: If there is no such setting, or something isn't a picture.
-            ImageError: If a picture can't be read.
+            InvalidInputError: If there is no such setting, or something isn't an image.
+            ImageError: If an image can't be read.
         """
         if getattr(data_format, "value", data_format) not in {None, "channels_first"}:
             raise InvalidInputError(f"data_format must be channels_first, as models take pixels, not {data_format!r}.")
@@ -133,7 +133,7 @@ class SiglipImageProcessor:
         return batch if device is None else batch.to(device=device)
 
     def _arrange(self, pixels: Sequence[NDArray[Any]], chosen: ImageSettings) -> dict[str, list[NDArray[Any]]]:
-        """Normalise pictures, (height, width, 3) each, and give them as the model takes them."""
+        """Normalise images, (height, width, 3) each, and give them as the model takes them."""
         return {
             "pixel_values": [
                 normalize(one[None], chosen)[0]
@@ -161,7 +161,7 @@ class SiglipImageProcessor:
     def _resize(
         self, image: Any, chosen: ImageSettings, changes: Mapping[str, Any], data_format: str | None
     ) -> NDArray[Any]:
-        """Make a picture RGB, and of the model's size where that is wanted: (height, width, 3) uint8, or floats."""
+        """Make an image RGB, and of the model's size where that is wanted: (height, width, 3) uint8, or floats."""
         does_resize = self.do_resize if changes.get("do_resize") is None else changes["do_resize"]
         if not isinstance(image, Image.Image):
             pixels = read_array(image, data_format)
@@ -180,7 +180,7 @@ class SiglipImageProcessor:
 
 
 class Siglip2ImageProcessor(SiglipImageProcessor):
-    """Pictures to NaFlex patches: resized in nearly their own aspect ratio, cut, and padded to `max_num_patches`.
+    """Images to NaFlex patches: resized in nearly their own aspect ratio, cut, and padded to `max_num_patches`.
 
     A call gives `pixel_values` (B, max_num_patches, 3 * patch_size**2) float32, `pixel_attention_mask`
     (B, max_num_patches) int32, 1 for a patch and 0 for padding, and `spatial_shapes` (B, 2) int64, rows and columns of
@@ -214,10 +214,10 @@ Siglip2ImageProcessorFast = Siglip2ImageProcessorPil = Siglip2ImageProcessor
 
 
 def list_images(images: ImageInput) -> list[Any]:
-    """Give one picture or a list of them, lists inside included, as PIL images or arrays.
+    """Give one image or a list of them, lists inside included, as PIL images or arrays.
 
     Raises:
-        InvalidInputError: If there is none, or something isn't a picture.
+        InvalidInputError: If there is none, or something isn't an image.
         ImageError: If a path or URL can't be read.
     """
     if isinstance(images, str | bytes | os.PathLike):
@@ -225,8 +225,8 @@ def list_images(images: ImageInput) -> list[Any]:
     if isinstance(images, Image.Image) or getattr(images, "ndim", 0) == 3:
         return [images]
     if getattr(images, "ndim", 0) != 4 and not isinstance(images, Sequence):
-        raise InvalidInputError(f"A picture or a list of them is needed, not {type(images).__name__}.")
+        raise InvalidInputError(f"An image or a list of them is needed, not {type(images).__name__}.")
     found = [image for one in images for image in list_images(one)]
     if not found:
-        raise InvalidInputError("There must be at least one picture.")
+        raise InvalidInputError("There must be at least one image.")
     return found

@@ -1,4 +1,4 @@
-"""Pictures as documents pass them: PIL images, paths, URLs, bytes, arrays and tensors."""
+"""Images as documents pass them: PIL images, paths, URLs, bytes, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_image(
     image: str | os.PathLike[str] | bytes | Image.Image,
     timeout: float | None = None,
 ) -> Image.Image:
-    """Read a picture, turned upright as its EXIF data say, in RGB.
+    """Read an image, turned upright as its EXIF data say, in RGB.
 
     Args:
         image: A path, an http(s) URL, a data URL, the bytes of an image file, or a PIL image.
@@ -57,7 +57,7 @@ def make_rgb(image: Image.Image) -> Image.Image:
 
 
 def read_array(image: Any, data_format: str | None = None) -> NDArray[Any]:
-    """Read a picture from an array or tensor of numbers.
+    """Read an image from an array or tensor of numbers.
 
     Args:
         image: (height, width, 3) or (3, height, width), or with one channel; whole numbers from 0 to 255, or floating
@@ -73,10 +73,10 @@ def read_array(image: Any, data_format: str | None = None) -> NDArray[Any]:
     try:
         array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     except TypeError as error:  # numpy has no bfloat16
-        raise InvalidInputError(f"A tensor of a picture must be one that numpy knows: {error}.") from error
+        raise InvalidInputError(f"A tensor of an image must be one that numpy knows: {error}.") from error
     if array.ndim != 3 or array.dtype.kind not in "uif":
         raise InvalidInputError(
-            "A picture is a PIL image, a path, a URL, or an array of numbers with three axes, not "
+            "An image is a PIL image, a path, a URL, or an array of numbers with three axes, not "
             f"{type(image).__name__} {array.shape} {array.dtype}."
         )
     kind = getattr(data_format, "value", data_format)  # transformers' own enumeration has the same names
@@ -86,7 +86,7 @@ def read_array(image: Any, data_format: str | None = None) -> NDArray[Any]:
     if kind == "channels_first" or is_guessed_first:
         array = array.transpose(1, 2, 0)
     if array.shape[2] not in {1, 3}:
-        raise InvalidInputError(f"An array of a picture has 3 channels or 1, first or last, unlike {np.shape(image)}.")
+        raise InvalidInputError(f"An array of an image has 3 channels or 1, first or last, unlike {np.shape(image)}.")
     if array.dtype.kind in "ui":
         if array.size and (array.min() < 0 or array.max() > 255):
             raise InvalidInputError(f"Pixels are from 0 to 255, not {array.min()} to {array.max()}.")

@@ -18,10 +18,10 @@ _TEXT_OPTIONS = frozenset(
 
 
 class SiglipProcessor:
-    """Pictures and texts to what a model takes; either may be left out.
+    """Images and texts to what a model takes; either may be left out.
 
     Attributes:
-        image_processor: For pictures.
+        image_processor: For images.
         tokenizer: For texts.
     """
 
@@ -60,7 +60,7 @@ class SiglipProcessor:
         return_tensors: str | None = None,
         **options: Any,
     ) -> BatchFeature:
-        """Prepare pictures, texts, or both.
+        """Prepare images, texts, or both.
 
         Args:
             images: See `SiglipImageProcessor`.
@@ -73,8 +73,8 @@ class SiglipProcessor:
             The inputs of a model's call. No attention mask for texts: the models had none.
 
         Raises:
-            InvalidInputError: If there is neither picture nor text, or an option is unknown.
-            ImageError: If a picture can't be read.
+            InvalidInputError: If there is neither image nor text, or an option is unknown.
+            ImageError: If an image can't be read.
         """
         if images is None and text is None:
             raise InvalidInputError("Give images, text, or both.")

@@ -45,7 +45,7 @@ def test_a_rows_config_leaves_out_what_is_the_default(name: str) -> None:
 
 
 @ROWS
-def test_a_rows_name_says_its_patch_and_picture_size(name: str) -> None:
+def test_a_rows_name_says_its_patch_and_image_size(name: str) -> None:
     checkpoint = find_checkpoint(name)
     assert checkpoint is not None
     patch, size, *_ = name.rpartition("-patch")[2].split("-")
@@ -98,7 +98,7 @@ def test_the_last_pixels_of_a_side_that_patches_do_not_fill_are_not_counted() ->
     assert checkpoint.figures.num_patches == 27 * 27
 
 
-def test_the_giant_projects_its_texts_to_its_pictures_width() -> None:
+def test_the_giant_projects_its_texts_to_its_images_width() -> None:
     checkpoint = find_checkpoint("google/siglip2-giant-opt-patch16-384@main")
     assert checkpoint is not None
     assert checkpoint.config["text_config"]["projection_size"] == checkpoint.figures.dimension == 1536

@@ -21,24 +21,24 @@ def read_settings(folder: Path) -> None:
     read_image_settings(folder, read_config(folder))
 
 
-def test_pictures_of_another_size_than_the_models_are_refused(tmp_path: Path) -> None:
+def test_images_of_another_size_than_the_models_are_refused(tmp_path: Path) -> None:
     write_config(tmp_path, tiny_config(image_size=64))
     write_processor(tmp_path, image_size=32)
-    with pytest.raises(CheckpointError, match=r"preprocessor_config.json makes pictures of 32 x 32.*takes 64 x 64"):
+    with pytest.raises(CheckpointError, match=r"preprocessor_config.json makes images of 32 x 32.*takes 64 x 64"):
         read_settings(tmp_path)
 
 
 def test_a_naflex_processor_beside_a_model_of_a_fixed_size_is_refused(tmp_path: Path) -> None:
     write_config(tmp_path, tiny_config())
     write_naflex_preprocessor(tmp_path)
-    with pytest.raises(CheckpointError, match=r"makes NaFlex pictures.*'siglip', takes pictures of one fixed size"):
+    with pytest.raises(CheckpointError, match=r"makes NaFlex images.*'siglip', takes images of one fixed size"):
         read_settings(tmp_path)
 
 
 def test_a_processor_of_a_fixed_size_beside_a_naflex_model_is_refused(tmp_path: Path) -> None:
     write_config(tmp_path, tiny_naflex_config())
     write_processor(tmp_path, image_size=32)
-    with pytest.raises(CheckpointError, match=r"makes pictures of one fixed size.*'siglip2', takes NaFlex"):
+    with pytest.raises(CheckpointError, match=r"makes images of one fixed size.*'siglip2', takes NaFlex"):
         read_settings(tmp_path)
 
 

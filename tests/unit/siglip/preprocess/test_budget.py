@@ -12,9 +12,9 @@ import pytest
 from siglip_ingest.errors import ImageError, InvalidInputError
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.siglip.preprocess.decode import hold_decoded_image
-from tests.images import encode, picture
+from tests.images import encode, make_image
 
-CONTENT = encode(picture(60, 40), "PNG")
+CONTENT = encode(make_image(60, 40), "PNG")
 
 
 def wait_until(is_true: object) -> None:

@@ -1,4 +1,4 @@
-"""Bytes of files to pictures: the odd kinds, and what is refused."""
+"""Bytes of files to images: the odd kinds, and what is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from siglip_ingest.siglip.preprocess.decode import (
     make_upright,
     make_upright_rgb,
 )
-from tests.images import encode, heic, picture, png_header_of, rotated
+from tests.images import encode, heic, make_image, png_header_of, rotated
 
 LIMIT = 1_000_000
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -53,7 +53,7 @@ def test_postscript_is_never_run() -> None:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
 def test_a_cut_off_file_is_refused_as_truncated(image_format: str) -> None:
-    content = encode(picture(300, 200), image_format)
+    content = encode(make_image(300, 200), image_format)
     error = refuse(content[: len(content) // 2])
     assert error.code == "truncated"
     assert image_format in str(error)
@@ -64,14 +64,14 @@ def test_a_cut_off_file_is_refused_as_truncated(image_format: str) -> None:
 )
 @pytest.mark.parametrize("kept", [3, 10, 20, 40, 90])
 def test_a_file_cut_off_in_its_header_is_refused_with_a_sentence(image_format: str, kept: int) -> None:
-    error = refuse(encode(picture(300, 200), image_format)[:kept])
+    error = refuse(encode(make_image(300, 200), image_format)[:kept])
     assert error.code in {"truncated", "unreadable", "not_an_image"}
     assert str(error).endswith(".")
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_damaged_bytes_give_a_picture_or_an_image_error(image_format: str) -> None:
-    content = encode(picture(60, 40), image_format)
+def test_damaged_bytes_give_an_image_or_an_image_error(image_format: str) -> None:
+    content = encode(make_image(60, 40), image_format)
     random = np.random.default_rng(0)
     for _ in range(60):
         damaged = bytearray(content)
@@ -94,14 +94,14 @@ def test_a_huge_png_is_refused_before_memory_is_taken_for_it() -> None:
     assert peak < 10_000_000
 
 
-def test_a_picture_above_pillows_own_limit_is_accepted_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_above_pillows_own_limit_is_accepted_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # a warning would fail this test, twice the limit would raise
-    content = encode(picture(60, 40), "PNG")
+    content = encode(make_image(60, 40), "PNG")
     assert decode_image(content, max_image_pixels=LIMIT).size == (60, 40)
 
 
 def test_the_limit_on_pixels_counts_the_last_one() -> None:
-    content = encode(picture(60, 40), "PNG")
+    content = encode(make_image(60, 40), "PNG")
     assert decode_image(content, max_image_pixels=2400).size == (60, 40)
     assert refuse(content, max_image_pixels=2399).code == "too_large"
 
@@ -139,7 +139,7 @@ def test_16_bit_gray_is_scaled_to_8_bits(make: Callable[[NDArray[np.uint16]], by
 
 
 def test_8_bit_gray_that_was_widened_to_16_comes_back_as_it_was() -> None:
-    gray = picture(60, 40).convert("L")
+    gray = make_image(60, 40).convert("L")
     widened = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     image = decode_image(encode(widened, "PNG"), max_image_pixels=LIMIT)
     np.testing.assert_array_equal(np.asarray(image), np.asarray(gray.convert("RGB")))
@@ -199,7 +199,7 @@ def test_messages_do_not_quote_the_file(content: bytes) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_heic_file_is_decoded_and_turned_once(orientation: int) -> None:
     shown = decode_image(rotated(orientation, "PNG"), max_image_pixels=LIMIT)
-    decoded = decode_image_with_format(heic(picture(60, 40), orientation), max_image_pixels=LIMIT)
+    decoded = decode_image_with_format(heic(make_image(60, 40), orientation), max_image_pixels=LIMIT)
     assert (decoded.format, decoded.image.size) == ("HEIF", shown.size)
     difference = np.abs(np.asarray(decoded.image).astype(int) - np.asarray(shown))
     assert difference.mean() < 12  # another turn would make it more than 30
@@ -207,11 +207,11 @@ def test_a_heic_file_is_decoded_and_turned_once(orientation: int) -> None:
 
 
 def test_a_huge_heic_is_refused_by_its_header() -> None:
-    assert refuse(heic(picture(60, 40)), max_image_pixels=2399).code == "too_large"
+    assert refuse(heic(make_image(60, 40)), max_image_pixels=2399).code == "too_large"
 
 
 def test_a_heic_without_pillow_heif_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = heic(picture(60, 40))
+    content = heic(make_image(60, 40))
     monkeypatch.setattr(formats, "_heif_reader", lambda: None)
     error = refuse(content)
     assert error.code == "unreadable"
@@ -219,7 +219,7 @@ def test_a_heic_without_pillow_heif_says_what_it_needs(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_decoded_picture_is_upright_and_not_turned_again(orientation: int) -> None:
+def test_a_decoded_image_is_upright_and_not_turned_again(orientation: int) -> None:
     decoded = decode_image_with_format(rotated(orientation), max_image_pixels=LIMIT)
     turned = orientation >= 5
     assert (decoded.width, decoded.height) == ((40, 60) if turned else (60, 40))
@@ -229,8 +229,8 @@ def test_a_decoded_picture_is_upright_and_not_turned_again(orientation: int) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word on it
-def test_broken_exif_data_do_not_cost_the_picture() -> None:
-    content = encode(picture(60, 40), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
+def test_broken_exif_data_do_not_cost_the_image() -> None:
+    content = encode(make_image(60, 40), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
     assert decode_image(content, max_image_pixels=LIMIT).size == (60, 40)
 
 

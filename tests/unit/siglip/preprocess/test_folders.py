@@ -28,7 +28,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_find_images_looks_into_subfolders_and_past_what_is_hidden_or_not_a_picture(tmp_path: Path) -> None:
+def test_find_images_looks_into_subfolders_and_past_what_is_hidden_or_not_an_image(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPG", "a.png", "sub/c.webp", ".hidden.jpg", ".cache/d.jpg", "notes.txt", "jpg")
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "circle").symlink_to(tmp_path)

@@ -19,7 +19,7 @@ from siglip_ingest.siglip.preprocess.image import (
     resize_image,
 )
 from siglip_ingest.siglip.preprocess.naflex import cut_patches
-from tests.images import picture
+from tests.images import make_image
 
 
 def test_settings_survive_the_database() -> None:
@@ -44,10 +44,10 @@ def test_a_fixed_file_is_not_naflex_for_saying_a_patch_size() -> None:
     assert not ImageSettings.from_dict({"image_processor_type": "SiglipImageProcessor", "patch_size": 16}).is_naflex
 
 
-def test_naflex_pictures_are_resized_each_to_its_own_size() -> None:
+def test_naflex_images_are_resized_each_to_its_own_size() -> None:
     settings = ImageSettings(patch_size=8, max_num_patches=16)
-    assert resize_image(picture(300, 100), settings).shape == (16, 48, 3)
-    assert resize_image(picture(100, 300), settings).shape == (48, 16, 3)
+    assert resize_image(make_image(300, 100), settings).shape == (16, 48, 3)
+    assert resize_image(make_image(100, 300), settings).shape == (48, 16, 3)
 
 
 def test_naflex_inputs_need_naflex_settings() -> None:
@@ -57,21 +57,21 @@ def test_naflex_inputs_need_naflex_settings() -> None:
 
 def test_naflex_inputs_are_padded_to_the_settings_most_or_to_what_is_asked_for() -> None:
     settings = ImageSettings(patch_size=8, max_num_patches=16)
-    pictures = [resize_image(picture(width, height), settings) for width, height in ((300, 100), (8, 500))]
-    whole, short = make_naflex_inputs(pictures, settings), make_naflex_inputs(pictures, settings, num_patches=16)
+    images = [resize_image(make_image(width, height), settings) for width, height in ((300, 100), (8, 500))]
+    whole, short = make_naflex_inputs(images, settings), make_naflex_inputs(images, settings, num_patches=16)
     assert whole.pixel_values.shape == (2, 16, 192)
     assert whole.spatial_shapes.tolist() == [[2, 6], [16, 1]]
     assert whole.pixel_attention_mask.sum(axis=1).tolist() == [12, 16]
-    shorter = make_naflex_inputs(pictures[:1], settings, num_patches=12)
+    shorter = make_naflex_inputs(images[:1], settings, num_patches=12)
     np.testing.assert_array_equal(shorter.pixel_values[0], whole.pixel_values[0, :12])
     np.testing.assert_array_equal(short.pixel_values, whole.pixel_values)
     with pytest.raises(InvalidInputError, match="at most 15"):
-        make_naflex_inputs(pictures, settings, num_patches=15)
+        make_naflex_inputs(images, settings, num_patches=15)
 
 
-def test_patches_are_normalized_as_pictures_are() -> None:
+def test_patches_are_normalized_as_images_are() -> None:
     settings = ImageSettings(size=(16, 24), image_mean=(0.1, 0.2, 0.3), image_std=(0.4, 0.5, 0.6))
-    pixels = resize_image(picture(30, 20), settings)
+    pixels = resize_image(make_image(30, 20), settings)
     patches = normalize_patches(cut_patches(pixels, patch_size=8), settings)
     whole = normalize(pixels[None], settings)[0].transpose(1, 2, 0)
     np.testing.assert_array_equal(patches, cut_patches(np.ascontiguousarray(whole), patch_size=8))
@@ -90,7 +90,7 @@ def test_one_transparent_color_becomes_white() -> None:
 
 def test_steps_that_are_switched_off_do_nothing() -> None:
     settings = ImageSettings.from_dict({"do_rescale": False, "do_normalize": False, "size": 8})
-    pixels = resize_image(picture(8, 8), settings)[None]
+    pixels = resize_image(make_image(8, 8), settings)[None]
     np.testing.assert_array_equal(normalize(pixels, settings), pixels.transpose(0, 3, 1, 2).astype(np.float32))
 
 
@@ -136,7 +136,7 @@ def test_a_joint_file_without_an_image_processor_is_refused(tmp_path: Path) -> N
         ImageSettings.from_file(tmp_path / "preprocessor_config.json")
 
 
-def test_no_pictures_give_an_empty_array() -> None:
+def test_no_images_give_an_empty_array() -> None:
     assert normalize(np.empty((0, 16, 16, 3), dtype=np.uint8), ImageSettings()).shape == (0, 3, 16, 16)
 
 

@@ -18,7 +18,7 @@ def test_a_size_keeps_the_shape_and_uses_the_patches(height: int, width: int, ch
     assert choose_size(height, width, patch_size=16, max_num_patches=256) == chosen
 
 
-def test_more_patches_give_a_larger_picture() -> None:
+def test_more_patches_give_a_larger_image() -> None:
     small, large = (choose_size(600, 400, patch_size=16, max_num_patches=count) for count in (256, 1024))
     assert small[0] * small[1] < large[0] * large[1] <= 1024 * 16 * 16
 
@@ -62,10 +62,10 @@ def test_padding_is_zero_and_masked() -> None:
     ("shape", "max_num_patches"), [((2, 2), 8), ((2, 3), 5)], ids=["another shape", "too many patches"]
 )
 def test_patches_that_do_not_fit_are_refused(shape: tuple[int, int], max_num_patches: int) -> None:
-    with pytest.raises(InvalidInputError, match="Picture 0 has 6 patches"):
+    with pytest.raises(InvalidInputError, match="Image 0 has 6 patches"):
         pad_patches([np.ones((6, 12), dtype=np.float32)], [shape], max_num_patches=max_num_patches)
 
 
-def test_no_pictures_cannot_be_padded() -> None:
+def test_no_images_cannot_be_padded() -> None:
     with pytest.raises(InvalidInputError, match="at least one"):
         pad_patches([], [], max_num_patches=8)

@@ -10,7 +10,7 @@ from PIL import Image
 from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
 from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.siglip.preprocess.opening import ImageLimits, open_image
-from tests.images import encode, heic, picture
+from tests.images import encode, heic, make_image
 
 LIMITS = ImageLimits(max_image_bytes=1000, max_image_pixels=100)
 
@@ -22,18 +22,18 @@ def test_is_web_address(text: str, expected: bool) -> None:
     assert is_web_address(text) is expected
 
 
-def test_open_image_takes_paths_bytes_and_pictures(tmp_path: Path) -> None:
-    picture = Image.new("L", (4, 3), 200)
-    picture.save(tmp_path / "a.png")
-    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), picture):
+def test_open_image_takes_paths_bytes_and_images(tmp_path: Path) -> None:
+    image = Image.new("L", (4, 3), 200)
+    image.save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), image):
         opened = open_image(source, LIMITS)
         assert (opened.mode, opened.size, opened.getpixel((0, 0))) == ("RGB", (4, 3), (200, 200, 200))
 
 
-def test_open_image_turns_a_picture_upright() -> None:
-    picture = Image.new("RGB", (4, 3))
-    picture.getexif()[0x0112] = 6
-    assert open_image(picture, LIMITS).size == (3, 4)
+def test_open_image_turns_an_image_upright() -> None:
+    image = Image.new("RGB", (4, 3))
+    image.getexif()[0x0112] = 6
+    assert open_image(image, LIMITS).size == (3, 4)
 
 
 def test_open_image_refuses_what_is_none_of_these() -> None:
@@ -54,7 +54,7 @@ def test_16_bit_gray_is_scaled_for_a_query_and_clipped_where_asked_to() -> None:
 
 def test_a_heic_file_is_a_query(tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
-    path.write_bytes(heic(picture(60, 40)))
+    path.write_bytes(heic(make_image(60, 40)))
     assert open_image(path).size == (60, 40)
 
 

@@ -1,4 +1,4 @@
-"""Small data sets of generated pictures."""
+"""Small data sets of generated images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import tarfile
 from pathlib import Path
 
 from tests.checkpoints import WORDS
-from tests.images import encode, picture
+from tests.images import encode, make_image
 
 
 def write_captioned(folder: Path, count: int = 12) -> Path:
-    """Pictures of several shapes and a captions.jsonl; every third picture has two captions."""
+    """Images of several shapes and a captions.jsonl; every third image has two captions."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(count):
         name = f"{number:02d}.png"
-        picture(24 + 4 * (number % 4), 24, seed=number).save(folder / name)
+        make_image(24 + 4 * (number % 4), 24, seed=number).save(folder / name)
         captions = [f"{WORDS[number]} beside a boat"]
         if number % 3 == 0:
             captions.append(f"{WORDS[number]} above a boat")
@@ -31,7 +31,7 @@ def write_classes(folder: Path, per_class: int = 6) -> Path:
     for number, name in enumerate(("dark", "light")):
         (folder / name).mkdir(parents=True)
         for seed in range(per_class):
-            drawn = picture(30, 24, seed=seed).point(lambda value, number=number: value // 3 + 150 * number)
+            drawn = make_image(30, 24, seed=seed).point(lambda value, number=number: value // 3 + 150 * number)
             drawn.save(folder / name / f"{seed}.png")
     return folder
 
@@ -47,4 +47,4 @@ def write_shard(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def png(seed: int) -> bytes:
-    return encode(picture(30, 24, seed=seed), "PNG")
+    return encode(make_image(30, 24, seed=seed), "PNG")

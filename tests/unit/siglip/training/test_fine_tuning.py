@@ -51,8 +51,8 @@ def test_a_run_writes_a_checkpoint_a_log_and_what_came_of_it(
     target = tmp_path / "out"
     recipe = make_recipe(captions, tiny_checkpoint)
     result = fine_tune(recipe, target, device=CPU, log_interval=4, save_interval=5, listeners=listeners)
-    assert lines == ["12 pictures, 6 steps.", "4 of 6", "6 of 6"]
-    assert (result["steps"], result["pictures"], result["unusable"]) == (6, 12, [])
+    assert lines == ["12 images, 6 steps.", "4 of 6", "6 of 6"]
+    assert (result["steps"], result["images"], result["unusable"]) == (6, 12, [])
     assert result["loss"] == read_losses(target)[-1][1]
     assert json.loads((target / "train.json").read_text())["result"] == result
     assert sorted(path.name for path in target.iterdir()) == [
@@ -143,21 +143,21 @@ def test_what_is_frozen_stays_as_it_was(
         assert torch.equal(before[name], after[name]) == name.startswith(unchanged), name
 
 
-def test_broken_pictures_are_told_and_counted(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_broken_images_are_told_and_counted(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = write_captioned(tmp_path / "set")
     (folder / "04.png").write_bytes(png(0)[:200])
     (folder / "09.png").unlink()
     said: list[str] = []
     recipe = make_recipe(folder, tiny_checkpoint, batch_size=11, steps=2)
     result = fine_tune(recipe, tmp_path / "out", device=CPU, listeners=Listeners(say=said.append))
-    assert result["pictures"] == 11
+    assert result["images"] == 11
     assert [text.partition(": ")[0] for text in result["unusable"]] == [str(folder / "09.png"), "04.png"]
     assert [text for text in said if "can't be used" in text.lower()] == [
         f"Can't be used: {text}" for text in result["unusable"]
     ]
 
 
-def test_a_naflex_checkpoint_is_trained_on_pictures_of_every_shape(captions: Path, tmp_path: Path) -> None:
+def test_a_naflex_checkpoint_is_trained_on_images_of_every_shape(captions: Path, tmp_path: Path) -> None:
     source = write_tiny_checkpoint(tmp_path / "naflex", is_naflex=True)
     recipe = make_recipe(captions, source, steps=3, max_num_patches=9)
     fine_tune(recipe, tmp_path / "out", device=CPU, log_interval=1)

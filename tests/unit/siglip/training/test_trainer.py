@@ -19,7 +19,7 @@ def make_model(hidden: int = 32) -> SiglipModel:
 
 
 def make_batch(number: int) -> Batch:
-    """Eight pictures, each with a text of its own that is the same in every batch."""
+    """Eight images, each with a text of its own that is the same in every batch."""
     generator = torch.Generator().manual_seed(number)
     kinds = torch.randperm(8, generator=generator)
     noise = 0.1 * torch.randn(8, 3, 16, 16, generator=generator)

@@ -28,7 +28,7 @@ from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.training.fine_tuning import load_classifier
 from siglip_ingest.siglip.transformers_api.models.placement import place_parts, read_device
 from tests.checkpoints import tiny_config
-from tests.images import picture
+from tests.images import make_image
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,7 @@ def test_the_model_type_chooses_the_class(checkpoint: Path, naflex_checkpoint: P
 def test_the_small_checkpoint_loads_by_its_name() -> None:
     model = AutoModel.from_pretrained("demo", dtype="float32")
     inputs = AutoProcessor.from_pretrained("demo")(
-        text=["a cat"], images=picture(60, 40), padding="max_length", return_tensors="pt"
+        text=["a cat"], images=make_image(60, 40), padding="max_length", return_tensors="pt"
     )
     with torch.no_grad():
         assert model(**inputs).logits_per_image.shape == (1, 1)
@@ -197,7 +197,7 @@ def test_labels_of_another_shape_are_refused() -> None:
         model(torch.zeros(2, 3, 32, 32), labels=torch.zeros(2, 2))
 
 
-def test_a_text_model_alone_has_no_pictures(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_text_model_alone_has_no_images(tiny_checkpoint: Path, tmp_path: Path) -> None:
     SiglipTextModel.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
     assert type(AutoModel.from_pretrained(tmp_path)) is SiglipTextModel
     with pytest.raises(CheckpointError, match="siglip_text_model"):

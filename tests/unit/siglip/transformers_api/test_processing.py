@@ -1,4 +1,4 @@
-"""Batches, pictures, tokenizers and pipelines of the door."""
+"""Batches, images, tokenizers and pipelines of the door."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from siglip_ingest.siglip import (
 )
 from siglip_ingest.siglip.transformers_api.processing.batches import BatchFeature
 from tests.checkpoints import write_gemma_style_piece_file
-from tests.images import FILES, encode, picture
+from tests.images import FILES, encode, make_image
 
 
 def test_a_batch_moves_and_converts_only_what_it_should() -> None:
@@ -109,7 +109,7 @@ def test_a_tokenizers_unknown_options_are_refused(tiny_checkpoint: Path, options
 def test_settings_of_a_call_hold_for_that_call_alone(checkpoint: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(checkpoint)
     before = processor.to_dict()
-    processor(picture(60, 40), image_mean=[0.0, 0.0, 0.0], do_resize=None)
+    processor(make_image(60, 40), image_mean=[0.0, 0.0, 0.0], do_resize=None)
     assert processor.to_dict() == before
     processor.image_mean[0] = 0.25
     assert AutoImageProcessor.from_pretrained(checkpoint).image_mean == [0.5, 0.5, 0.5]
@@ -120,7 +120,7 @@ def test_a_changed_setting_is_saved_and_used(tiny_checkpoint: Path, tmp_path: Pa
     processor = AutoImageProcessor.from_pretrained(tiny_checkpoint, size={"height": 8, "width": 12})
     processor.save_pretrained(tmp_path)
     again = SiglipImageProcessor.from_pretrained(tmp_path, use_fast=True)
-    assert again(picture(60, 40), return_tensors="pt").pixel_values.shape == (1, 3, 8, 12)
+    assert again(make_image(60, 40), return_tensors="pt").pixel_values.shape == (1, 3, 8, 12)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +136,11 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, object], error:
     with pytest.raises(error):
         SiglipImageProcessor(**settings)
     with pytest.raises(error):
-        SiglipImageProcessor()(picture(60, 40), **settings)
+        SiglipImageProcessor()(make_image(60, 40), **settings)
 
 
 @pytest.mark.parametrize("images", [[], 7, [None], np.zeros((4, 4), np.uint8), np.zeros((5, 4, 2), np.uint8)], ids=str)
-def test_what_is_no_picture_is_refused(images: object) -> None:
+def test_what_is_no_image_is_refused(images: object) -> None:
     with pytest.raises(InvalidInputError):
         SiglipImageProcessor()(images)
 
@@ -150,9 +150,9 @@ def test_nothing_to_prepare_is_refused(tiny_checkpoint: Path) -> None:
         AutoProcessor.from_pretrained(tiny_checkpoint)()
 
 
-def test_a_picture_is_loaded_upright_from_whatever_holds_it(tmp_path: Path) -> None:
+def test_an_image_is_loaded_upright_from_whatever_holds_it(tmp_path: Path) -> None:
     content = FILES["orientation_6.jpg"]()
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
     wanted = np.asarray(load_image(content))
     assert wanted.shape == (60, 40, 3)
@@ -162,18 +162,18 @@ def test_a_picture_is_loaded_upright_from_whatever_holds_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "source", ["missing.jpg", b"no picture", "data:image/png;base64,???"], ids=["path", "bytes", "url"]
+    "source", ["missing.jpg", b"no image", "data:image/png;base64,???"], ids=["path", "bytes", "url"]
 )
-def test_a_picture_that_cannot_be_read_is_an_image_error(source: str | bytes) -> None:
+def test_an_image_that_cannot_be_read_is_an_image_error(source: str | bytes) -> None:
     with pytest.raises(ImageError):
         load_image(source)
 
 
-def test_a_damaged_picture_that_a_program_opened_is_an_image_error() -> None:
+def test_a_damaged_image_that_a_program_opened_is_an_image_error() -> None:
     from PIL import Image
 
     with (
-        Image.open(__import__("io").BytesIO(encode(picture(60, 40), "PNG")[:-900])) as image,
+        Image.open(__import__("io").BytesIO(encode(make_image(60, 40), "PNG")[:-900])) as image,
         pytest.raises(ImageError),
     ):
         SiglipImageProcessor()(image)
@@ -181,7 +181,7 @@ def test_a_damaged_picture_that_a_program_opened_is_an_image_error() -> None:
 
 def test_axes_of_an_array_can_be_told(tiny_checkpoint: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(tiny_checkpoint)
-    pixels = np.asarray(picture(60, 40))
+    pixels = np.asarray(make_image(60, 40))
     wanted = processor(pixels, return_tensors="np", input_data_format="channels_last").pixel_values
     turned = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     for array in (turned, torch.from_numpy(turned)):
@@ -195,13 +195,13 @@ def test_axes_of_an_array_can_be_told(tiny_checkpoint: Path) -> None:
 
 def test_tensors_go_to_the_device_of_the_call(checkpoint: Path) -> None:
     processor = AutoProcessor.from_pretrained(checkpoint)
-    batch = processor(images=picture(60, 40), return_tensors="pt", device="meta", data_format="channels_first")
+    batch = processor(images=make_image(60, 40), return_tensors="pt", device="meta", data_format="channels_first")
     assert batch.pixel_values.is_meta
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_batch_goes_to_no_device_that_is_not_there(tiny_checkpoint: Path) -> None:
-    batch = AutoImageProcessor.from_pretrained(tiny_checkpoint)(picture(60, 40), return_tensors="pt")
+    batch = AutoImageProcessor.from_pretrained(tiny_checkpoint)(make_image(60, 40), return_tensors="pt")
     with pytest.raises(ConfigurationError, match="no device 'cuda'"):
         batch.to("cuda")
 

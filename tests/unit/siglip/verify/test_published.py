@@ -20,7 +20,7 @@ def test_the_table_of_published_numbers_is_whole() -> None:
             values = scores.get("logits", scores.get("probabilities"))
             assert len(values) == len(scores["texts"])
             assert scores["source"]
-            assert scores["picture"] in {*SHAPES, *CIRCLES, *published.photographs}
+            assert scores["image"] in {*SHAPES, *CIRCLES, *published.photographs}
         for ids in published.tokens.values():
             assert ids[-1] == 1
 

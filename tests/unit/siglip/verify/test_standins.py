@@ -26,13 +26,13 @@ from siglip_ingest.siglip.verify import (
     Verdict,
     verify_checkpoint,
 )
-from siglip_ingest.siglip.verify.inputs import draw_picture, open_photograph
+from siglip_ingest.siglip.verify.inputs import draw_image, open_photograph
 from siglip_ingest.siglip.verify.report import describe_mismatches
 from tests.checkpoints import write_tiny_checkpoint
-from tests.workers.helpers import write_picture
+from tests.workers.helpers import write_image
 
 TEXTS = ["a Cat, at night!", "two red circles"]
-PICTURES = ["circle_224x1024", "red_square", "photograph"]
+IMAGES = ["circle_224x1024", "red_square", "photograph"]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Stand:
 def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stand:
     root = tmp_path_factory.mktemp(request.param)
     folder, is_naflex = root / "checkpoint", request.param == "naflex"
-    photograph = write_picture(root / "photograph.png", 3, size=(120, 60))
+    photograph = write_image(root / "photograph.png", 3, size=(120, 60))
     write_tiny_checkpoint(folder, is_naflex=is_naflex)
     config = json.loads((folder / "config.json").read_text())
     torch.manual_seed(1)
@@ -71,17 +71,17 @@ def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model.eval().save_pretrained(folder)
 
     ids = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=16)["input_ids"]
-    drawn = [Image.open(photograph) if name == "photograph" else draw_picture(name) for name in PICTURES]
+    drawn = [Image.open(photograph) if name == "photograph" else draw_image(name) for name in IMAGES]
     with torch.inference_mode():
         logits = model(input_ids=torch.tensor(ids), **processor(drawn, return_tensors="pt")).logits_per_image
     source = "transformers"
     scores = [
-        {"picture": name, "texts": TEXTS, "logits": row, "atol": 1e-3, "source": source}
-        for name, row in zip(PICTURES, logits.tolist(), strict=True)
+        {"image": name, "texts": TEXTS, "logits": row, "atol": 1e-3, "source": source}
+        for name, row in zip(IMAGES, logits.tolist(), strict=True)
     ]
     scores.append(
         {
-            "picture": PICTURES[0],
+            "image": IMAGES[0],
             "texts": TEXTS,
             "probabilities": logits[0].sigmoid().tolist(),
             "atol": 1e-4,
@@ -197,7 +197,7 @@ def test_another_tokenizer_is_told_by_its_ids(stand: Stand, copy: Path) -> None:
     assert "tokens of 'A Photo, two cats!': found [" in texts
 
 
-def test_a_picture_that_is_not_there_is_not_compared_and_says_why(stand: Stand, tmp_path: Path) -> None:
+def test_an_image_that_is_not_there_is_not_compared_and_says_why(stand: Stand, tmp_path: Path) -> None:
     def refuse(file: str, url: str) -> Image.Image:
         return open_photograph(file, url, folder=tmp_path, may_fetch=True)
 

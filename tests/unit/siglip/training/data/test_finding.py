@@ -29,7 +29,7 @@ def test_the_file_of_captions_is_found_by_its_name_or_as_the_only_one(tmp_path: 
     assert [example.captions for example in find_pairs(str(folder)).examples] == [("a boat",), ("a house",)]
 
 
-def test_pictures_that_are_not_there_are_left_out_and_named(tmp_path: Path) -> None:
+def test_images_that_are_not_there_are_left_out_and_named(tmp_path: Path) -> None:
     folder = write_captioned(tmp_path / "set", 4)
     (folder / "02.png").unlink()
     data = find_pairs(str(folder))
@@ -37,11 +37,11 @@ def test_pictures_that_are_not_there_are_left_out_and_named(tmp_path: Path) -> N
     assert data.left_out == (f"{folder / '02.png'}: there is no such file, but captions.jsonl names it.",)
 
 
-def test_captions_of_pictures_that_are_all_missing_are_refused(tmp_path: Path) -> None:
+def test_captions_of_images_that_are_all_missing_are_refused(tmp_path: Path) -> None:
     folder = write_captioned(tmp_path / "set", 2)
     for path in folder.glob("*.png"):
         path.unlink()
-    with pytest.raises(InvalidInputError, match=r"names 2 pictures, and none is there\. .*00\.png"):
+    with pytest.raises(InvalidInputError, match=r"names 2 images, and none is there\. .*00\.png"):
         find_pairs(str(folder))
 
 

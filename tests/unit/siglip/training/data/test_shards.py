@@ -15,7 +15,7 @@ FILES = {
     "train/a.txt": b"a boat\n",
     "train/b.json": b'{"caption": ["a house", "a tree"], "width": 30}',
     "train/b.png": png(1),
-    "train/b.seg.png": png(2),  # another file of b, not its picture
+    "train/b.seg.png": png(2),  # another file of b, not its image
     "train/._a.png": b"what macOS leaves",
     "train/c.png": png(3),
 }
