@@ -39,7 +39,7 @@ def load_image(
         image = download_file(image, max_image_bytes=DEFAULT_LIMITS.max_image_bytes, timeout_s=wait_s)
     elif isinstance(image, str) and image.startswith("data:image/"):
         image = _read_data_url(image)
-    elif isinstance(image, os.PathLike):
+    elif isinstance(image, str | os.PathLike):
         image = Path(image)
     return open_image(image, clip_16_bit=True)  # as the reference's loader does
 
