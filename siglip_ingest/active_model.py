@@ -1,4 +1,4 @@
-"""Which checkpoint the database's vectors are of: choosing it, and moving to another one."""
+"""Chooses the model whose vectors the database searches, and moves to another one."""
 
 from __future__ import annotations
 

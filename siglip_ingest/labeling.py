@@ -1,4 +1,4 @@
-"""Label sets: vocabularies whose labels every image has a score for."""
+"""Label sets: named lists of labels; every image has a score for each label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses who embeds a program's queries: torch in this process, or a worker."""
+"""Chooses the embedder of a program's queries: torch in this process, or a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From similarities to scores: the sigmoid with the checkpoint's two constants ("SigLIP", section 3.2)."""
+"""Turns similarities into scores: the sigmoid with the checkpoint's two constants ("SigLIP", section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero-shot labels for one image, without a database."""
+"""Scores one image against labels, without a database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the demo checkpoint is, measured on images that it never saw: `python -m tools.demo_model.evaluate`."""
+"""Measures the demo checkpoint on images that it never saw: `python -m tools.demo_model.evaluate`."""
 
 from __future__ import annotations
 

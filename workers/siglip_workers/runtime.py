@@ -1,4 +1,4 @@
-"""The parts of a worker, put together: the one place that reads the environment and loads a model."""
+"""Puts the parts of a worker together: the one place that reads the environment and loads a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening an image that a program names: a path, bytes or a PIL image becomes upright RGB pixels."""
+"""Opens an image that a program names: a Path, bytes or a PIL image becomes upright RGB pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as documents pass them: PIL images, paths, URLs, bytes, arrays and tensors."""
+"""Reads images in every form that processors take: PIL images, paths, URLs, bytes, arrays and tensors."""
 
 from __future__ import annotations
 

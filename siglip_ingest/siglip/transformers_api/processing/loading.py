@@ -1,4 +1,4 @@
-"""Which image processor and which tokenizer a checkpoint's files ask for."""
+"""Chooses the image processor and the tokenizer that a checkpoint's files name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step learns from, and its loss: images with texts, or images with classes."""
+"""The objectives of training: a batch of images with texts or with classes, and its loss."""
 
 from __future__ import annotations
 
