@@ -21,6 +21,7 @@ from siglip_ingest.broker.tickets import TicketSender
 from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.db.workers import count_workers
 from siglip_ingest.embedders.choose import make_query_embedder
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
@@ -139,7 +140,7 @@ class SiglipClient:
                 settings = self.settings
                 database = Database(url, direct_url=settings.direct_database_url, pooler=settings.pooler)
                 try:
-                    database.check_schema()
+                    check_schema(database)
                 except BaseException:
                     database.close()
                     raise

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import HalfVector, parse_vector
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import half_vector, parse_vector
 from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+SQL = load_statements("texts")
 
 MAX_TEXT_BYTES = 1200  # siglip.cut_text's
 
@@ -44,7 +46,7 @@ def cut_text(query: str) -> str:
 def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.float32] | None:
     """The (D,) float32 unit vector of a text as typed; None where the cache hasn't got it."""
     parameters = {"model_id": model_id, "query": cut_text(query)}
-    row = connection.execute(load_statement("find_text"), parameters).fetchone()
+    row = connection.execute(SQL.find_text, parameters).fetchone()
     return None if row is None or row[0] is None else parse_vector(cast("Sequence[float]", row[0]))
 
 
@@ -70,11 +72,11 @@ def store_texts(
     """
     with connection.cursor() as cursor:
         cursor.executemany(
-            load_statement("store_text"),
+            SQL.store_text,
             [
                 {
                     "query": answer.query,
-                    "embedding": None if answer.embedding is None else HalfVector(answer.embedding),
+                    "embedding": None if answer.embedding is None else half_vector(answer.embedding),
                     "model_id": model_id,
                     "name": info.name,
                     "revision": info.revision,
@@ -97,5 +99,5 @@ def embed_text(connection: Connection, model_id: int, query: str, timeout_s: flo
         InvalidInputError: If the model can't read the text.
     """
     parameters = {"query": query, "model_id": model_id, "timeout_s": timeout_s}
-    row = connection.execute(load_statement("embed_text"), parameters).fetchone()
+    row = connection.execute(SQL.embed_text, parameters).fetchone()
     return parse_vector(cast("tuple[Sequence[float]]", row)[0])
