@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -65,9 +65,9 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
         connection.execute(SQL.upsert_image_bytes)
         connection.execute(SQL.requeue_changed_images)
         connection.execute(SQL.queue_new_images, {"model_id": model_id})
-        found = connection.execute(SQL.get_new_image_ids).fetchall()
+        image_ids = [image_id for (image_id,) in connection.execute(SQL.get_new_image_ids)]
         notify_workers(connection, model_id)
-    return [cast("int", image_id) for (image_id,) in found]
+    return image_ids
 
 
 def load_content(connection: Connection, image_id: int, *, max_image_bytes: int) -> bytes:
@@ -81,8 +81,8 @@ def load_content(connection: Connection, image_id: int, *, max_image_bytes: int)
     row = connection.execute(SQL.get_content, parameters).fetchone()
     if row is None:
         raise NotFoundError(f"The database doesn't hold the bytes of an image {image_id}.")
-    size, content = cast("tuple[int, bytes | None]", row)
+    size, content = row
     if content is None:
         message = f"The image has {size:,} bytes; at most {max_image_bytes:,} are accepted (SIGLIP_MAX_IMAGE_BYTES)."
         raise ImageError(message, code="too_large")
-    return content
+    return bytes(content)

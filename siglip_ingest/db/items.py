@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.types.numeric import Int4, Int8
@@ -138,8 +138,7 @@ def claim_items(
         "lease_token": lease_token,
         "takes_suspects": takes_suspects,
     }
-    rows: list[Any] = connection.execute(SQL.claim_items, parameters).fetchall()
-    return [ItemRow(*row) for row in rows] or None
+    return [ItemRow(*row) for row in connection.execute(SQL.claim_items, parameters)] or None
 
 
 def has_queued_items(connection: Connection, model_id: int, *, takes_suspects: bool = True) -> bool:
@@ -151,7 +150,7 @@ def has_queued_items(connection: Connection, model_id: int, *, takes_suspects: b
 def find_embedded(connection: Connection, model_id: int, content_hashes: Collection[bytes]) -> set[bytes]:
     """Those of the contents that have a vector under the model."""
     parameters = {"model_id": model_id, "content_hashes": list(content_hashes)}
-    return {cast("bytes", row[0]) for row in connection.execute(SQL.find_embedded, parameters)}
+    return {content_hash for (content_hash,) in connection.execute(SQL.find_embedded, parameters)}
 
 
 def close_items(
@@ -208,7 +207,7 @@ def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem
         "pauses_s": [item.pause_s for item in failed],
         "max_attempts": max_attempts,
     }
-    return [cast("str", state) for (state,) in connection.execute(SQL.fail_items, parameters)]
+    return [state for (state,) in connection.execute(SQL.fail_items, parameters)]
 
 
 def release_items(connection: Connection, lease_token: UUID) -> int:
@@ -230,7 +229,7 @@ def _release(
 ) -> int:
     """Hand items back, and tell the workers of their models; returns how many items."""
     parameters = {"lease_token": lease_token, "worker_id": worker_id, "known_tokens": list(known_tokens)}
-    released: list[Any] = connection.execute(SQL.release_items, parameters).fetchall()
+    released = connection.execute(SQL.release_items, parameters).fetchall()
     for (model_id,) in set(released):
         notify_workers(connection, model_id)
     return len(released)
@@ -272,30 +271,24 @@ def notify_workers(connection: Connection, model_id: int) -> None:
 def count_items(connection: Connection, image_ids: Sequence[int], model_id: int) -> IngestCounts:
     """How many of the images are queued, claimed, done and failed under the model."""
     parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    return _counts(connection.execute(SQL.count_items, parameters).fetchall())
+    return IngestCounts(**dict(connection.execute(SQL.count_items, parameters)))
 
 
 def list_image_ids(connection: Connection, model_id: int, collection: str | None = None) -> list[int]:
     """The images of a collection, or of all, that have an item under the model, in the order of their ids."""
     parameters = {"model_id": model_id, "collection": collection}
-    rows: list[Any] = connection.execute(SQL.list_image_ids, parameters).fetchall()
-    return [image_id for (image_id,) in rows]
+    return [image_id for (image_id,) in connection.execute(SQL.list_image_ids, parameters)]
 
 
 def count_all(connection: Connection, model_id: int | None = None) -> IngestCounts:
     """How many items are queued, claimed, done and failed under one model, or under all."""
-    return _counts(connection.execute(SQL.count_all_items, {"model_id": model_id}).fetchall())
+    return IngestCounts(**dict(connection.execute(SQL.count_all_items, {"model_id": model_id})))
 
 
 def list_failures(connection: Connection, image_ids: Sequence[int], model_id: int) -> list[ImageFailure]:
     """Those of the images that failed under the model, and why, in the order of their ids."""
     parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    rows: list[Any] = connection.execute(SQL.list_failures, parameters).fetchall()
-    return [ImageFailure(*row) for row in rows]
-
-
-def _counts(rows: Sequence[Any]) -> IngestCounts:
-    return IngestCounts(**dict(rows))
+    return [ImageFailure(*row) for row in connection.execute(SQL.list_failures, parameters)]
 
 
 def _storable(message: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
@@ -55,11 +55,11 @@ def store_label_set(
     if row is None:
         return None
     connection.execute(SQL.delete_labels, {"label_set_id": row[0]})
-    label_ids = []
+    label_ids: list[int] = []
     for position, (label, texts) in enumerate(prompts.items()):
         parameters = {"label_set_id": row[0], "position": position, "label": label, "prompts": list(texts)}
-        inserted = connection.execute(SQL.insert_label, parameters).fetchone()
-        label_ids.append(cast("tuple[int]", inserted)[0])
+        ((label_id,),) = connection.execute(SQL.insert_label, parameters)
+        label_ids.append(label_id)
     return label_ids
 
 
@@ -93,27 +93,26 @@ def list_label_sets(connection: Connection) -> list[LabelSetRow]:
 
 
 def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetRow]:
-    rows: list[Any] = connection.execute(SQL.list_label_sets, {"name": name}).fetchall()
-    return [LabelSetRow(*row) for row in rows]
+    return [LabelSetRow(*row) for row in connection.execute(SQL.list_label_sets, {"name": name})]
 
 
 def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
     """The labels that have no vector under a model: (label_id, prompts) of each."""
-    rows: list[Any] = connection.execute(SQL.list_missing_labels, {"model_id": model_id}).fetchall()
-    return rows
+    return [
+        (label_id, prompts) for label_id, prompts in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
+    ]
 
 
 def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:
     """Those of the labels that are still there, which can't be deleted before the transaction ends."""
     parameters = {"label_ids": list(label_ids)}
-    return {cast("int", label_id) for (label_id,) in connection.execute(SQL.hold_labels, parameters)}
+    return {label_id for (label_id,) in connection.execute(SQL.hold_labels, parameters)}
 
 
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:
     """Scores of an indexed image for each label of a label set under the active model, best first; or none."""
     parameters = {"image_id": image_id, "name": name}
-    rows: list[Any] = connection.execute(SQL.score_image, parameters).fetchall()
-    return [LabelScore(*row) for row in rows]
+    return [LabelScore(*row) for row in connection.execute(SQL.score_image, parameters)]
 
 
 def score_embedding(
@@ -121,8 +120,7 @@ def score_embedding(
 ) -> list[LabelScore]:
     """Scores of a (D,) image vector of a model for each label of a label set, best first; or none."""
     parameters = {"embedding": half_vector(embedding), "name": name, "model_id": model_id}
-    rows: list[Any] = connection.execute(SQL.score_embedding, parameters).fetchall()
-    return [LabelScore(*row) for row in rows]
+    return [LabelScore(*row) for row in connection.execute(SQL.score_embedding, parameters)]
 
 
 def is_embedded(connection: Connection, image_id: int, model_id: int) -> bool:

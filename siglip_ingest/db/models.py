@@ -59,13 +59,12 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     one.
     """
     parameters = {"name": name, "revision": revision}
-    row = connection.execute(SQL.find_model, parameters).fetchone()
-    if row is None:
+    found = connection.execute(SQL.find_model, parameters).fetchall()
+    if not found:
         lock_models(connection)  # two callers must not both add it
-        row = connection.execute(SQL.find_model, parameters).fetchone()
-    if row is None:
-        row = connection.execute(SQL.insert_model, parameters).fetchone()
-    return cast("tuple[int]", row)[0]
+        found = connection.execute(SQL.find_model, parameters).fetchall()
+    model_id, *_ = found[0] if found else connection.execute(SQL.insert_model, parameters).fetchall()[0]
+    return int(model_id)
 
 
 def find_model(connection: Connection, name: str) -> ModelRow | None:
@@ -269,8 +268,7 @@ def get_model(connection: Connection, model_id: int) -> ModelRow:
 
 def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
     """All models, oldest first, each with the number of its vectors."""
-    rows = connection.execute(SQL.list_models).fetchall()
-    return [(_one(row[:-1]), cast("int", row[-1])) for row in rows]
+    return [(_one(row), embedding_count) for *row, embedding_count in connection.execute(SQL.list_models)]
 
 
 def _one(row: Sequence[Any]) -> ModelRow:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
@@ -51,7 +50,7 @@ def try_to_be_elected(connection: Connection, model_id: int) -> bool:
 
 def read_text_requests(connection: Connection, model_id: int) -> list[TextRequest]:
     """The texts that sessions wait for right now; of a text that several ask for, one."""
-    rows: list[Any] = connection.execute(SQL.read_text_requests, {"bell": BELL, "model_id": model_id}).fetchall()
+    rows = connection.execute(SQL.read_text_requests, {"bell": BELL, "model_id": model_id})
     asked = (
         read_locks(model_id, ((high << 32) | low for _, high, low in keys))
         for _, keys in groupby(sorted(rows), key=lambda row: row[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
@@ -47,7 +47,7 @@ def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.f
     """The (D,) float32 unit vector of a text as typed; None where the cache hasn't got it."""
     parameters = {"model_id": model_id, "query": cut_text(query)}
     row = connection.execute(SQL.find_text, parameters).fetchone()
-    return None if row is None or row[0] is None else parse_vector(cast("Sequence[float]", row[0]))
+    return None if row is None or row[0] is None else parse_vector(row[0])
 
 
 def store_texts(
@@ -99,5 +99,5 @@ def embed_text(connection: Connection, model_id: int, query: str, timeout_s: flo
         InvalidInputError: If the model can't read the text.
     """
     parameters = {"query": query, "model_id": model_id, "timeout_s": timeout_s}
-    row = connection.execute(SQL.embed_text, parameters).fetchone()
-    return parse_vector(cast("tuple[Sequence[float]]", row)[0])
+    ((elements,),) = connection.execute(SQL.embed_text, parameters)
+    return parse_vector(elements)

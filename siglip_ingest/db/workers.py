@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 from uuid import UUID
 
 from siglip_ingest.db.connection.connect import Connection
@@ -41,17 +40,16 @@ def delete_worker(connection: Connection, worker_id: UUID) -> None:
 
 def requeue_lost(connection: Connection, max_attempts: int) -> Requeued:
     """Queue the items of lost workers again; after `max_attempts` they end as failed, with the code `worker_lost`."""
-    row = connection.execute(SQL.requeue_lost, {"max_attempts": max_attempts}).fetchone()
-    requeued, failed, _ = cast("tuple[int, int, int]", row)
+    ((requeued, failed, _),) = connection.execute(SQL.requeue_lost, {"max_attempts": max_attempts})
     return Requeued(requeued=requeued, failed=failed)
 
 
 def delete_lost_workers(connection: Connection) -> list[str]:
     """Delete the workers that ended without `delete_worker`; returns their Celery names."""
-    return [cast("str", node) for (node,) in connection.execute(SQL.delete_lost_workers)]
+    return [node for (node,) in connection.execute(SQL.delete_lost_workers)]
 
 
 def count_workers(connection: Connection, model_id: int | None = None) -> int:
     """How many workers are alive, of one model or of any."""
-    row = connection.execute(SQL.count_workers, {"model_id": model_id}).fetchone()
-    return cast("tuple[int]", row)[0]
+    ((count,),) = connection.execute(SQL.count_workers, {"model_id": model_id})
+    return int(count)

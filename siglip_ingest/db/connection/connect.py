@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import psycopg
 from pgvector import HalfVector
+from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from siglip_ingest.db.connection.errors import connect_error
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10
 WARNING_STATE = "SIG10"  # siglip.embed_text's: what the model doesn't read of a text
 
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = psycopg.Connection[TupleRow]
 
 
 def add_defaults(parameters: Mapping[str, str]) -> dict[str, str]:
