@@ -22,7 +22,7 @@ class ImageRow:
 
     Attributes:
         collection: The set of images that it joins.
-        uri: Where it is, unique in its collection; `sha256:<hex>` for one that is handed over as bytes.
+        uri: Where it is, unique in its collection; `sha256:<hex>` for one that is given as bytes.
         key: The caller's own key, if there is one.
         source_version: Tells a changed source from the same one; any text.
         metadata: A JSON object; merged into what is stored for that URI already.
@@ -71,10 +71,10 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
 
 
 def load_content(connection: Connection, image_id: int, *, max_image_bytes: int) -> bytes:
-    """The bytes of an image that was handed over as bytes. More than `max_image_bytes` don't leave the server.
+    """The bytes of an image that was given as bytes. More than `max_image_bytes` don't leave the server.
 
     Raises:
-        NotFoundError: If there is no such image, or it was handed over as an address.
+        NotFoundError: If there is no such image, or it was given as an address.
         ImageError: With code `too_large`.
     """
     parameters = {"image_id": image_id, "max_image_bytes": max_image_bytes}

@@ -162,7 +162,7 @@ def close_items(
     *,
     max_attempts: int = 1,
 ) -> Closed:
-    """Store vectors by COPY, write down what the images are, and close the claim's items: all or nothing.
+    """Store vectors by COPY, store the images' sizes and formats, and close the claim's items: all or nothing.
 
     Items that aren't claimed under the token are left alone, and so are their images. An item is only done if its
     content has a vector now; one that is neither in `completed` nor in `failed` goes back to the queue.
@@ -198,7 +198,7 @@ def _complete(connection: Connection, parameters: Mapping[str, object], complete
 
 
 def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem], max_attempts: int) -> list[str]:
-    """End or queue again; returns the state of each item that was still under the token."""
+    """Mark items as failed, or queue them again; returns the new state of each item that was still under the token."""
     parameters = {
         "lease_token": lease_token,
         "item_ids": [item.item_id for item in failed],
@@ -248,7 +248,7 @@ def queue_missing(connection: Connection, model_id: int) -> int:
 
 
 def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int) -> int:
-    """Give what is queued or failed under one model to another that has no item for it yet; returns how many items."""
+    """Move what is queued or failed under one model to another that has no item for it; returns how many items."""
     parameters = {"from_model_id": from_model_id, "to_model_id": to_model_id}
     moved = connection.execute(SQL.move_queued, parameters).rowcount
     notify_workers(connection, to_model_id)
@@ -256,7 +256,7 @@ def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int)
 
 
 def retry_failed(connection: Connection, model_id: int, collection: str | None = None) -> int:
-    """Queue what failed under the model once more, in one collection or in all; returns how many items."""
+    """Queue what failed under the model again, in one collection or in all; returns how many items."""
     parameters = {"model_id": model_id, "collection": collection}
     queued = connection.execute(SQL.retry_failed, parameters).rowcount
     notify_workers(connection, model_id)
@@ -292,7 +292,7 @@ def list_failures(connection: Connection, image_ids: Sequence[int], model_id: in
 
 
 def _storable(message: str) -> str:
-    """PostgreSQL's text has no U+0000 and no lone surrogates; a reason is a sentence, not a dump."""
+    """Drop what PostgreSQL's text can't hold (U+0000, lone surrogates), and all after 2,000 characters."""
     return message.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:2000]
 
 

@@ -20,7 +20,7 @@ SQL = load_statements("models")
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """What goes through every call that compares or stores vectors: one checkpoint revision in one database."""
+    """One checkpoint revision in one database; every call that compares or stores vectors takes it."""
 
     model_id: int
     name: str
@@ -47,7 +47,7 @@ class ModelRow:
 
     @property
     def key(self) -> ModelKey:
-        """What names it."""
+        """The model's key, with its name and revision."""
         return ModelKey(self.model_id, self.name, self.revision)
 
 
@@ -68,13 +68,13 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
 
 
 def find_model(connection: Connection, name: str) -> ModelRow | None:
-    """The row of a checkpoint's name: the active one, else the one described last, else one that waits for a worker."""
+    """The row of a checkpoint name: the active one, else the one described last, else one that no worker has loaded."""
     row = connection.execute(SQL.find_model, {"name": name, "revision": ""}).fetchone()
     return None if row is None else _one(row)
 
 
 def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> None:
-    """Write down what a loaded checkpoint is, and make the place for its vectors. Doing it again changes nothing.
+    """Store what a loaded checkpoint is, and create the partition for its vectors. Doing it again changes nothing.
 
     Raises:
         NotFoundError: If there is no such row.
@@ -167,10 +167,10 @@ def model_figures(connection: Connection, model_id: int) -> dict[str, Any] | Non
 def store_model_figures(
     connection: Connection, model_id: int, figures: Mapping[str, Any], *, replace: bool = False
 ) -> dict[str, Any]:
-    """Keep a checkpoint's figures, unless there are some already and they aren't to be replaced.
+    """Store a checkpoint's figures, unless some are stored already and `replace` is False.
 
     Returns:
-        The figures that are kept now, which another worker may have stored first.
+        The figures that are stored now, which may be another worker's.
 
     Raises:
         NotFoundError: If there is no such row.
@@ -209,7 +209,7 @@ def activate_model(connection: Connection, model_id: int) -> None:
 
 
 def delete_unused_model(connection: Connection, model_id: int) -> bool:
-    """Take out a model that isn't active and has no vectors of images, with its partition and what is queued for it.
+    """Delete a model that isn't active and has no image vectors, with its partition and what is queued for it.
 
     Returns:
         Whether it is gone; False where it is active or has vectors, and stays.

@@ -34,7 +34,7 @@ class SearchOptions:
     min_score: float | None = None
 
     def to_parameters(self) -> dict[str, Any]:
-        """As the statements take them."""
+        """The parameters of the statements in search.sql."""
         return {
             "limit": self.limit,
             "collection": self.collection,
@@ -78,7 +78,7 @@ def find_by_embedded_text(
     warning: str | None,
     max_rows: int | None,
 ) -> list[ImageMatch]:
-    """Remember a text's (D,) vector, which `model` made, where the role may; and search with it.
+    """Cache a text's (D,) vector, which `model` made, where the role may; and search with it.
 
     Raises:
         DatabaseConflictError: If that model was taken out meanwhile.

@@ -43,7 +43,7 @@ def announce_listener(connection: Connection, model_id: int) -> None:
 
 
 def try_to_be_elected(connection: Connection, model_id: int) -> bool:
-    """Become the one that answers this server's questions for a model, if nobody is; until the connection ends."""
+    """Become the one worker that answers for a model here, until the connection ends; False if there is one."""
     parameters = {"elected": ELECTED, "model_id": model_id}
     return connection.execute(SQL.try_to_be_elected, parameters).fetchone() == (True,)
 
@@ -66,7 +66,7 @@ def read_locks(model_id: int, keys: Iterable[int]) -> TextRequest | None:
         keys: Of 64 bits each, in any order.
 
     Returns:
-        None where they are no text for that model: part of it is missing, or somebody else uses such keys.
+        None where they are no text for that model: part of it is missing, or another program uses such keys.
     """
     chunks = {(key >> 48) & 0xFF: key & 0xFFFF_FFFF_FFFF for key in keys if key >> 56 == ord("Z")}
     head = chunks.get(0)
@@ -81,6 +81,6 @@ def read_locks(model_id: int, keys: Iterable[int]) -> TextRequest | None:
         query = content.decode()
     except (KeyError, UnicodeDecodeError):
         return None
-    # siglip.ask_text lays out no others; whoever may connect can take any lock, and must not disturb the rest.
+    # siglip.ask_text lays out no others, but any role can take any lock, and must not disturb the rest.
     is_possible = 0 < len(content) <= MAX_TEXT_BYTES and "\0" not in query
     return TextRequest(query, is_cut=bool(head & _CUT)) if is_possible else None

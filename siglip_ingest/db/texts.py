@@ -38,13 +38,13 @@ class EmbeddedText:
 
 
 def cut_text(query: str) -> str:
-    """The first 1,200 bytes of a text in UTF-8, whole characters: more than any model reads, and all that is kept."""
+    """The first 1,200 bytes of a text in UTF-8, in whole characters: more than any model reads; the rest is dropped."""
     content = query.encode()
     return query if len(content) <= MAX_TEXT_BYTES else content[:MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.float32] | None:
-    """The (D,) float32 unit vector of a text as typed; None where the cache hasn't got it."""
+    """The (D,) float32 unit vector of a text as typed; None where the cache doesn't have it."""
     parameters = {"model_id": model_id, "query": cut_text(query)}
     row = connection.execute(SQL.find_text, parameters).fetchone()
     return None if row is None or row[0] is None else parse_vector(row[0])
@@ -58,13 +58,13 @@ def store_texts(
     *,
     max_rows: int | None = None,
 ) -> None:
-    """Remember texts under the model that made their vectors; those that are there already stay.
+    """Cache texts under the model that made their vectors; those that are cached already stay.
 
     Args:
         connection: In a transaction, or in autocommit mode.
         model_id: The model's key.
         info: The model that made the vectors.
-        answers: What is to be remembered.
+        answers: The texts with their vectors.
         max_rows: Texts kept for the model, those that were used last; by default the database's setting.
 
     Raises:

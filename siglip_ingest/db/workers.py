@@ -20,7 +20,7 @@ class Requeued:
 
 
 def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node: str, lease_s: float) -> None:
-    """Say that a worker is alive; several times in `lease_s` seconds, after which it counts as lost.
+    """Note that a worker is alive; to be called several times in `lease_s` seconds, after which it counts as lost.
 
     Args:
         connection: Any.
@@ -34,7 +34,7 @@ def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node
 
 
 def delete_worker(connection: Connection, worker_id: UUID) -> None:
-    """Say that a worker has ended."""
+    """Delete a worker that has ended."""
     connection.execute(SQL.delete_worker, {"worker_id": worker_id})
 
 

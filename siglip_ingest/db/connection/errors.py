@@ -82,7 +82,7 @@ def connect_error(error: psycopg.OperationalError, parameters: dict[str, str]) -
 
 
 def is_full(error: DatabaseUnavailableError) -> bool:
-    """Whether the server is there, but takes no more connections for now."""
+    """Whether the server is up, but accepts no more connections for now."""
     return any(words in str(error) for words in _FULL)
 
 

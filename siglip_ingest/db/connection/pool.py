@@ -20,10 +20,7 @@ PROBE_AFTER_S = 2.0  # a caller that waits for so long is told if the server can
 
 
 class Pool:
-    """Connections to one server, opened when they are needed. Thread-safe.
-
-    A process that is forked off opens connections of its own: those of its parent are left to the parent.
-    """
+    """Connections to one server, opened when they are needed. Thread-safe; a forked child opens its own."""
 
     def __init__(self, parameters: Mapping[str, str], *, is_pooled: bool | None, max_connections: int) -> None:
         """Make a pool; nothing is connected yet.
