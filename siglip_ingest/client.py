@@ -20,6 +20,7 @@ from siglip_ingest import ingest, labeling, process, search
 from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.choose import QueryEmbedder
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
@@ -146,7 +147,7 @@ class SiglipClient:
                 assert url is not None  # noqa: S101  # one of the two has it
                 database = Database(url, direct_url=settings.direct_database_url, pooler=settings.pooler)
                 try:
-                    database.check_schema()
+                    check_schema(database)
                 except BaseException:
                     database.close()
                     raise

@@ -16,6 +16,7 @@ from siglip_ingest.cli.output import hide_warnings, json_option, print_json, pri
 from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
@@ -208,7 +209,7 @@ def _list_database() -> list[dict[str, Any]] | None:
         return None
     try:
         with Database(url) as database:
-            database.check_schema()
+            check_schema(database)
             with database.connection() as connection:
                 rows = list_models(connection)
     except SiglipError as error:

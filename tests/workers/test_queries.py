@@ -87,7 +87,7 @@ def test_the_asker_and_the_worker_are_told_of_a_text_that_is_too_long(
     assert not caplog.records
     remote.embed_texts(["a cat " * 10 + "and a dog"])
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("siglip_ingest.db.pool", "WARNING")
+    assert (record.name, record.levelname) == ("siglip_ingest.db.connection.connect", "WARNING")
     assert "tokens, but the model reads 16" in record.message
     assert record.message.endswith("and a dog'")
     assert worker.log.count("but the model reads 16") == 1
