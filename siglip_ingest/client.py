@@ -21,6 +21,7 @@ from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
 from siglip_ingest.db.schema import check_schema
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.choose import QueryEmbedder
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
@@ -289,7 +290,7 @@ class SiglipClient:
             ImageError: If the query is an image that can't be read.
         """
         self._check_model()
-        options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}
+        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
         if isinstance(query, str) and not _is_address(query):
             if hint := _describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
@@ -297,12 +298,11 @@ class SiglipClient:
                 self.database,
                 self._get_text_embedder if self._embedder.can_embed else None,
                 query,
+                options,
                 timeout_s=self.settings.embed_timeout_s,
                 max_cached_texts=self.settings.max_cached_texts,
-                **options,
             )
-        checks.check_limit(limit)
-        return search.search_by_image(self.database, self._get_embedder, self._open_image(query), **options)
+        return search.search_by_image(self.database, self._get_embedder, self._open_image(query), options)
 
     def similar_images(
         self,
@@ -327,9 +327,8 @@ class SiglipClient:
             NotFoundError: If there is no such image, or it isn't embedded yet.
         """
         self._check_model()
-        return search.similar_images(
-            self.database, image_id, limit=limit, collection=collection, filter=filter, min_score=min_score
-        )
+        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
+        return search.similar_images(self.database, image_id, options)
 
     def create_label_set(
         self,

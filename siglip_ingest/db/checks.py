@@ -148,26 +148,6 @@ def check_image_id(image_id: object) -> int:
     return int(image_id)
 
 
-def check_options(
-    limit: object,
-    collection: object,
-    filter: object,  # noqa: A002  # as the searches call it
-    min_score: object,
-) -> tuple[int, float | None]:
-    """Check what all searches share.
-
-    Returns:
-        `limit` and `min_score` as Python's own numbers.
-
-    Raises:
-        InvalidInputError: If one can't be used.
-    """
-    if collection is not None:
-        check_name(collection, "A collection")
-    check_mapping(filter, "filter")
-    return check_limit(limit), check_min_score(min_score)
-
-
 def _is_number(value: object) -> TypeGuard[SupportsFloat]:
     return isinstance(value, Real) and not isinstance(value, bool)
 

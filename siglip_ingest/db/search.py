@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from siglip_ingest.db import checks
 from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.connection.vectors import half_vector
@@ -26,12 +27,29 @@ SQL = load_statements("search")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """What narrows a search; see `search.search_by_text`."""
+    """What narrows a search, checked when it is made; numpy's numbers become Python's.
+
+    Attributes:
+        limit: Most matches to return, 1 to 10,000.
+        collection: Search only this collection.
+        filter: Only images whose metadata contain these keys and values.
+        min_score: Only matches whose score, in [0, 1], is at least this.
+
+    Raises:
+        InvalidInputError: If one of them is out of range or of the wrong kind.
+    """
 
     limit: int = 10
     collection: str | None = None
     filter: Mapping[str, Any] | None = None
     min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.collection is not None:
+            checks.check_name(self.collection, "A collection")
+        checks.check_mapping(self.filter, "filter")
+        object.__setattr__(self, "limit", checks.check_limit(self.limit))
+        object.__setattr__(self, "min_score", checks.check_min_score(self.min_score))
 
     def to_parameters(self) -> dict[str, Any]:
         """The parameters of the statements in search.sql."""

@@ -11,6 +11,7 @@ import pytest
 
 from siglip_ingest import search
 from siglip_ingest.db import Database
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.db.text_requests import BELL, TextRequest, read_locks, read_text_requests
 from siglip_ingest.db.texts import cut_text
 from siglip_ingest.errors import DatabaseError, InvalidInputError, WorkerUnavailableError
@@ -169,7 +170,7 @@ def test_a_search_that_is_canceled_ends(database: Database, image_ids: list[int]
 
 
 def test_python_and_sql_share_the_cache(database: Database, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, make_fake, "dog", limit=3)
+    matches = search.search_by_text(database, make_fake, "dog", SearchOptions(limit=3))
     with database.connection() as connection:
         rows = connection.execute(SEARCH, ["dog"]).fetchall()
     assert [match.image_id for match in matches] == [image_id for (image_id,) in rows]

@@ -12,6 +12,7 @@ from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, images, items, texts
 from siglip_ingest.db.models import delete_unused_model
 from siglip_ingest.db.schema import migrate
+from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import (
     DIMENSION,
     FakeEmbedder,
@@ -56,13 +57,18 @@ def check_that_names_are_not_found(database: Database) -> None:
 
 
 def test_searches_work(database: Database, database_url: str, model_id: int, image_ids: list[int]) -> None:
-    expected = [match.image_id for match in search.search_by_embedding(database, text_vector("cat"), limit=5)]
+    expected = [
+        match.image_id for match in search.search_by_embedding(database, text_vector("cat"), SearchOptions(limit=5))
+    ]
     for _ in range(2):  # a new text, and one that is in the cache
-        found = search.search_by_text(database, make_fake, "cat", limit=5)
+        found = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=5))
         assert [match.image_id for match in found] == expected
-    found = search.search_by_image(database, make_fake, "cat", limit=5)  # type: ignore[arg-type]
+    found = search.search_by_image(database, make_fake, "cat", SearchOptions(limit=5))  # type: ignore[arg-type]
     assert [match.image_id for match in found] == expected
-    assert len(search.search_by_text(database, make_fake, "cat", filter={"n": 3}, collection="default")) == 1
+    assert (
+        len(search.search_by_text(database, make_fake, "cat", SearchOptions(filter={"n": 3}, collection="default")))
+        == 1
+    )
     assert image_ids[0] not in {match.image_id for match in search.similar_images(database, image_ids[0])}
     with database.connection() as connection:
         assert texts.find_text(connection, model_id, "cat") == pytest.approx(text_vector("cat"), abs=1e-3)
@@ -75,8 +81,8 @@ def test_searches_work(database: Database, database_url: str, model_id: int, ima
 
 def test_sql_searches_and_workers_answer(database: Database, model_id: int, image_ids: list[int]) -> None:
     with listening(database, model_id):
-        found = search.search_by_text(database, None, "cat", limit=5)
-    assert found == search.search_by_text(database, make_fake, "cat", limit=5)
+        found = search.search_by_text(database, None, "cat", SearchOptions(limit=5))
+    assert found == search.search_by_text(database, make_fake, "cat", SearchOptions(limit=5))
     with database.connection() as connection:
         assert len(connection.execute("SELECT * FROM siglip.search_images('cat', 5)").fetchall()) == 5
 

@@ -16,6 +16,7 @@ from siglip_ingest import search
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.db.items import SQL
+from siglip_ingest.db.search import SearchOptions
 from tests.conftest import Services, replace_database
 from tests.database.helpers import INFO, add_model, add_worker, unit_vectors
 
@@ -172,14 +173,14 @@ def test_a_small_collection_is_looked_up_and_sorted_exactly(database: Database) 
 
 @pytest.mark.parametrize("limit", [1, 10, 100, 1_200])
 def test_a_search_under_a_filter_returns_as_many_rows_as_asked(database: Database, limit: int) -> None:
-    matches = search.search_by_embedding(database, VECTORS[0], limit=limit, filter={"tenth": 3})
+    matches = search.search_by_embedding(database, VECTORS[0], SearchOptions(limit=limit, filter={"tenth": 3}))
     assert len(matches) == limit
     similarities = [match.similarity for match in matches]
     assert similarities == sorted(similarities, reverse=True)
 
 
 def test_a_search_returns_ten_thousand_rows_if_asked(database: Database) -> None:
-    matches = search.search_by_embedding(database, VECTORS[0], limit=10_000)
+    matches = search.search_by_embedding(database, VECTORS[0], SearchOptions(limit=10_000))
     assert len({match.image_id for match in matches}) == 10_000
     similarities = [match.similarity for match in matches]
     assert similarities == sorted(similarities, reverse=True)
@@ -206,7 +207,7 @@ def test_hnsw_finds_nearly_what_an_exact_search_finds(database: Database) -> Non
     queries = HEAPS[:20] + unit_vectors(20, 12, seed=4) @ SPREAD
     found = exact = 0
     for query in queries:
-        matches = search.search_by_embedding(database, query, limit=10)
+        matches = search.search_by_embedding(database, query, SearchOptions(limit=10))
         best = set(np.argsort(-(VECTORS @ query))[:10].tolist())
         found += len(best & {match.metadata["n"] for match in matches})
         exact += 10

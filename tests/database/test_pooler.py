@@ -18,6 +18,7 @@ import pytest
 from siglip_ingest import SiglipClient, ingest, labeling, search
 from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, items
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.services.supervisor.accounts import find_account
 from siglip_ingest.settings import Settings
@@ -54,8 +55,8 @@ def use_everything(database: Database, model_id: int) -> None:
             assert items.close_items(connection, model_id, chunk.lease_token, results).done == 3
         assert ingestion.counts().done == 3
         for _ in range(2):
-            assert search.search_by_text(database, make_fake, f"text {turn}", limit=3)
-        assert search.similar_images(database, ingestion.image_ids[0], limit=2)
+            assert search.search_by_text(database, make_fake, f"text {turn}", SearchOptions(limit=3))
+        assert search.similar_images(database, ingestion.image_ids[0], SearchOptions(limit=2))
         assert search.search_by_image(database, make_fake, "image")  # type: ignore[arg-type]
         labeling.create_label_set(database, make_fake, "pets", ["cat", "dog"], replace=True)
         assert labeling.label_scores_of_image_id(database, ingestion.image_ids[0], "pets")

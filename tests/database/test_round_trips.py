@@ -10,6 +10,7 @@ import pytest
 import siglip_ingest.embedders.choose
 from siglip_ingest import SiglipClient, search
 from siglip_ingest.db import Database
+from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import FakeEmbedder, index_images, text_vector, unit_vectors
 from tests.database.listeners import listening
 from tests.wire import Wire, wire
@@ -62,7 +63,9 @@ def test_an_indexed_image_takes_one_round_trip(client: SiglipClient, line: Wire,
 def test_a_vector_takes_one_round_trip(line: Wire) -> None:
     with Database(line.url) as database:
         search.search_by_embedding(database, text_vector("cat"))
-        assert count(line, lambda: search.search_by_embedding(database, text_vector("dog"), filter={})) == 1
+        assert (
+            count(line, lambda: search.search_by_embedding(database, text_vector("dog"), SearchOptions(filter={}))) == 1
+        )
 
 
 def test_a_client_without_torch_asks_once_whether_the_text_is_known_or_new(

@@ -10,6 +10,7 @@ import pytest
 
 from siglip_ingest import search
 from siglip_ingest.db import Database, images
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from tests.database.helpers import (
     DIMENSION,
@@ -38,14 +39,14 @@ def image_ids(database: Database, model_id: int) -> list[int]:
 
 
 def test_search_by_text_orders_by_similarity(database: Database, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, make_fake, "sunset over water", limit=20)
+    matches = search.search_by_text(database, make_fake, "sunset over water", SearchOptions(limit=20))
     similarities = VECTORS @ text_vector("sunset over water")
     assert [match.image_id for match in matches] == [image_ids[n] for n in np.argsort(-similarities)[:20]]
     assert [match.similarity for match in matches] == pytest.approx(np.sort(similarities)[::-1][:20], abs=1e-3)
 
 
 def test_a_score_is_the_sigmoid_of_the_scaled_similarity(database: Database, image_ids: list[int]) -> None:
-    match = search.search_by_text(database, make_fake, "cat", limit=1)[0]
+    match = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=1))[0]
     logit = np.exp(INFO.logit_scale) * match.similarity + INFO.logit_bias
     assert match.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-12)
     assert match.uri.startswith("file:///default/")
@@ -68,14 +69,14 @@ def test_search_by_image_finds_that_image_first(database: Database, image_ids: l
         def embed_images(self, images: Any) -> Any:
             return VECTORS[[images[0]]]
 
-    match = search.search_by_image(database, lambda _: Found(), 17, limit=1)[0]  # type: ignore[arg-type]
+    match = search.search_by_image(database, lambda _: Found(), 17, SearchOptions(limit=1))[0]  # type: ignore[arg-type]
     assert match.image_id == image_ids[17]
     assert match.similarity == pytest.approx(1, abs=1e-3)
     assert match.similarity <= 1
 
 
 def test_similar_images_leave_the_image_itself_out(database: Database, image_ids: list[int]) -> None:
-    matches = search.similar_images(database, image_ids[3], limit=5)
+    matches = search.similar_images(database, image_ids[3], SearchOptions(limit=5))
     expected = np.argsort(-(VECTORS @ VECTORS[3]))
     assert [match.image_id for match in matches] == [image_ids[n] for n in expected if n != 3][:5]
 
@@ -86,9 +87,9 @@ def test_one_content_under_several_uris_is_found_under_each_in_the_order_of_the_
     vectors = np.repeat(unit_vectors(3), 10, axis=0)
     image_ids = index_images(database, model_id, vectors, contents=[n // 10 for n in range(30)])
     for limit in (1, 7, 10):
-        matches = search.search_by_embedding(database, vectors[10], limit=limit)
+        matches = search.search_by_embedding(database, vectors[10], SearchOptions(limit=limit))
         assert [match.image_id for match in matches] == sorted(image_ids[10:20])[:limit]
-    similar = search.similar_images(database, image_ids[0], limit=9)
+    similar = search.similar_images(database, image_ids[0], SearchOptions(limit=9))
     assert {match.image_id for match in similar} == set(image_ids[1:10])
 
 
@@ -96,25 +97,27 @@ def test_filters_narrow_the_search_and_it_still_returns_as_many_rows_as_asked(
     database: Database, model_id: int, image_ids: list[int]
 ) -> None:
     other_ids = index_images(database, model_id, VECTORS[:30], collection="other", metadata=[{"album": 3}] * 30)
-    album = search.search_by_text(database, make_fake, "cat", limit=15, filter={"album": 3}, collection="default")
+    album = search.search_by_text(
+        database, make_fake, "cat", SearchOptions(limit=15, filter={"album": 3}, collection="default")
+    )
     assert len(album) == 15
     assert {match.metadata["album"] for match in album} == {3}
-    other = search.search_by_text(database, make_fake, "cat", limit=100, collection="other")
+    other = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=100, collection="other"))
     assert {match.image_id for match in other} == set(other_ids)
-    assert search.search_by_text(database, make_fake, "cat", collection="nowhere") == []
-    assert search.search_by_text(database, make_fake, "cat", filter={"album": "3"}) == []
-    assert len(search.similar_images(database, image_ids[0], limit=9, filter={"album": 0})) == 9
+    assert search.search_by_text(database, make_fake, "cat", SearchOptions(collection="nowhere")) == []
+    assert search.search_by_text(database, make_fake, "cat", SearchOptions(filter={"album": "3"})) == []
+    assert len(search.similar_images(database, image_ids[0], SearchOptions(limit=9, filter={"album": 0}))) == 9
 
 
 def test_min_score_cuts_the_end_off(database: Database, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, make_fake, "cat", limit=200)
-    cut = search.search_by_text(database, make_fake, "cat", limit=200, min_score=0.5)
+    matches = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=200))
+    cut = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=200, min_score=0.5))
     assert cut == [match for match in matches if match.score >= 0.5]
     assert 0 < len(cut) < len(matches)
 
 
 def test_a_vector_that_is_not_of_unit_length_is_normalised(database: Database, image_ids: list[int]) -> None:
-    match = search.search_by_embedding(database, 7 * VECTORS[3], limit=1)[0]
+    match = search.search_by_embedding(database, 7 * VECTORS[3], SearchOptions(limit=1))[0]
     assert match.image_id == image_ids[3]
     assert match.similarity == pytest.approx(1, abs=1e-3)
 
@@ -122,7 +125,7 @@ def test_a_vector_that_is_not_of_unit_length_is_normalised(database: Database, i
 @pytest.mark.parametrize("limit", [0, -1, 10_001, 10**9, 2.5, True, None], ids=str)
 def test_a_limit_out_of_range_is_refused(database: Database, limit: Any) -> None:
     with pytest.raises(InvalidInputError, match="limit must be a whole number from 1 to 10,000"):
-        search.search_by_text(database, _no_embedder, "cat", limit=limit)
+        search.search_by_text(database, _no_embedder, "cat", SearchOptions(limit=limit))
 
 
 @pytest.mark.parametrize("query", ["", "  \n\t", "a\0b", "\ud800", None, 3], ids=ascii)
@@ -140,9 +143,9 @@ def test_a_query_that_says_nothing_is_refused(database: Database, query: Any) ->
     ],
     ids=["min_score", "nan", "filter"],
 )
-def test_options_out_of_range_are_refused(database: Database, options: dict[str, Any], sentence: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidInputError, match=sentence):
-        search.search_by_text(database, _no_embedder, "cat", **options)
+        SearchOptions(**options)
 
 
 @pytest.mark.parametrize("image_id", [99, -1, 2**63], ids=str)
@@ -160,10 +163,12 @@ def test_an_image_that_is_not_embedded_yet_is_not_found(database: Database, mode
 
 def test_numpys_numbers_are_taken(database: Database, image_ids: list[int]) -> None:
     limit, min_score = np.int64(3), np.float32(0)
-    expected = search.search_by_text(database, make_fake, "cat", limit=3, min_score=0)
-    assert search.search_by_text(database, make_fake, "cat", limit=limit, min_score=min_score) == expected  # type: ignore[arg-type]
-    like = search.similar_images(database, image_ids[0], limit=3)
-    assert search.similar_images(database, np.int64(image_ids[0]), limit=limit) == like  # type: ignore[arg-type]
+    expected = search.search_by_text(database, make_fake, "cat", SearchOptions(limit=3, min_score=0))
+    assert (
+        search.search_by_text(database, make_fake, "cat", SearchOptions(limit=limit, min_score=min_score)) == expected
+    )  # type: ignore[arg-type]
+    like = search.similar_images(database, image_ids[0], SearchOptions(limit=3))
+    assert search.similar_images(database, np.int64(image_ids[0]), SearchOptions(limit=limit)) == like  # type: ignore[arg-type]
 
 
 def test_a_vector_of_another_dimension_is_refused(database: Database, image_ids: list[int]) -> None:
@@ -240,7 +245,9 @@ def test_sql_says_what_is_wrong_and_gives_a_hint(
 
 
 def test_sql_and_python_find_the_same(database: Database, model_id: int, image_ids: list[int]) -> None:
-    matches = search.search_by_text(database, make_fake, "cat", limit=3, filter={"album": 4}, min_score=0.01)
+    matches = search.search_by_text(
+        database, make_fake, "cat", SearchOptions(limit=3, filter={"album": 4}, min_score=0.01)
+    )
     with database.connection() as connection:
         rows = connection.execute(
             """SELECT * FROM siglip.search_images('cat', 3, filter => '{"album": 4}', min_score => 0.01)"""

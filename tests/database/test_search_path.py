@@ -15,6 +15,7 @@ from psycopg import sql
 from siglip_ingest import active_model as models
 from siglip_ingest import labeling, search
 from siglip_ingest.db import Database, images, items, workers
+from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import (
     add_model,
     all_statements,
@@ -112,8 +113,8 @@ def test_who_may_create_in_public_does_not_become_superuser(database: Database, 
         model_id = add_model(connection)
     image_ids = index_images(database, model_id, unit_vectors(20))
     search.search_by_text(database, make_fake, "cat")
-    search.search_by_text(database, make_fake, "cat", filter={"n": 1}, collection="default")
-    search.search_by_embedding(database, text_vector("dog"), limit=20)
+    search.search_by_text(database, make_fake, "cat", SearchOptions(filter={"n": 1}, collection="default"))
+    search.search_by_embedding(database, text_vector("dog"), SearchOptions(limit=20))
     search.similar_images(database, image_ids[0])
     labeling.create_label_set(database, make_fake, "pets", ["cat"])
     labeling.label_scores_of_image_id(database, image_ids[0], "pets")

@@ -17,6 +17,7 @@ from siglip_ingest import active_model as models
 from siglip_ingest import ingest, labeling, search
 from siglip_ingest.db import Database, images, items, labels
 from siglip_ingest.db.models import ModelKey, activate_model, active_model, delete_unused_model, hold_active_model
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.types import ModelInfo
 from tests.database.helpers import (
     INFO,
@@ -163,13 +164,13 @@ def test_a_switch_in_the_middle_of_a_search_changes_nothing_of_it(
         info = make_named(model).info
         return NamedEmbedder(info, meanwhile=lambda: switch(database, new_id))
 
-    found = search.search_by_text(database, make_slow, "a sunset", limit=5)
+    found = search.search_by_text(database, make_slow, "a sunset", SearchOptions(limit=5))
     assert [match.image_id for match in found] == nearest(INFO, image_ids, "a sunset")
-    found = search.search_by_text(database, make_named, "a sunset", limit=5)
+    found = search.search_by_text(database, make_named, "a sunset", SearchOptions(limit=5))
     assert [match.image_id for match in found] == nearest(NEW, image_ids, "a sunset")
     check_cache(database, 2)
     switch(database, model_id)
-    found = search.search_by_image(database, make_slow, "an image", limit=5)  # type: ignore[arg-type]
+    found = search.search_by_image(database, make_slow, "an image", SearchOptions(limit=5))  # type: ignore[arg-type]
     assert [match.image_id for match in found] == nearest(INFO, image_ids, "an image")
 
 
@@ -199,7 +200,10 @@ def test_searches_under_a_storm_of_switches_are_each_of_one_model(
             for n in range(50):
                 # Some texts are shared, so that they are in the cache, or become so while another asks.
                 query = f"shared {choice.randrange(25)}" if n % 2 else f"own {caller} {n}"
-                found = [match.image_id for match in search.search_by_text(database, make_named, query, limit=5)]
+                found = [
+                    match.image_id
+                    for match in search.search_by_text(database, make_named, query, SearchOptions(limit=5))
+                ]
                 names = [info.name for info in (INFO, NEW) if found == nearest(info, image_ids, query)]
                 assert names, (query, found)
                 seen |= set(names)

@@ -15,6 +15,7 @@ import siglip_migrations
 from siglip_ingest import labeling, search
 from siglip_ingest.db import Database
 from siglip_ingest.db.schema import SCHEMA_REVISION, check_schema, migrate
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 from siglip_migrations import dump
 from tests.conftest import Services, replace_database
@@ -71,7 +72,7 @@ def test_going_down_to_the_tables_and_up_keeps_the_data(database_url: str) -> No
     assert "search_images" not in _objects(database_url)
     migrate(database_url)
     with Database(database_url) as database:
-        assert len(search.similar_images(database, image_ids[0], limit=29)) == 29
+        assert len(search.similar_images(database, image_ids[0], SearchOptions(limit=29))) == 29
         assert len(labeling.label_scores_of_image_id(database, image_ids[0], "pets")) == 2
 
 

@@ -11,6 +11,7 @@ import pytest
 from siglip_ingest import labeling, search
 from siglip_ingest.db import Database
 from siglip_ingest.db.checks import check_image_id, check_limit, check_mapping, check_min_score, is_whole_number
+from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.ingest import ImageSource, enqueue_images
 
@@ -30,10 +31,10 @@ NOT_JSON = {
     "text": ("album", "must be a mapping such as"),
 }
 SEARCHES: dict[str, Callable[..., object]] = {
-    "text": lambda **options: search.search_by_text(NOBODY, _no_embedder, "a cat", **options),
-    "image": lambda **options: search.search_by_image(NOBODY, _no_embedder, None, **options),  # type: ignore[arg-type]
-    "embedding": lambda **options: search.search_by_embedding(NOBODY, VECTOR, **options),
-    "similar": lambda **options: search.similar_images(NOBODY, 1, **options),
+    "text": lambda **options: search.search_by_text(NOBODY, _no_embedder, "a cat", SearchOptions(**options)),
+    "image": lambda **options: search.search_by_image(NOBODY, _no_embedder, None, SearchOptions(**options)),  # type: ignore[arg-type]
+    "embedding": lambda **options: search.search_by_embedding(NOBODY, VECTOR, SearchOptions(**options)),
+    "similar": lambda **options: search.similar_images(NOBODY, 1, SearchOptions(**options)),
 }
 
 
