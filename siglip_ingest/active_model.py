@@ -150,7 +150,7 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
     give_up_at = time.monotonic() + wait_for_labels_s
 
     def switch(connection: Connection) -> bool | None:
-        models.lock_models(connection)  # nobody adds a label now
+        models.lock_models(connection)  # no label can be added now
         is_complete = not labels.list_missing_labels(connection, model_id)
         if not is_complete and time.monotonic() < give_up_at:
             return None

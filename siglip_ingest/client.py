@@ -118,7 +118,7 @@ class SiglipClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, and let go of the embedded services. The client can be used again afterwards."""
+        """Close the connections and leave the embedded services. The client can be used again afterwards."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
@@ -140,7 +140,7 @@ class SiglipClient:
 
     @property
     def database(self) -> Database:
-        """The database, with its schema checked; starts the embedded services if they are ours to start."""
+        """The database, with its schema checked; starts the embedded services if no other database is set."""
         with self._lock:
             if self._database is None:
                 settings, services = self.settings, self._workers.start_services()
@@ -201,7 +201,7 @@ class SiglipClient:
         """Queue every image for the settings' model, beside the active one, which searches go on using.
 
         Once the ingestion has ended, `switch_model(ingestion.model_id)` makes it the active one: a model change without
-        an outage. Workers of that model are started with `SIGLIP_MODEL`; the embedded worker is ours to start.
+        an outage. Workers of that model are started with `SIGLIP_MODEL`; the embedded worker is started here.
         """
         name, max_num_patches = self.settings.model or self.model.name, self.settings.max_num_patches
         check_checkpoint(name, max_num_patches=max_num_patches)  # before anything is queued

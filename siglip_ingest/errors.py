@@ -8,10 +8,10 @@
     ├── ImageError               this one image can't be embedded; carries a `code` for the ledger
     ├── CheckpointError          a checkpoint's files are missing, broken or of another architecture
     │   ├── DownloadError        they could not be fetched                       worth a retry
-    │   │   └── HubUnavailableError  nobody answers at the hub, or it must not be asked
+    │   │   └── HubUnavailableError  the hub doesn't answer, or must not be asked
     │   └── VerificationError    it gives other numbers than published, or than it gave before
     ├── DatabaseError            PostgreSQL refused or failed
-    │   ├── DatabaseUnavailableError  nobody answers at the URL                  worth a retry
+    │   ├── DatabaseUnavailableError  no server answers at the URL              worth a retry
     │   ├── DatabaseConflictError     another transaction was in the way         worth a retry
     │   └── SchemaVersionError   the schema is behind or ahead: run `siglip-ingest migrate`
     ├── ServiceError             the embedded services could not start or stop
@@ -52,7 +52,7 @@ class ImageError(SiglipError):
     """One image can't be fetched or decoded. The others of its batch are not affected.
 
     Attributes:
-        code: A short word for the ledger's `error_code`, such as `not_found`, `not_an_image`, `truncated`, `too_large`,
+        code: A short name for the ledger's `error_code`, such as `not_found`, `not_an_image`, `truncated`, `too_large`,
             `unreadable`, `fetch_failed`, `not_allowed`, `unsupported_source`.
         is_retryable: True where a later attempt may succeed (a server that answered 503, a time-out).
     """

@@ -1,4 +1,4 @@
-"""An embedder that asks workers, for programs without torch; and the layout of what the two say.
+"""`RemoteEmbedder` asks workers, for programs without torch; with the layout of the messages.
 
 Texts go through the database, as plain SQL's do: each is a statement that waits (see db/text_requests.py). Images go
 through Celery: they are resized here, with the model's own settings, and travel as raw bytes of pixels, each
@@ -48,7 +48,7 @@ def queries_queue(model_id: int) -> str:
 
 
 def waiting_key(ask_id: str) -> str:
-    """Name of the key in Redis that is there for as long as somebody waits for an answer."""
+    """Name of the key in Redis that is there for as long as a client waits for the answer."""
     return f"siglip.waiting.{ask_id}"
 
 
@@ -161,7 +161,7 @@ class TaskClient:
     """Sends one task at a time to the workers and waits for its result. Thread-safe; JSON only.
 
     Celery's own way of waiting shares one subscription among threads, and stays broken once Redis was away. Results are
-    small and few here, so they are simply looked for until they are there. A key in Redis says that somebody waits; it
+    small and few here, so they are simply looked for until they are there. A key in Redis says that the client waits; it
     runs out by Redis's own clock, and a worker that finds it gone leaves the task undone.
     """
 

@@ -27,7 +27,7 @@ class CaptionedImage(NamedTuple):
     """An image and what is said of it.
 
     Attributes:
-        path: Where it should lie; nobody has looked whether it does.
+        path: Where it should be; whether it is there hasn't been checked.
         captions: At least one, as written.
     """
 

@@ -140,7 +140,7 @@ class TorchEmbedder:
         return str(self._model.dtype).removeprefix("torch.")
 
     def load(self) -> None:
-        """Read both towers now, so that nobody waits for them later.
+        """Read both towers now, so that the first call doesn't wait for them.
 
         Raises:
             CheckpointError: If the weights can't be read or aren't those that config.json asks for.

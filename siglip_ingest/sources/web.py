@@ -1,6 +1,6 @@
 """Web servers: one GET with its redirects, to addresses that a policy allows, within one deadline.
 
-httpx reads addresses and bodies, httpcore speaks to servers through a network backend of ours: it is asked for a host,
+httpx reads addresses and bodies, httpcore speaks to servers through our own network backend: it is asked for a host,
 resolves the name once, and connects to an address that it has looked at, so that no second answer of a name server
 and no spelling of an address comes in between. TLS and the Host header keep the name. There is no `httpx.Client`, which
 would go through the environment's proxies, past the check, and send what ~/.netrc has.

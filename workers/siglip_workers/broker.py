@@ -38,7 +38,7 @@ class Broker:
         return int(count)
 
     def is_waited_for(self, task_id: str) -> bool:
-        """Whether somebody waits for a task's result."""
+        """Whether a client waits for a task's result."""
         return bool(self._redis.exists(waiting_key(task_id)))
 
     def forget_node(self, node: str) -> None:

@@ -160,7 +160,7 @@ def open_runtime() -> Runtime:
     """Read the environment, check the database and load the model, for the whole process.
 
     Raises:
-        SiglipError: With a sentence for whoever started the worker.
+        SiglipError: With a sentence for the person who started the worker.
     """
     global _runtime  # noqa: PLW0603  # Celery's tasks are functions: this is where they find their worker
     _runtime = make_runtime(read_settings())

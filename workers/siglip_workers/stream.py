@@ -209,7 +209,7 @@ class Stream:
         )
 
     def _take_batch(self) -> dict[bytes, list[_Waiting]]:
-        """Take a batch of different contents out, and with each whoever waits for the same."""
+        """Take a batch of different contents out, and with each the items that wait for the same."""
         size = self._device.batch_size
         batch: dict[bytes, list[_Waiting]] = {}
         left = []
@@ -237,7 +237,7 @@ class Stream:
             with self._database.connection() as connection:
                 return items.find_embedded(connection, self._model_id, content_hashes)
         except DatabaseError:
-            return set()  # then it is embedded once more; whoever writes the outcome waits until PostgreSQL is back
+            return set()  # then it is embedded once more; writing the outcome waits until PostgreSQL is back
 
     def _embed_contents(self, contents: dict[bytes, PreparedImage], results: dict[bytes, object]) -> None:
         """Embed a batch; where that fails, one by one, so that only the image at fault fails."""

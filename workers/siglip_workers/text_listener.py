@@ -137,7 +137,9 @@ class TextListener:
             return
         try:
             with self._primary.connection() as connection, connection.pipeline():
-                if self._server is self._primary:  # a cache: nobody waits for the disk; a standby is sent what is on it
+                if (
+                    self._server is self._primary
+                ):  # a cache: no need to wait for the disk; a standby is sent what is on it
                     connection.execute("SET LOCAL synchronous_commit = off")
                 texts.store_texts(
                     connection, self._model_id, self._device.info, answers, max_rows=self._max_cached_texts

@@ -1,6 +1,6 @@
 """What a worker does with a ticket: claims a chunk from the ledger, feeds it to the stream, closes its items.
 
-A ticket carries no work. One that is lost, doubled, old or forged changes nothing: whoever sees work without a ticket
+A ticket carries no work. One that is lost, doubled, old or forged changes nothing: a worker that sees work without a ticket
 sends one (a ticket that ends, and the ledger watcher while the worker has room).
 """
 
@@ -186,7 +186,7 @@ class TicketHandler:
     def _leave(self, token: UUID) -> None:
         with self._entering:
             if token not in self._tokens:
-                return  # there was no room: whoever has it looks for more
+                return  # there was no room: the holder looks for more
             self._tokens.discard(token)
             self._has_suspect = False
         if not self._is_stopping:

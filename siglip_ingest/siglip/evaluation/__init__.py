@@ -1,4 +1,4 @@
-"""How good a checkpoint is on somebody's data: zero-shot accuracy, and recall of captions and images.
+"""How good a checkpoint is on your own data: zero-shot accuracy, and recall of captions and images.
 
 The numbers are those of the papers' tables. What is kept in memory is one float32 vector an image and a text.
 """

@@ -97,7 +97,7 @@ class InferenceModel:
         _ = self.text_tower, self.vision_tower
 
     def forget_inherited(self) -> None:
-        """In a process that was forked off: a lock that was held there is held by nobody here."""
+        """In a forked child: a lock that was held by another thread would never be released here."""
         self._lock = threading.Lock()
 
     @torch.inference_mode()

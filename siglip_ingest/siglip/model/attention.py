@@ -53,7 +53,7 @@ def attend(
         queries: (B, H, M, c).
         keys: (B, H, N, c).
         values: (B, H, N, c).
-        mask: (B, 1, 1, N) bool, false for positions that nobody looks at; see `make_attention_mask`.
+        mask: (B, 1, 1, N) bool, false for positions to ignore; see `make_attention_mask`.
         dropout: Of attention weights, in training.
         trace: Gets the weights appended, where the implementation has them.
 

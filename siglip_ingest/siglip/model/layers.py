@@ -161,7 +161,7 @@ class Encoder(nn.Module):
 
         Args:
             x: The embeddings.
-            mask: (B, 1, 1, N) bool, false for positions that nobody looks at.
+            mask: (B, 1, 1, N) bool, false for positions to ignore.
             is_last_position_only: Spare the last layer what only other positions need.
             trace: Gets `x`, each layer's output and its attention weights appended, where given.
         """

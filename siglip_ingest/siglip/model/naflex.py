@@ -44,7 +44,7 @@ class NaflexEmbeddings(nn.Module):
         shapes = read_shapes(spatial_shapes)
         if too_many := [shape for shape in shapes if shape[0] * shape[1] > longest]:
             raise InvalidInputError(f"An image of {too_many[0]} patches doesn't fit into {longest} patches.")
-        # Padding gets the first position, as in the reference; nobody looks at it.
+        # Padding gets the first position, as in the reference; it is ignored.
         positions = [resize_positions(self.position_embedding.weight, *shape) for shape in shapes]
         padded = [torch.cat([p, p[:1].expand(longest - len(p), -1)]) for p in positions]
         return self.patch_embedding(patches) + torch.stack(padded)  # type: ignore[no-any-return]

@@ -13,10 +13,10 @@ from siglip_ingest.errors import InvalidInputError
 class PixelBudget:
     """Bounds the decoded pixels that several threads hold. Thread-safe.
 
-    Whoever came first goes first, so that small images don't keep a large one waiting for ever.
+    First come, first served, so that small images don't keep a large one waiting for ever.
 
     Args:
-        max_pixels: Most pixels at one time; an image of more is decoded while nobody else holds any. A pixel is 4 bytes
+        max_pixels: Most pixels at one time; an image of more is decoded alone. A pixel is 4 bytes
             in Pillow, and for a moment twice that while an image is turned or converted.
     """
 

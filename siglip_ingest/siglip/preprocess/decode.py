@@ -1,7 +1,7 @@
 """The bytes of a file to an upright RGB image. Needs Pillow only.
 
-Messages never quote a file, nor Pillow's exceptions, some of which do: whoever may read why an image failed need not be
-somebody who may read the file.
+Messages never quote a file, nor Pillow's exceptions, some of which do: a person who may read why an image failed need not be
+allowed to read the file.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def make_upright_rgb(image: Image.Image, *, clip_16_bit: bool = False) -> Image.
         clip_16_bit: Make of 16-bit grey what transformers makes of it; else it is scaled to 8 bits.
 
     Returns:
-        The image without EXIF data, so that nobody turns it again; the same object where there is nothing to do. Its
+        The image without EXIF data, so that it isn't turned again; the same object where there is nothing to do. Its
         `info` keeps the `transparency` of a file in which one colour stands for it.
     """
     image.load()  # Pillow turns TIFFs itself while it loads them, and changes the EXIF data to match
@@ -192,7 +192,7 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _take_rgb(image: ImageFile.ImageFile, *, clip_16_bit: bool) -> Image.Image:
-    """Take the pixels out of a file that nobody else holds, in RGB.
+    """Take the pixels out of a file that is used nowhere else, in RGB.
 
     `convert` would copy those that are RGB already, which takes as long as half of the decoding of a large JPEG.
     """

@@ -49,7 +49,7 @@ def find_images(folder: Path) -> FolderImages:
     """Look for images below a folder, without hidden files and dangling links.
 
     Files are told by their names. Those are taken that the Pillow at hand decodes: another machine's worker may have
-    other decoders, but what nobody here can open is better reported now than queued and failed there. A file that is
+    other decoders, but what can't be opened here is better reported now than queued and failed there. A file that is
     named by itself is queued all the same.
 
     Raises:

@@ -50,7 +50,7 @@ class _Pipeline:
 
 
 class ZeroShotImageClassificationPipeline(_Pipeline):
-    """Scores images against labels that nobody trained."""
+    """Scores images against any labels, without training."""
 
     def __init__(
         self, model: SiglipModel, image_processor: SiglipImageProcessor, tokenizer: PreTrainedTokenizer

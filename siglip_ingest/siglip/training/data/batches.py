@@ -1,7 +1,7 @@
 """The n-th batch of a data set: which images it has is a function of the seed and of n alone.
 
 So a run that was stopped goes on with the batches that it would have had, and several processes agree on who has which
-part without a word. Threads read and decode the next batches while one is trained on.
+part without communicating. Threads read and decode the next batches while one is trained on.
 """
 
 from __future__ import annotations

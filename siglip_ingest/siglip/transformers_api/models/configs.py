@@ -174,7 +174,7 @@ class _Both(_Saved, sizes.SiglipConfig):
         return {label: index for index, label in (self.id2label or {}).items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the content of a config.json; the two classes that nobody named are left out."""
+        """Give the content of a config.json; the two default classes are left out."""
         values = sizes.SiglipConfig.to_dict(self)
         if self.id2label == _name_classes(None, None, None):
             del values["id2label"], values["label2id"]
