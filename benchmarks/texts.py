@@ -28,7 +28,7 @@ from pathlib import Path
 import psycopg
 import torch
 
-from siglip_ingest.embedders.remote import TaskClient, decode_array, queries_queue
+from siglip_ingest.broker.tasks import TaskClient, decode_array, queries_queue
 from siglip_ingest.services import EmbeddedServices
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint

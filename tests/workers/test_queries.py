@@ -17,16 +17,10 @@ import pytest
 import redis
 from celery import Celery
 
+from siglip_ingest.broker.tasks import TaskClient, decode_array, encode_array, queries_queue, waiting_key
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelRow, get_model
-from siglip_ingest.embedders.remote import (
-    RemoteEmbedder,
-    TaskClient,
-    decode_array,
-    encode_array,
-    queries_queue,
-    waiting_key,
-)
+from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
 from siglip_workers.queries import NO_LONGER_AWAITED

@@ -7,8 +7,8 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
+from siglip_ingest.broker.tasks import waiting_key
 from siglip_ingest.broker.tickets import images_queue, send_ticket
-from siglip_ingest.embedders.remote import waiting_key
 
 _TIMEOUT_S = 5.0
 _BINDINGS = "_kombu.binding.celery.pidbox"  # kombu's: a set of <routing key> \x06\x16 <pattern> \x06\x16 <queue>

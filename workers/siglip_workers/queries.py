@@ -1,4 +1,4 @@
-"""Answers queries: texts and images that a client waits for, in the layout of `siglip_ingest.embedders.remote`."""
+"""Answers queries: texts and images that a client waits for, in the layout of `siglip_ingest.broker.tasks`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest.embedders.remote import decode_array, encode_array
+from siglip_ingest.broker.tasks import decode_array, encode_array
 from siglip_workers.device import Device
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def embed_images(model_id: int, *_: object) -> dict[str, int]:
 
 @app.task(name="siglip.embed_texts", acks_late=True, bind=True)  # type: ignore[untyped-decorator]
 def embed_texts(self: Any, texts: Sequence[str], *, is_waited_for: bool = False) -> dict[str, Any]:
-    """Embed texts, for programs that have Celery anyway; see `siglip_ingest.embedders.remote` for the answer's layout.
+    """Embed texts, for programs that have Celery anyway; see `siglip_ingest.broker.tasks` for the answer's layout.
 
     Args:
         self: The task.
@@ -36,7 +36,7 @@ def embed_texts(self: Any, texts: Sequence[str], *, is_waited_for: bool = False)
 
 @app.task(name="siglip.embed_query_images", acks_late=True, bind=True)  # type: ignore[untyped-decorator]
 def embed_query_images(self: Any, pixels: Sequence[dict[str, Any]], *, is_waited_for: bool = False) -> dict[str, Any]:
-    """Embed query images that are of a size that the model takes; see `siglip_ingest.embedders.remote` for the layouts.
+    """Embed query images that are of a size that the model takes; see `siglip_ingest.broker.tasks` for the layouts.
 
     Args:
         self: The task.

@@ -1,7 +1,7 @@
 """What a worker does with a ticket: claims a chunk from the ledger, feeds it to the stream, closes its items.
 
-A ticket carries no work. One that is lost, doubled, old or forged changes nothing: a worker that sees work without a ticket
-sends one (a ticket that ends, and the ledger watcher while the worker has room).
+A ticket carries no work. One that is lost, doubled, old or forged changes nothing: a worker that sees work without a
+ticket sends one (a ticket that ends, and the ledger watcher while the worker has room).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bytes of a file to an upright RGB image. Needs Pillow only.
 
-Messages never quote a file, nor Pillow's exceptions, some of which do: a person who may read why an image failed need not be
-allowed to read the file.
+Messages never quote a file, nor Pillow's exceptions, some of which do: a person who may read why an image failed need
+not be allowed to read the file.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _os_errors(path: Path) -> Iterator[None]:
 def download_file(url: str, *, max_image_bytes: int, timeout_s: float) -> bytes:
     """Fetch an address that the person at the keyboard named, redirects included, as every other program does.
 
-    Addresses of other people, such as queued ones, go through `siglip_ingest.sources.fetch`, which looks at where it leads.
+    Other people's addresses, such as queued ones, go through `siglip_ingest.sources.fetch`, which has a policy.
 
     Args:
         url: An http(s) address.

@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 def read_device(device: Device) -> torch.device:
     """Turn what documents pass as a device into one that is there: a name, a number, "auto" or torch's own.
 
-    A number is that of an accelerator, and -1 the CPU; where there is none, it is the CPU too, with a warning in the log.
+    A number is that of an accelerator, and -1 the CPU; where there is none, it is the CPU too, with a warning.
 
     Raises:
         InvalidInputError: If torch knows no such device.
