@@ -1,9 +1,9 @@
 """The pairwise sigmoid loss of a batch that is spread over several processes.
 
 Every pair is a decision of its own, so the loss is a sum over blocks of (own images, another process's texts). Each
-process keeps its images; the texts travel round a ring, one shard at a time, and each process adds up the blocks of its own
-images (Zhai et al., 2023, "Sigmoid Loss for Language Image Pre-Training", section 3.3). No process ever holds more than
-three shards of texts or more than one block of logits.
+process keeps its images; the texts travel round a ring, one shard at a time, and each process adds up the blocks of its
+own images (Zhai et al., 2023, "Sigmoid Loss for Language Image Pre-Training", section 3.3). No process ever holds more
+than three shards of texts or more than one block of logits.
 
 Letters in shapes: I images of one process (and as many texts), D dimension, W processes.
 """
