@@ -207,6 +207,7 @@ def make_vectors(count: int) -> NDArray[np.float32]:
 
 def fill(connection: Connection, vectors: NDArray[np.float32]) -> None:
     """Store a model and an image a vector; the index is built once they are there."""
+    connection.adapters.register_dumper(HalfVector, HalfVectorDumper)
     with connection.transaction():
         model_id = models.register_model(connection, INFO.name, INFO.revision)
         models.describe_model(connection, model_id, INFO)
