@@ -8,7 +8,7 @@ from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import DEFAULT_MODEL
-from siglip_ingest.siglip.checkpoint.hub import model_name
+from siglip_ingest.siglip.checkpoint.names import model_name
 
 LABELS_POLL_S = 0.2
 

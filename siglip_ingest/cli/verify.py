@@ -57,7 +57,8 @@ def verify(
     """
     from siglip_ingest.embedders.local import load_embedder
     from siglip_ingest.services.home import Home
-    from siglip_ingest.siglip.checkpoint.hub import model_name, resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.names import model_name
     from siglip_ingest.siglip.verify import KeptFigures, find_published, verify_checkpoint
     from siglip_ingest.siglip.verify.inputs import open_photograph
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import expand_user
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.siglip.checkpoint.weights import find_weight_files
+from siglip_ingest.siglip.checkpoint.files import find_weight_files
 
 CACHE_FILE = "revisions.json"
 # Smaller weights are hashed before anybody notices, and leave nothing behind.

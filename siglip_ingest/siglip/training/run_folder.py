@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE
-from siglip_ingest.siglip.checkpoint.weights import WEIGHTS_FILE
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, WEIGHTS_FILE
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, PROCESSOR_FILE, read_image_processor
 
 RECIPE_FILE = "train.json"

@@ -69,7 +69,7 @@ def verify_checkpoint(
     Raises:
         CheckpointError: If a file can't be read, or the model gives vectors that aren't finite or not of length 1.
     """
-    from siglip_ingest.siglip.checkpoint.weights import find_weight_files
+    from siglip_ingest.siglip.checkpoint.files import find_weight_files
 
     weights = read_weights(find_weight_files(folder))
     comparisons: list[Comparison] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE, read_json
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, read_json
 from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE, read_tokenizer_config
 from siglip_ingest.siglip.tokenizer.gemma import PIECE_FILE, TOKENIZER_FILE, LowerCaseTokenizer
 from siglip_ingest.siglip.tokenizer.sentencepiece import SENTENCEPIECE_FILE, SentencePieceTokenizer
