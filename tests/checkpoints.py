@@ -184,31 +184,5 @@ def write_gemma_style_tokenizer(folder: Path) -> int:
     return int(made.get_vocab_size())
 
 
-def write_gemma_style_piece_file(folder: Path) -> None:
-    """Write a small tokenizer.model of Gemma's kind: sentencepiece's BPE of bytes where there is no piece."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter([*SENTENCES, *FOREIGN_SENTENCES]),
-        model_writer=model,
-        vocab_size=560,
-        model_type="bpe",
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        user_defined_symbols=[*GEMMA_SPECIAL[4:], *GEMMA_ADDED, "<b>"],
-        num_threads=1,
-        minloglevel=2,
-    )
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
-
-
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

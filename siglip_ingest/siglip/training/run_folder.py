@@ -30,7 +30,7 @@ LOG_FILE = "train_log.jsonl"
 STATE_FILE = "train_state.safetensors"
 PROCESSOR_FILES = (PREPROCESSOR_FILE, PROCESSOR_FILE)
 TOKENIZER_FILES = (
-    "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model",
+    "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json",
     "tokenizer_config.json",
 )  # fmt: skip
 PARTIAL_FILES = {
