@@ -8,6 +8,7 @@ which tensor lies where. Pickles are never opened.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,10 @@ class WeightReader:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: {name} can't be read ({error}).") from error
         return tensor.to(device=device, dtype=dtype)
+
+    def count_parameters(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(math.prod(stored.shape) for stored in self.tensors.values())
 
     def _refuse_open_clip(self) -> None:
         """Refuse another library's layout of the same architecture, which some models are published in as `siglip`."""
