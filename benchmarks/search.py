@@ -28,18 +28,13 @@ from typing import Any
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg.types.numeric import Int4
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.db import Connection, Database, models
-from siglip_ingest.db.migrate import migrate
-from siglip_ingest.db.vectors import (
-    COPY_HEADER,
-    COPY_TRAILER,
-    HalfVector,
-    HalfVectorDumper,
-    copy_row,
-    vector_bytes,
-)
+from siglip_ingest.db.connection.vectors import HalfVectorDumper, half_vector
+from siglip_ingest.db.schema import migrate
 from siglip_ingest.search import search_by_embedding
 from siglip_ingest.services.home import Home
 from siglip_ingest.services.supervisor.postgres import Postgres
@@ -191,7 +186,7 @@ def one(connection: Connection) -> Iterator[Connection]:
 
 def execute(connection: Connection, statement: bytes, query: NDArray[np.float32]) -> list[Any]:
     """Run one statement with a vector, and fetch its rows."""
-    return connection.execute(statement, {"embedding": HalfVector(query)}, binary=True).fetchall()
+    return connection.execute(statement, {"embedding": half_vector(query)}, binary=True).fetchall()
 
 
 def make_vectors(count: int) -> NDArray[np.float32]:
@@ -226,13 +221,10 @@ def fill(connection: Connection, vectors: NDArray[np.float32]) -> None:
         hashes = connection.execute(
             "SELECT sha256(n::text::bytea) FROM generate_series(0, %s) AS n", [len(vectors) - 1], binary=True
         ).fetchall()
-        number = model_id.to_bytes(4, "big")
         statement = "COPY siglip.image_embeddings (model_id, content_hash, embedding) FROM STDIN (FORMAT binary)"
         with connection.cursor().copy(statement) as copy:
-            copy.write(COPY_HEADER)
             for (content_hash,), vector in zip(hashes, vectors, strict=True):
-                copy.write(copy_row((number, bytes(content_hash), vector_bytes(vector))))  # type: ignore[arg-type]
-            copy.write(COPY_TRAILER)
+                copy.write_row((Int4(model_id), content_hash, half_vector(vector)))
         started = time.perf_counter()
         connection.execute(
             "CREATE INDEX image_embeddings_1_embedding_hnsw_idx ON siglip.image_embeddings_1"

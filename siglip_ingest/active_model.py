@@ -1,16 +1,26 @@
-"""Which checkpoint the database's vectors are of: choosing it, and moving to another one."""
+"""Chooses the model whose vectors the database searches, embeds queries with it, and moves to another one."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from siglip_ingest.db import Connection, Database, items, labels, models
-from siglip_ingest.db.models import ModelRow
+from siglip_ingest.db.models import ModelKey, ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import DEFAULT_MODEL
 from siglip_ingest.siglip.checkpoint.names import model_name
+from siglip_ingest.types import Embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LABELS_POLL_S = 0.2
+MODEL_CHANGES = 3  # so many times the active model may change while a text or a label set is embedded
+
+EmbedderFactory: TypeAlias = Callable[[ModelKey], Embedder]
 
 
 def check_model(database: Database, requested: str | None, max_num_patches: int | None = None) -> ModelRow | None:
@@ -63,6 +73,22 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
 
     chosen = database.transact(choose)
     return check_model(database, requested, max_num_patches) or chosen
+
+
+def embed_query(
+    database: Database, make_embedder: EmbedderFactory, embed: Callable[[Embedder], NDArray[np.float32]]
+) -> tuple[ModelRow, NDArray[np.float32]]:
+    """Embed one query under the active model; returns that model and the (D,) float32 unit vector.
+
+    Raises:
+        NotFoundError: If no model is active yet.
+        ConfigurationError: If the embedder is of another model: vectors of two models can't be compared.
+    """
+    with database.connection() as connection:
+        model, info = models.described_model(connection)
+    embedder = make_embedder(model.key)
+    models.check_same_model(embedder.info, info)
+    return model, embed(embedder)[0]
 
 
 def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:

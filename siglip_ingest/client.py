@@ -10,35 +10,53 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from siglip_ingest import active_model as models
 from siglip_ingest import ingest, labeling, process, search
-from siglip_ingest.broker.tickets import TicketSender
 from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
-from siglip_ingest.db.workers import count_workers
-from siglip_ingest.embedders.choose import make_query_embedder
+from siglip_ingest.db.schema import check_schema
+from siglip_ingest.embedders.choose import QueryEmbedder
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import InvalidInputError, SiglipError
+from siglip_ingest.process import expand_user
+from siglip_ingest.services.workers import Workers
 from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
+from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from siglip_ingest.db.models import ModelRow
-    from siglip_ingest.services import EmbeddedServices
+    from siglip_ingest.ingest import Source
 
 logger = logging.getLogger(__name__)
 
 LABELS_TIMEOUT_S = 60.0
+_LONGEST_NAME = 1024  # bytes, and more than any file's; longer texts are words
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is the http(s) address of an image, and not words."""
+    return is_web_address(text.strip()) and len(text.split()) == 1
+
+
+def _describe_file(text: str) -> str:
+    """Say how to name a file, where there is one that is called as a text; else an empty string."""
+    try:
+        is_file = len(text) < _LONGEST_NAME and expand_user(text).is_file()
+    except (OSError, ValueError):  # what no file can be called
+        is_file = False
+    return f"To use the file of that name, give Path({text!r}) (`--image` on the command line)." if is_file else ""
 
 
 class SiglipClient:
@@ -76,17 +94,11 @@ class SiglipClient:
         elif any(value is not None for value in (database_url, broker_url, model, home)):
             raise InvalidInputError("Give SiglipClient either `settings` or single values, not both.")
         self.settings = settings
-        self._embedder = embedder
-        self._owns_embedder = embedder is None
-        self._embedded_model: ModelKey | None = None
-        self._worker_environment: dict[str, str] = {}
-        self._is_model_checked = False
-        self._is_worker_missed = False
-        self._tickets: TicketSender | None = None
-        self._lock = threading.RLock()
-        self._embedder_lock = threading.Lock()  # held while a model loads: searches that need none go on
-        self._services: EmbeddedServices | None = None
+        self._embedder = QueryEmbedder(settings, embedder)
+        self._workers = Workers(settings, environment={})
         self._database: Database | None = None
+        self._is_model_checked = False
+        self._lock = threading.RLock()
         process.register_for_forks(self)
 
     @classmethod
@@ -94,7 +106,8 @@ class SiglipClient:
         """Make a client from `SIGLIP_*` variables; see `Settings`."""
         client = cls(settings=Settings.from_environment(environment))
         # What huggingface_hub reads, HF_TOKEN for instance, counts for the embedded worker as it does here.
-        client._worker_environment = {name: value for name, value in environment.items() if name.startswith("HF_")}
+        hub = {name: value for name, value in environment.items() if name.startswith("HF_")}
+        client._workers = Workers(client.settings, environment=hub)
         return client
 
     def __enter__(self) -> SiglipClient:
@@ -109,12 +122,8 @@ class SiglipClient:
             if self._database is not None:
                 self._database.close()
                 self._database = None
-            if self._services is not None:
-                self._services.close()
-                self._services = None
-            if self._owns_embedder:
-                self._embedder = None
-            self._tickets = None
+            self._workers.close()
+            self._embedder.close()
 
     def forget_inherited(self) -> None:
         """In a process that was forked off: leave what the parent has opened to the parent.
@@ -123,23 +132,22 @@ class SiglipClient:
         thread here.
         """
         self._lock = threading.RLock()
-        self._embedder_lock = threading.Lock()
-        self._tickets = None
-        if self._services is not None:
-            self._services = self._database = None
-        if self._owns_embedder and isinstance(self._embedder, RemoteEmbedder):
-            self._embedder = None
+        if self._workers.has_services:
+            self._database = None
+        self._workers.forget_inherited()
+        self._embedder.forget_inherited()
 
     @property
     def database(self) -> Database:
         """The database, with its schema checked; starts the embedded services if they are ours to start."""
         with self._lock:
             if self._database is None:
-                url = self.settings.database_url or self._start_services().database_url
-                settings = self.settings
+                settings, services = self.settings, self._workers.start_services()
+                url = settings.database_url if services is None else services.database_url
+                assert url is not None  # noqa: S101  # one of the two has it
                 database = Database(url, direct_url=settings.direct_database_url, pooler=settings.pooler)
                 try:
-                    database.check_schema()
+                    check_schema(database)
                 except BaseException:
                     database.close()
                     raise
@@ -161,7 +169,7 @@ class SiglipClient:
 
     def enqueue_images(
         self,
-        sources: Any,
+        sources: Source | Iterable[Source],
         *,
         collection: str = DEFAULT_COLLECTION,
         metadata: Mapping[str, Any] | None = None,
@@ -183,9 +191,9 @@ class SiglipClient:
         """
         models.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         ingestion = ingest.enqueue_images(
-            self.database, sources, collection=collection, metadata=metadata, check_worker=self._worker_check
+            self.database, sources, collection=collection, metadata=metadata, check_worker=self._check_worker
         )
-        self._send_tickets(ingestion.model_id, len(ingestion.image_ids))
+        self._workers.send_tickets(ingestion.model_id, len(ingestion.image_ids))
         return self._with_worker(ingestion)
 
     def embed_under_model(self) -> ingest.Ingestion:
@@ -210,8 +218,8 @@ class SiglipClient:
         """
         with contextlib.suppress(SiglipError):  # what failed before is what there is to say
             active = models.give_up_model(self.database, model_id)
-            if active is not None and self._services is not None:
-                self._services.restore_worker(active.name)
+            if active is not None:
+                self._workers.restore_worker(active.name)
 
     def retry_failed(self, *, collection: str | None = None) -> ingest.Ingestion:
         """Queue the images that failed under the active model once more, in one collection or in all.
@@ -223,12 +231,12 @@ class SiglipClient:
             checks.check_name(collection, "A collection")
         model_id = self.model.model_id
         queued = self.database.transact(lambda connection: items.retry_failed(connection, model_id, collection))
-        self._send_tickets(model_id, queued)
+        self._workers.send_tickets(model_id, queued)
         return self._follow_model(model_id, collection)
 
     def follow_model(self, model_id: int) -> ingest.Ingestion:
         """Queue what has come since `embed_under_model`, and follow all images of the model once more."""
-        self._send_tickets(model_id, models.queue_missing(self.database, model_id))
+        self._workers.send_tickets(model_id, models.queue_missing(self.database, model_id))
         return self._follow_model(model_id)
 
     def switch_model(self, model_id: int, *, wait_for_labels_s: float = LABELS_TIMEOUT_S) -> None:
@@ -251,12 +259,11 @@ class SiglipClient:
             logger.warning(
                 "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
             )
-        self._send_tickets(model_id, 1)
-        if self._services is not None:
-            try:  # it may serve the model of before
-                self._services.restore_worker(row.name)
-            except SiglipError as error:
-                logger.warning("The embedded worker doesn't serve the new model yet. %s", error)
+        self._workers.send_tickets(model_id, 1)
+        try:  # it may serve the model of before
+            self._workers.restore_worker(row.name)
+        except SiglipError as error:
+            logger.warning("The embedded worker doesn't serve the new model yet. %s", error)
 
     def search_images(
         self,
@@ -270,7 +277,8 @@ class SiglipClient:
         """Find the images that fit a text or resemble an image, best first.
 
         Args:
-            query: A text (str), a Path, the bytes of an image file, or a PIL image.
+            query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
+                bytes of an image file, or a PIL image. A str is never a file.
             limit: Most matches to return, 1 to 10,000.
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
@@ -282,17 +290,19 @@ class SiglipClient:
         """
         self._check_model()
         options: dict[str, Any] = {"limit": limit, "collection": collection, "filter": filter, "min_score": min_score}
-        if isinstance(query, str):
+        if isinstance(query, str) and not _is_address(query):
+            if hint := _describe_file(query):
+                logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
                 self.database,
-                self._text_embedder if self._can_embed else None,
+                self._get_text_embedder if self._embedder.can_embed else None,
                 query,
                 timeout_s=self.settings.embed_timeout_s,
                 max_cached_texts=self.settings.max_cached_texts,
                 **options,
             )
         checks.check_limit(limit)
-        return search.search_by_image(self.database, self._query_embedder, self._open_image(query), **options)
+        return search.search_by_image(self.database, self._get_embedder, self._open_image(query), **options)
 
     def similar_images(
         self,
@@ -301,14 +311,25 @@ class SiglipClient:
         limit: int = 10,
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
+        min_score: float | None = None,
     ) -> list[ImageMatch]:
-        """Find the images most like an indexed one, which is not itself among them.
+        """Find the images most like an indexed one, best first, without that one.
+
+        Args:
+            image_id: Key in `siglip.images`, as `ImageMatch.image_id` gives it.
+            limit: Most matches to return, 1 to 10,000.
+            collection: Search only this collection.
+            filter: Only images whose metadata contain these keys and values.
+            min_score: Only matches whose score, in [0, 1], is at least this.
 
         Raises:
+            InvalidInputError: If an argument is out of its range.
             NotFoundError: If there is no such image, or it isn't embedded yet.
         """
         self._check_model()
-        return search.similar_images(self.database, image_id, limit=limit, collection=collection, filter=filter)
+        return search.similar_images(
+            self.database, image_id, limit=limit, collection=collection, filter=filter, min_score=min_score
+        )
 
     def create_label_set(
         self,
@@ -330,43 +351,41 @@ class SiglipClient:
             AlreadyExistsError: If there is a label set of that name and `replace` is False.
         """
         self._describe_model()
-        labeling.create_label_set(self.database, self._query_embedder, name, labels, template=template, replace=replace)
+        labeling.create_label_set(self.database, self._get_embedder, name, labels, template=template, replace=replace)
 
     def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> list[LabelScore]:
         """Score one image against each label of a set, best first. The scores are independent and don't sum to 1.
 
         Args:
-            image: The id of an indexed image; or a path (str or Path), the bytes of an image file, or a PIL image.
+            image: The id of an indexed image, a Path, the http(s) address of an image (str), the bytes of an image
+                file, or a PIL image.
             label_set: Name of a label set.
+
+        Raises:
+            InvalidInputError: If `image` is a text that isn't an address: the path of a file is a Path.
+            ImageError: If the image can't be read.
+            NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
         """
         self._check_model()
         if isinstance(image, Integral):  # numpy's too
             image = checks.check_image_id(image)
         if isinstance(image, int):
             return labeling.label_scores_of_image_id(self.database, image, label_set)
-        opened = self._open_image(Path(image) if isinstance(image, str) else image)
-        return labeling.label_scores_of_image(self.database, self._query_embedder, opened, label_set)
+        if isinstance(image, str) and not _is_address(image):
+            raise InvalidInputError(
+                f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
+                f"the id of an indexed image. {_describe_file(image)}".strip()
+            )
+        opened = self._open_image(image)
+        return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
 
-    @property
-    def _can_embed(self) -> bool:
-        """Whether this process, or a worker that it may start, embeds texts; else whichever worker listens does."""
-        return self._embedder is not None or self.settings.is_embedded or has_torch()
+    def _get_embedder(self, model: ModelKey) -> Embedder:
+        return self._embedder.get(model, self.database, self._workers.start_services)
 
-    def _text_embedder(self, model: ModelKey) -> Embedder | None:
+    def _get_text_embedder(self, model: ModelKey) -> Embedder | None:
         """The embedder of a new text; None where it is left to a worker, which the database asks."""
-        embedder = self._query_embedder(model)
+        embedder = self._get_embedder(model)
         return None if isinstance(embedder, RemoteEmbedder) else embedder
-
-    def _query_embedder(self, model: ModelKey) -> Embedder:
-        """The embedder of a model's queries; loads it at first use and when another model has become the active one."""
-        with self._embedder_lock:
-            if self._embedder is None or (self._owns_embedder and self._embedded_model != model):
-                with self.database.connection() as connection:
-                    row = get_model(connection, model.model_id)
-                services = self._start_services() if self.settings.is_embedded else None
-                self._embedder = make_query_embedder(row, self.settings, self.database, services)
-                self._embedded_model = model
-            return self._embedder
 
     def _check_model(self) -> None:
         """Raise at first use if the settings name another model than the database's active one."""
@@ -379,65 +398,38 @@ class SiglipClient:
         """Fill in the active model's row where no worker has loaded it yet, but this process can."""
         row = self.model
         if row.info is None and has_torch():
-            info = self._query_embedder(row.key).info
+            info = self._get_embedder(row.key).info
             with self.database.connection() as connection:
                 describe_model(connection, row.model_id, info)
-
-    def _start_services(self) -> EmbeddedServices:
-        with self._lock:
-            if self._services is None:
-                from siglip_ingest.services import EmbeddedServices
-
-                services = EmbeddedServices(self.settings, environment=self._worker_environment)
-                services.start()
-                self._services = services
-            return self._services
-
-    def _send_tickets(self, model_id: int, images: int) -> None:
-        """Tell the workers that there is work; they find it without that too, only later."""
-        broker_url = self.settings.broker_url
-        if broker_url is None:
-            return  # the embedded worker hears the database's notification
-        with self._lock:
-            self._tickets = self._tickets or TicketSender(broker_url)
-        self._tickets.send(model_id, images)
 
     def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
         """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
         with self.database.connection() as connection:
             image_ids = items.list_image_ids(connection, model_id, collection)
-        return self._with_worker(ingest.Ingestion(self.database, image_ids, model_id, check_worker=self._worker_check))
+        return self._with_worker(ingest.Ingestion(self.database, image_ids, model_id, check_worker=self._check_worker))
 
     def _with_worker(self, ingestion: ingest.Ingestion) -> ingest.Ingestion:
-        """Start the embedded worker where there is work for it; other workers are not ours to start."""
+        """Start the embedded worker where there is work for it."""
         if self.settings.is_embedded and not ingestion.counts().is_finished:
-            with self.database.connection() as connection:
-                row = get_model(connection, ingestion.model_id)
-            self._start_services().ensure_worker(model=row.name, wait=False)
+            self._workers.ensure_worker(self.database, ingestion.model_id)
         return ingestion
 
-    def _worker_check(self, model_id: int) -> None:
-        """What a waiting ingestion calls when nothing moves: raises if the embedded worker can't start.
+    def _check_worker(self, model_id: int) -> None:
+        self._workers.check_worker(self.database, model_id)
 
-        Of workers that aren't ours to start it is said, once, that there are none.
-        """
-        if self.settings.is_embedded:
-            self._start_services().check_worker()
-        elif not self._is_worker_missed:
-            with self.database.connection() as connection:
-                model, count = get_model(connection, model_id), count_workers(connection, model_id)
-            if count == 0:
-                self._is_worker_missed = True
-                logger.warning(
-                    "No worker of the model %r is running: the images wait. `siglip-ingest worker` starts one; if one "
-                    "was started, its own output says why it ended.",
-                    model.name,
-                )
-
-    def _open_image(self, query: Path | bytes | Image.Image) -> Image.Image:
+    def _open_image(self, query: str | Path | bytes | Image.Image) -> Image.Image:
+        """Open the image that a Path, an address, bytes or a PIL image stands for."""
         from siglip_ingest.siglip.preprocess.opening import open_image
 
-        return open_image(query, self.settings.image_limits)
+        settings = self.settings
+        if isinstance(query, str):
+            query = fetch(
+                query.strip(),
+                max_image_bytes=settings.max_image_bytes,
+                timeout_s=settings.fetch_timeout_s,
+                policy=SourcePolicy.of_user(settings),
+            )
+        return open_image(query, settings.image_limits)
 
 
 _default_client: SiglipClient | None = None

@@ -1,4 +1,4 @@
-"""Handing images over: `enqueue_images` writes them to the database, and an `Ingestion` follows them to their end."""
+"""Queues images: `enqueue_images` writes them to the database, an `Ingestion` follows them until they are done."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Ingestion:
         return f"Ingestion({len(self.image_ids)} images, model_id={self.model_id})"
 
     def counts(self) -> IngestCounts:
-        """How many wait, are with a worker, are embedded, and have failed."""
+        """How many are queued, in progress, done and failed."""
         with self._database.connection() as connection:
             return items.count_items(connection, self.image_ids, self.model_id)
 
@@ -169,8 +169,8 @@ class Ingestion:
                 if counts.is_finished:
                     return counts
         raise WorkerUnavailableError(
-            f"After {timeout_s:g} s {counts.queued} images wait and {counts.claimed} are with a worker; {counts.done} "
-            "are embedded. They stay queued. Is a worker running? `siglip-ingest worker` starts one."
+            f"After {timeout_s:g} s: {counts}. What is queued stays queued. Is a worker running? "
+            "`siglip-ingest worker` starts one."
         )
 
     def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
@@ -194,12 +194,10 @@ class Ingestion:
             if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
                 said = now
                 logger.warning(
-                    "No image has been embedded for %.0f s; %d wait and %d are with a worker. A worker may be loading "
-                    "its model, or images may be waiting for their next attempt; if no worker is running, "
-                    "`siglip-ingest worker` starts one.",
+                    "No image has been embedded for %.0f s: %s. A worker may be loading its model, or images may be "
+                    "waiting for their next attempt; if no worker is running, `siglip-ingest worker` starts one.",
                     stalled_s,
-                    counts.queued,
-                    counts.claimed,
+                    counts,
                 )
             pause_s = min(LAST_POLL_S, max(1.3 * pause_s, 5 * (now - asked)))
             time.sleep(pause_s if timeout_s is None else max(0.0, min(pause_s, started + timeout_s - now)))

@@ -1,4 +1,4 @@
-"""Label sets: vocabularies whose labels every image has a score for."""
+"""Label sets: named lists of labels; every image has a score for each label."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from siglip_ingest.active_model import MODEL_CHANGES, EmbedderFactory, embed_query
 from siglip_ingest.db import Connection, Database, labels
 from siglip_ingest.db.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db.labels import LabelSetRow
-from siglip_ingest.db.models import hold_active_model
-from siglip_ingest.db.query import (
-    EmbedderFactory,
-    check_same_model,
-    described_model,
-    embed_query,
-)
+from siglip_ingest.db.models import check_same_model, described_model, hold_active_model
 from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, NotFoundError
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
 from siglip_ingest.types import Embedder, LabelScore, TextReader
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 logger = logging.getLogger(__name__)
-
-MODEL_CHANGES = 3  # so many switches may happen while one vocabulary is embedded
 
 
 def create_label_set(

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from siglip_ingest.active_model import MODEL_CHANGES, EmbedderFactory, embed_query
 from siglip_ingest.db import Database
 from siglip_ingest.db import search as queries
 from siglip_ingest.db.checks import check_image_id, check_options, check_query
-from siglip_ingest.db.models import ModelKey
-from siglip_ingest.db.query import (
-    EmbedderFactory,
-    check_same_revision,
-    embed_query,
-)
+from siglip_ingest.db.models import ModelKey, check_same_revision
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.db.texts import MAX_TEXT_BYTES, cut_text
 from siglip_ingest.errors import DatabaseConflictError, InvalidInputError
@@ -27,9 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
-
-MODEL_CHANGES = 3  # so many models may be taken out while one text is embedded
-
 
 TOO_LONG = (
     "The text has {size:,} bytes{more}, and what the model would read of it goes on after the first "

@@ -1,4 +1,4 @@
-"""The values that cross the package's doors. Leaves: they import nothing of ours."""
+"""The values that the public API takes and gives. This module imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -43,12 +43,22 @@ class LabelScore(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IngestCounts:
-    """How far an ingestion is. `queued` items wait, `claimed` ones are with a worker, the others have ended."""
+    """How far an ingestion is; as a string "56 queued, 2 in progress, 544 done, 3 failed".
+
+    Attributes:
+        queued: Images that no worker has taken yet, those included that are tried again later.
+        claimed: Images in progress: a worker has them.
+        done: Images that are embedded.
+        failed: Images that ended with an error; `Ingestion.failures` says why.
+    """
 
     queued: int = 0
     claimed: int = 0
     done: int = 0
     failed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.queued:,} queued, {self.claimed:,} in progress, {self.done:,} done, {self.failed:,} failed"
 
     @property
     def total(self) -> int:

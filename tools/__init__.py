@@ -1,1 +1,1 @@
-"""Programs for those who work on this repository. Nothing here is in the wheel."""
+"""Programs for developers of this repository. Nothing here is in the wheel."""

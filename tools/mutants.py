@@ -40,7 +40,7 @@ class Fault:
 
 
 WORKERS = "workers/siglip_workers"
-SQL = "siglip_ingest/db/sql"
+SQL = "siglip_ingest/db"
 SCHEMA = "migrations/siglip_migrations/sql/0004"
 TICKETS = "tests/workers/test_tickets.py"
 WATCHER = "tests/workers/test_ledger_watcher.py"
@@ -82,16 +82,16 @@ FAULTS = (
     ),
     Fault(
         "images locked in no order",
-        f"{SQL}/lock_claimed_images.sql",
+        f"{SQL}/items.sql",
         "ORDER BY i.collection, i.uri",
         "",
         "tests/database",
     ),
     Fault(
         "items locked in no order",
-        f"{SQL}/lock_claimed_items.sql",
-        "ORDER BY t.image_id, t.model_id",
-        "ORDER BY t.image_id DESC",
+        f"{SQL}/items.sql",
+        "AND t.model_id = %(model_id)s\nORDER BY t.image_id, t.model_id",
+        "AND t.model_id = %(model_id)s\nORDER BY t.image_id DESC",
         "tests/database",
     ),
     Fault(
@@ -110,9 +110,9 @@ FAULTS = (
     ),
     Fault(
         "a dead worker keeps its images",
-        f"{SQL}/requeue_lost.sql",
-        "WHERE greatest(w.seen_at",
-        "WHERE true OR greatest(w.seen_at",
+        f"{SQL}/workers.sql",
+        "WHERE greatest(w.seen_at, pg_postmaster_start_time()) >",
+        "WHERE true OR greatest(w.seen_at, pg_postmaster_start_time()) >",
         f"{WATCHER} tests/database/test_items.py",
     ),
     Fault(
@@ -125,7 +125,7 @@ FAULTS = (
     Fault(
         "enqueueing does not hold the model",
         "siglip_ingest/db/models.py",
-        '    connection.execute(load_statement("hold_models"))\n',
+        "    connection.execute(SQL.hold_models)\n",
         "",
         "tests/database",
     ),

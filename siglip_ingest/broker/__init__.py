@@ -1,1 +1,1 @@
-"""What goes through Redis: tickets, which say that images are queued, and tasks, which embed a query's image."""
+"""Messages through Redis: tickets, which tell workers that images are queued, and tasks that embed a query's image."""

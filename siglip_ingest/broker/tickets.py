@@ -1,4 +1,4 @@
-"""Tickets: the Celery messages that tell workers that the ledger has work. Nothing depends on one that is lost."""
+"""Tickets: Celery messages that tell workers that images are queued. A lost one only delays the work."""
 
 from __future__ import annotations
 

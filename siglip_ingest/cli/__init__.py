@@ -1,4 +1,4 @@
-"""The command line, `siglip-ingest`: the commands' families, and how errors reach people."""
+"""The command line, `siglip-ingest`: its commands, and how errors are printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search results as one HTML file with the images inside, to look at in a browser or to send to somebody."""
+"""Writes search results as one HTML file with the images inside, to open in a browser or to send."""
 
 from __future__ import annotations
 

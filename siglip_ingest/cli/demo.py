@@ -1,4 +1,4 @@
-"""`demo`: images, an index, searches and labels, from nothing, in about a minute."""
+"""`demo`: draws images, indexes them, and shows searches and labels, in about a minute."""
 
 from __future__ import annotations
 

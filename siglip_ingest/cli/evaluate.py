@@ -1,4 +1,4 @@
-"""`eval`: the papers' numbers on somebody's own data."""
+"""`eval`: measures zero-shot accuracy and recall, the papers' numbers, on your own data."""
 
 from __future__ import annotations
 

@@ -75,8 +75,7 @@ def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: 
             }
         )
     else:
-        waiting = f", {counts.queued + counts.claimed} waiting for a worker" if not counts.is_finished else ""
-        click.echo(f"{counts.done} done, {counts.failed} failed{waiting}.")
+        click.echo(f"{counts.done:,} done, {counts.failed:,} failed." if counts.is_finished else f"{counts}.")
         for failure in failures[:_SHOWN_FAILURES]:
             where = format_uri(hide_secrets(failure.uri))
             click.echo(f"  {where}: {failure.error_message} [{failure.error_code}]", err=True)
@@ -106,20 +105,18 @@ def search(
     """Search by text, by an image, or by an indexed image."""
     if sum(query is not None for query in (text, image_path, image_id)) != 1:
         raise click.UsageError("Give one of TEXT, --image FILE and --like ID.")
+    options: dict[str, Any] = {
+        "limit": limit,
+        "collection": collection,
+        "filter": metadata_filter,
+        "min_score": min_score,
+    }
     with SiglipClient.from_environment(os.environ) as client:
         if image_id is not None:
-            if min_score is not None:
-                raise click.UsageError("--min-score goes with TEXT and --image.")
-            matches = client.similar_images(image_id, limit=limit, collection=collection, filter=metadata_filter)
+            matches = client.similar_images(image_id, **options)
         else:
-            query = text if image_path is None else local_path(image_path)
-            matches = client.search_images(
-                query,  # type: ignore[arg-type]  # one of the three is given
-                limit=limit,
-                collection=collection,
-                filter=metadata_filter,
-                min_score=min_score,
-            )
+            query = local_path(image_path) if image_path is not None else text
+            matches = client.search_images(query or "", **options)
     if html_path is not None:
         from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 

@@ -14,6 +14,7 @@ from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
@@ -124,7 +125,7 @@ def _list_database() -> list[dict[str, Any]] | None:
         return None
     try:
         with Database(url) as database:
-            database.check_schema()
+            check_schema(database)
             with database.connection() as connection:
                 rows = list_models(connection)
     except SiglipError as error:

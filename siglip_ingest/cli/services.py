@@ -16,8 +16,9 @@ import click
 from siglip_ingest.cli.output import json_option, print_json
 from siglip_ingest.db import Database
 from siglip_ingest.db.items import count_all
-from siglip_ingest.db.migrate import migrate as migrate_schema
 from siglip_ingest.db.models import active_model
+from siglip_ingest.db.schema import check_schema
+from siglip_ingest.db.schema import migrate as migrate_schema
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import WHOLE_DISK, Settings
 
@@ -103,7 +104,7 @@ def _in_words(value: Any) -> str:
 
 def _describe_database(url: str) -> dict[str, Any]:
     with Database(url) as database:
-        database.check_schema()
+        check_schema(database)
         with database.connection() as connection:
             model = active_model(connection)
             counts = count_all(connection, None if model is None else model.model_id)

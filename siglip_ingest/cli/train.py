@@ -1,4 +1,4 @@
-"""`train`: fine-tuning a checkpoint on images with captions, or on folders of classes."""
+"""`train`: fine-tunes a checkpoint on images with captions, or on folders of classes."""
 
 from __future__ import annotations
 
@@ -125,20 +125,20 @@ def train(
         raise ConfigurationError(
             f"Training needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
         ) from error
-    from siglip_ingest.siglip.training.parallel import Place, is_told_by_first
+    from siglip_ingest.siglip.training.parallel import ProcessGroup, is_told_by_first
 
     rank, size, local_rank = _find_place(os.environ)
-    place = Place(rank, size, parallel)
+    group = ProcessGroup(rank, size, parallel)
     chosen = _choose_device(device or settings.device, local_rank if size > 1 else None)
     recipe = _make_recipe(options, resolve_checkpoint(source), is_autocast=_is_autocast(dtype, chosen.type))
     interruption = Interruption()
     try:
-        with join_processes(place, chosen):
+        with join_processes(group, chosen):
             result = fine_tune(
                 recipe,
                 local_path(target),
                 device=chosen,
-                place=place,
+                group=group,
                 is_resumed=resume,
                 log_interval=log_every,
                 save_interval=save_every,
@@ -147,16 +147,16 @@ def train(
                 limits=settings.image_limits,
             )
     except InterruptedTrainingError as error:
-        if place.is_first:
+        if group.is_first:
             click.echo(str(error), err=True)
         _leave(128 + (interruption.received or signal.SIGINT))
     except SiglipError as error:
-        if is_told_by_first(place, str(error), os.environ):
+        if is_told_by_first(group, str(error), os.environ):
             _leave(1)
         raise
-    if place.is_first and as_json:
+    if group.is_first and as_json:
         print_json(result)
-    elif place.is_first:
+    elif group.is_first:
         _print_result(result, options["task"])
     if size > 1:
         _leave(0)

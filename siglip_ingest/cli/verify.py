@@ -17,6 +17,7 @@ import click
 from siglip_ingest.cli.output import hide_warnings, json_option, local_path, print_json, print_table
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models, model_figures, store_model_figures
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.settings import Settings
 
@@ -158,7 +159,7 @@ def _compare_with_database(
 def _open_database(settings: Settings) -> Iterator[Database]:
     if settings.database_url is not None:
         with Database(settings.database_url) as database:
-            database.check_schema()
+            check_schema(database)
             yield database
         return
     from siglip_ingest.services import EmbeddedServices

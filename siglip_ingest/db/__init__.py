@@ -1,10 +1,11 @@
-"""PostgreSQL: a `Database` for connections, and functions on a connection in modules named after what they are about.
+"""PostgreSQL: a `Database` for connections, and a module for each topic, its statements in the .sql file beside it.
 
-Functions take a connection and leave the transaction to their caller. Statements stand in sql/, one a file.
+Functions take a connection and leave the transaction to their caller. `checks` refuses what PostgreSQL would refuse.
 """
 
 from __future__ import annotations
 
-from siglip_ingest.db.pool import Connection, Database
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.database import Database
 
 __all__ = ["Connection", "Database"]

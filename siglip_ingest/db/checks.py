@@ -1,7 +1,7 @@
-"""Checks of what callers hand over, before anything of it is sent to PostgreSQL or to a model.
+"""Checks arguments before anything is sent to PostgreSQL or to a model.
 
-Numbers come back as Python's own: numpy's are taken wherever Python's are, but the database would know them by another
-type. True and False are no numbers here.
+Numpy's numbers are accepted and come back as Python's, since psycopg sends numpy's as other types. True and False are
+not numbers here.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def check_storable(text: str, what: str) -> None:
 
 
 def check_name(name: object, what: str) -> None:
-    """Check what something is called by.
+    """Check the name of a collection or a label set.
 
     Args:
-        name: Of a collection or a label set.
+        name: The name.
         what: The thing, with its article: "A collection".
 
     Raises:
@@ -56,7 +56,7 @@ def check_name(name: object, what: str) -> None:
 
 
 def check_key(key: object) -> str | None:
-    """Check an image's key in somebody's own tables, and give it as text; None stays None.
+    """Check an image's key in the caller's own tables, and return it as text; None stays None.
 
     Raises:
         InvalidInputError: If it is neither text nor a whole number, or can't be stored.

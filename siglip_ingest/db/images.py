@@ -1,16 +1,19 @@
-"""The tables `siglip.images` and `siglip.image_bytes`: the images that people handed over."""
+"""The tables `siglip.images` and `siglip.image_bytes`: the images that were given to us, and where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.items import notify_workers
 from siglip_ingest.errors import ImageError, NotFoundError
+
+SQL = load_statements("images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class ImageRow:
 
     Attributes:
         collection: The set of images that it joins.
-        uri: Where it is, unique in its collection; `sha256:<hex>` for one that is handed over as bytes.
+        uri: Where it is, unique in its collection; `sha256:<hex>` for one that is given as bytes.
         key: The caller's own key, if there is one.
         source_version: Tells a changed source from the same one; any text.
         metadata: A JSON object; merged into what is stored for that URI already.
@@ -50,36 +53,36 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
         The `image_id` of each row, in the order of the rows.
     """
     with connection.transaction():
-        connection.execute(load_statement("create_new_images"))
-        connection.execute(load_statement("empty_new_images"))
-        with connection.cursor().copy(load_statement("copy_new_images")) as copy:
+        connection.execute(SQL.create_new_images)
+        connection.execute(SQL.empty_new_images)
+        with connection.cursor().copy(SQL.copy_new_images) as copy:
             for position, row in enumerate(rows):
                 metadata = Jsonb(dict(row.metadata))
                 copy.write_row((position, row.collection, row.uri, row.key, row.source_version, metadata, row.content))
-        connection.execute(load_statement("mark_changed_images"))
-        connection.execute(load_statement("lock_new_items"))
-        connection.execute(load_statement("upsert_images"))
-        connection.execute(load_statement("upsert_image_bytes"))
-        connection.execute(load_statement("requeue_changed_images"))
-        connection.execute(load_statement("queue_new_images"), {"model_id": model_id})
-        found = connection.execute(load_statement("get_new_image_ids")).fetchall()
-        connection.execute(load_statement("notify_items"), {"model_id": model_id})
-    return [cast("int", image_id) for (image_id,) in found]
+        connection.execute(SQL.mark_changed_images)
+        connection.execute(SQL.lock_new_items)
+        connection.execute(SQL.upsert_images)
+        connection.execute(SQL.upsert_image_bytes)
+        connection.execute(SQL.requeue_changed_images)
+        connection.execute(SQL.queue_new_images, {"model_id": model_id})
+        image_ids = [image_id for (image_id,) in connection.execute(SQL.get_new_image_ids)]
+        notify_workers(connection, model_id)
+    return image_ids
 
 
 def load_content(connection: Connection, image_id: int, *, max_image_bytes: int) -> bytes:
-    """The bytes of an image that was handed over as bytes. More than `max_image_bytes` don't leave the server.
+    """The bytes of an image that was given as bytes. More than `max_image_bytes` don't leave the server.
 
     Raises:
-        NotFoundError: If there is no such image, or it was handed over as an address.
+        NotFoundError: If there is no such image, or it was given as an address.
         ImageError: With code `too_large`.
     """
     parameters = {"image_id": image_id, "max_image_bytes": max_image_bytes}
-    row = connection.execute(load_statement("get_content"), parameters).fetchone()
+    row = connection.execute(SQL.get_content, parameters).fetchone()
     if row is None:
         raise NotFoundError(f"The database doesn't hold the bytes of an image {image_id}.")
-    size, content = cast("tuple[int, bytes | None]", row)
+    size, content = row
     if content is None:
         message = f"The image has {size:,} bytes; at most {max_image_bytes:,} are accepted (SIGLIP_MAX_IMAGE_BYTES)."
         raise ImageError(message, code="too_large")
-    return content
+    return bytes(content)

@@ -1,31 +1,31 @@
-"""The ledger `siglip.ingest_items`: what is queued, with a worker, done or failed.
+"""The table `siglip.ingest_items`: which images are queued, claimed by a worker, done or failed.
 
-A claim is a token, which counts for as long as the worker that claimed lives (see workers.py). Whoever shows a token
-that no longer counts changes nothing.
+A claim is a token, valid for as long as the worker that claimed is alive (see workers.py). A call with a token that is
+no longer valid changes nothing.
 
-Images are locked before their items, images in the order of (collection, uri), items in that of (image_id, model_id):
-no two transactions wait for each other in a circle.
+Images are locked before their items, images in the order of (collection, uri), items in that of (image_id, model_id),
+so that no two transactions deadlock.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import COPY_HEADER, COPY_TRAILER, copy_row, vector_bytes
+from psycopg.types.numeric import Int4, Int8
+
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.types import ImageFailure, IngestCounts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_INT4 = struct.Struct(">i")
-_INT8 = struct.Struct(">q")
+SQL = load_statements("items")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +138,19 @@ def claim_items(
         "lease_token": lease_token,
         "takes_suspects": takes_suspects,
     }
-    rows = connection.execute(load_statement("claim_items"), parameters).fetchall()
-    return [_item(row) for row in rows] or None
+    return [ItemRow(*row) for row in connection.execute(SQL.claim_items, parameters)] or None
 
 
 def has_queued_items(connection: Connection, model_id: int, *, takes_suspects: bool = True) -> bool:
     """Whether there is something to claim now."""
     parameters = {"model_id": model_id, "takes_suspects": takes_suspects}
-    return connection.execute(load_statement("has_queued_items"), parameters).fetchone() == (True,)
+    return connection.execute(SQL.has_queued_items, parameters).fetchone() == (True,)
 
 
 def find_embedded(connection: Connection, model_id: int, content_hashes: Collection[bytes]) -> set[bytes]:
     """Those of the contents that have a vector under the model."""
     parameters = {"model_id": model_id, "content_hashes": list(content_hashes)}
-    return {cast("bytes", row[0]) for row in connection.execute(load_statement("find_embedded"), parameters)}
+    return {content_hash for (content_hash,) in connection.execute(SQL.find_embedded, parameters)}
 
 
 def close_items(
@@ -163,7 +162,7 @@ def close_items(
     *,
     max_attempts: int = 1,
 ) -> Closed:
-    """Store vectors by COPY, write down what the images are, and close the claim's items: all or nothing.
+    """Store vectors by COPY, store the images' sizes and formats, and close the claim's items: all or nothing.
 
     Items that aren't claimed under the token are left alone, and so are their images. An item is only done if its
     content has a vector now; one that is neither in `completed` nor in `failed` goes back to the queue.
@@ -178,8 +177,8 @@ def close_items(
     """
     parameters = {"model_id": model_id, "lease_token": lease_token}
     with connection.transaction():
-        connection.execute(load_statement("lock_claimed_images"), parameters)
-        connection.execute(load_statement("lock_claimed_items"), parameters)
+        connection.execute(SQL.lock_claimed_images, parameters)
+        connection.execute(SQL.lock_claimed_items, parameters)
         done = _complete(connection, parameters, completed) if completed else 0
         ended = _fail(connection, lease_token, failed, max_attempts) if failed else []
         released = release_items(connection, lease_token)
@@ -187,18 +186,19 @@ def close_items(
 
 
 def _complete(connection: Connection, parameters: Mapping[str, object], completed: Sequence[CompletedItem]) -> int:
-    connection.execute(load_statement("create_new_results"))
-    connection.execute(load_statement("empty_new_results"))
-    with connection.cursor().copy(load_statement("copy_new_results")) as copy:
-        copy.write(COPY_HEADER + b"".join(map(_pack_result, completed)) + COPY_TRAILER)
-    connection.execute(load_statement("keep_claimed_results"), parameters)
-    connection.execute(load_statement("insert_image_embeddings"), parameters)
-    connection.execute(load_statement("update_completed_images"))
-    return connection.execute(load_statement("close_completed_items"), parameters).rowcount
+    connection.execute(SQL.create_new_results)
+    connection.execute(SQL.empty_new_results)
+    with connection.cursor().copy(SQL.copy_new_results) as copy:
+        for item in completed:
+            copy.write_row(_result_row(item))
+    connection.execute(SQL.keep_claimed_results, parameters)
+    connection.execute(SQL.insert_image_embeddings, parameters)
+    connection.execute(SQL.update_completed_images)
+    return connection.execute(SQL.close_completed_items, parameters).rowcount
 
 
 def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem], max_attempts: int) -> list[str]:
-    """End or queue again; returns the state of each item that was still under the token."""
+    """Mark items as failed, or queue them again; returns the new state of each item that was still under the token."""
     parameters = {
         "lease_token": lease_token,
         "item_ids": [item.item_id for item in failed],
@@ -207,104 +207,96 @@ def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem
         "pauses_s": [item.pause_s for item in failed],
         "max_attempts": max_attempts,
     }
-    rows: list[Any] = connection.execute(load_statement("fail_items"), parameters).fetchall()
-    return [state for _, state in rows]
+    return [state for (state,) in connection.execute(SQL.fail_items, parameters)]
 
 
 def release_items(connection: Connection, lease_token: UUID) -> int:
     """Hand back what is left of a claim, as if it had not been claimed; returns how many items that are."""
-    return _release(connection, "release_items", {"lease_token": lease_token})
+    return _release(connection, lease_token=lease_token)
 
 
 def release_strays(connection: Connection, worker_id: UUID, lease_tokens: Sequence[UUID]) -> int:
     """Hand back what a worker has claimed under other tokens than those that it knows; returns how many items."""
-    parameters = {"worker_id": worker_id, "lease_tokens": list(lease_tokens)}
-    return _release(connection, "release_strays", parameters)
+    return _release(connection, worker_id=worker_id, known_tokens=lease_tokens)
 
 
-def _release(connection: Connection, statement: str, parameters: Mapping[str, object]) -> int:
+def _release(
+    connection: Connection,
+    *,
+    lease_token: UUID | None = None,
+    worker_id: UUID | None = None,
+    known_tokens: Sequence[UUID] = (),
+) -> int:
     """Hand items back, and tell the workers of their models; returns how many items."""
-    released = connection.execute(load_statement(statement), parameters).fetchall()
+    parameters = {"lease_token": lease_token, "worker_id": worker_id, "known_tokens": list(known_tokens)}
+    released = connection.execute(SQL.release_items, parameters).fetchall()
     for (model_id,) in set(released):
-        connection.execute(load_statement("notify_items"), {"model_id": model_id})
+        notify_workers(connection, model_id)
     return len(released)
 
 
 def disown_items(connection: Connection, lease_token: UUID) -> int:
-    """Leave a claim whose work doesn't move to whoever looks for lost ones; returns how many items that are."""
-    return connection.execute(load_statement("disown_items"), {"lease_token": lease_token}).rowcount
+    """Leave a claim that makes no progress to `workers.requeue_lost`; returns how many items that are."""
+    return connection.execute(SQL.disown_items, {"lease_token": lease_token}).rowcount
 
 
 def queue_missing(connection: Connection, model_id: int) -> int:
     """Queue every image that has no item under the model; returns how many."""
-    queued = connection.execute(load_statement("queue_missing"), {"model_id": model_id}).rowcount
-    connection.execute(load_statement("notify_items"), {"model_id": model_id})
+    queued = connection.execute(SQL.queue_missing, {"model_id": model_id}).rowcount
+    notify_workers(connection, model_id)
     return queued
 
 
 def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int) -> int:
-    """Give what is queued or failed under one model to another that has no item for it yet; returns how many items."""
+    """Move what is queued or failed under one model to another that has no item for it; returns how many items."""
     parameters = {"from_model_id": from_model_id, "to_model_id": to_model_id}
-    moved = connection.execute(load_statement("move_queued"), parameters).rowcount
-    connection.execute(load_statement("notify_items"), {"model_id": to_model_id})
+    moved = connection.execute(SQL.move_queued, parameters).rowcount
+    notify_workers(connection, to_model_id)
     return moved
 
 
 def retry_failed(connection: Connection, model_id: int, collection: str | None = None) -> int:
-    """Queue what failed under the model once more, in one collection or in all; returns how many items."""
+    """Queue what failed under the model again, in one collection or in all; returns how many items."""
     parameters = {"model_id": model_id, "collection": collection}
-    queued = connection.execute(load_statement("retry_failed"), parameters).rowcount
-    connection.execute(load_statement("notify_items"), {"model_id": model_id})
+    queued = connection.execute(SQL.retry_failed, parameters).rowcount
+    notify_workers(connection, model_id)
     return queued
+
+
+def notify_workers(connection: Connection, model_id: int) -> None:
+    """Tell the workers of a model that items are queued, once the transaction is committed."""
+    connection.execute(SQL.notify_items, {"model_id": model_id})
 
 
 def count_items(connection: Connection, image_ids: Sequence[int], model_id: int) -> IngestCounts:
     """How many of the images are queued, claimed, done and failed under the model."""
     parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    return _counts(connection.execute(load_statement("count_items"), parameters).fetchall())
+    return IngestCounts(**dict(connection.execute(SQL.count_items, parameters)))
 
 
 def list_image_ids(connection: Connection, model_id: int, collection: str | None = None) -> list[int]:
     """The images of a collection, or of all, that have an item under the model, in the order of their ids."""
     parameters = {"model_id": model_id, "collection": collection}
-    rows: list[Any] = connection.execute(load_statement("list_image_ids"), parameters).fetchall()
-    return [image_id for (image_id,) in rows]
+    return [image_id for (image_id,) in connection.execute(SQL.list_image_ids, parameters)]
 
 
 def count_all(connection: Connection, model_id: int | None = None) -> IngestCounts:
     """How many items are queued, claimed, done and failed under one model, or under all."""
-    return _counts(connection.execute(load_statement("count_all_items"), {"model_id": model_id}).fetchall())
+    return IngestCounts(**dict(connection.execute(SQL.count_all_items, {"model_id": model_id})))
 
 
 def list_failures(connection: Connection, image_ids: Sequence[int], model_id: int) -> list[ImageFailure]:
     """Those of the images that failed under the model, and why, in the order of their ids."""
     parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    rows: list[Any] = connection.execute(load_statement("list_failures"), parameters).fetchall()
-    return [ImageFailure(*row) for row in rows]
-
-
-def _item(row: Sequence[Any]) -> ItemRow:
-    return ItemRow(*row)
-
-
-def _counts(rows: Sequence[Any]) -> IngestCounts:
-    return IngestCounts(**dict(rows))
+    return [ImageFailure(*row) for row in connection.execute(SQL.list_failures, parameters)]
 
 
 def _storable(message: str) -> str:
-    """PostgreSQL's text has no U+0000 and no lone surrogates; a reason is a sentence, not a dump."""
+    """Drop what PostgreSQL's text can't hold (U+0000, lone surrogates), and all after 2,000 characters."""
     return message.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:2000]
 
 
-def _pack_result(result: CompletedItem) -> bytes:
-    return copy_row(
-        (
-            _INT8.pack(result.item_id),
-            _INT8.pack(result.image_id),
-            result.content_hash,
-            _INT4.pack(result.width),
-            _INT4.pack(result.height),
-            result.format.encode(),
-            None if result.embedding is None else vector_bytes(result.embedding),
-        )
-    )
+def _result_row(item: CompletedItem) -> tuple[object, ...]:
+    embedding = None if item.embedding is None else half_vector(item.embedding)
+    size = Int4(item.width), Int4(item.height)
+    return (Int8(item.item_id), Int8(item.image_id), item.content_hash, *size, item.format, embedding)

@@ -1,24 +1,26 @@
-"""The tables `siglip.label_sets`, `siglip.labels` and `siglip.label_embeddings`: vocabularies for zero-shot labels."""
+"""The tables `siglip.label_sets`, `siglip.labels` and `siglip.label_embeddings`: labels to score images by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import HalfVector
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.types import LabelScore
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SQL = load_statements("labels")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSetRow:
-    """A vocabulary.
+    """A label set.
 
     Attributes:
         label_set_id: Its key.
@@ -36,28 +38,28 @@ class LabelSetRow:
 def store_label_set(
     connection: Connection, name: str, template: str, prompts: Mapping[str, Sequence[str]], *, replace: bool
 ) -> list[int] | None:
-    """Store a vocabulary; two callers that replace one wait for each other, and the second one's counts.
+    """Store a label set; two callers that replace one wait for each other, and the second one's counts.
 
     Args:
         connection: In a transaction.
         name: What it is called.
         template: What made the prompts.
         prompts: The labels, in order, each with its prompts.
-        replace: Take the place of the vocabulary of that name, if there is one.
+        replace: Replace the label set of that name, if there is one.
 
     Returns:
         The `label_id` of each label, in order; None where the name is taken.
     """
     parameters: dict[str, object] = {"name": name, "template": template, "replace": replace}
-    row = connection.execute(load_statement("upsert_label_set"), parameters).fetchone()
+    row = connection.execute(SQL.upsert_label_set, parameters).fetchone()
     if row is None:
         return None
-    connection.execute(load_statement("delete_labels"), {"label_set_id": row[0]})
-    label_ids = []
+    connection.execute(SQL.delete_labels, {"label_set_id": row[0]})
+    label_ids: list[int] = []
     for position, (label, texts) in enumerate(prompts.items()):
         parameters = {"label_set_id": row[0], "position": position, "label": label, "prompts": list(texts)}
-        inserted = connection.execute(load_statement("insert_label"), parameters).fetchone()
-        label_ids.append(cast("tuple[int]", inserted)[0])
+        ((label_id,),) = connection.execute(SQL.insert_label, parameters)
+        label_ids.append(label_id)
     return label_ids
 
 
@@ -67,60 +69,61 @@ def insert_label_embeddings(
     """Store the unit vectors of labels under a model: (N, D) for N labels. Those that are there are replaced."""
     with connection.cursor() as cursor:
         cursor.executemany(
-            load_statement("upsert_label_embedding"),
+            SQL.upsert_label_embedding,
             [
-                {"model_id": model_id, "label_id": label_id, "embedding": HalfVector(embedding)}
+                {"model_id": model_id, "label_id": label_id, "embedding": half_vector(embedding)}
                 for label_id, embedding in zip(label_ids, embeddings, strict=True)
             ],
         )
 
 
 def delete_label_set(connection: Connection, name: str) -> bool:
-    """Delete a vocabulary with its vectors; returns False where there is none of that name."""
-    return connection.execute(load_statement("delete_label_set"), {"name": name}).rowcount == 1
+    """Delete a label set with its vectors; returns False where there is none of that name."""
+    return connection.execute(SQL.delete_label_set, {"name": name}).rowcount == 1
 
 
 def find_label_set(connection: Connection, name: str) -> LabelSetRow | None:
-    """The vocabulary of that name; None where there is none."""
-    row: Any = connection.execute(load_statement("find_label_set"), {"name": name}).fetchone()
-    return None if row is None else LabelSetRow(*row)
+    """The label set of that name; None where there is none."""
+    return next(iter(_list_label_sets(connection, name)), None)
 
 
 def list_label_sets(connection: Connection) -> list[LabelSetRow]:
-    """All vocabularies, by name."""
-    rows: list[Any] = connection.execute(load_statement("list_label_sets")).fetchall()
-    return [LabelSetRow(*row) for row in rows]
+    """All label sets, by name."""
+    return _list_label_sets(connection, None)
+
+
+def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetRow]:
+    return [LabelSetRow(*row) for row in connection.execute(SQL.list_label_sets, {"name": name})]
 
 
 def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
     """The labels that have no vector under a model: (label_id, prompts) of each."""
-    rows: list[Any] = connection.execute(load_statement("list_missing_labels"), {"model_id": model_id}).fetchall()
-    return rows
+    return [
+        (label_id, prompts) for label_id, prompts in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
+    ]
 
 
 def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:
     """Those of the labels that are still there, which can't be deleted before the transaction ends."""
     parameters = {"label_ids": list(label_ids)}
-    return {cast("int", label_id) for (label_id,) in connection.execute(load_statement("hold_labels"), parameters)}
+    return {label_id for (label_id,) in connection.execute(SQL.hold_labels, parameters)}
 
 
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:
-    """Scores of an indexed image for each label of a vocabulary under the active model, best first; or none."""
+    """Scores of an indexed image for each label of a label set under the active model, best first; or none."""
     parameters = {"image_id": image_id, "name": name}
-    rows: list[Any] = connection.execute(load_statement("score_image"), parameters).fetchall()
-    return [LabelScore(*row) for row in rows]
+    return [LabelScore(*row) for row in connection.execute(SQL.score_image, parameters)]
 
 
 def score_embedding(
     connection: Connection, model_id: int, embedding: NDArray[np.float32], name: str
 ) -> list[LabelScore]:
-    """Scores of a (D,) image vector of a model for each label of a vocabulary, best first; or none."""
-    parameters = {"embedding": HalfVector(embedding), "name": name, "model_id": model_id}
-    rows: list[Any] = connection.execute(load_statement("score_embedding"), parameters).fetchall()
-    return [LabelScore(*row) for row in rows]
+    """Scores of a (D,) image vector of a model for each label of a label set, best first; or none."""
+    parameters = {"embedding": half_vector(embedding), "name": name, "model_id": model_id}
+    return [LabelScore(*row) for row in connection.execute(SQL.score_embedding, parameters)]
 
 
 def is_embedded(connection: Connection, image_id: int, model_id: int) -> bool:
     """True where there is such an image, and it has a vector under the model."""
     parameters = {"image_id": image_id, "model_id": model_id}
-    return connection.execute(load_statement("is_image_embedded"), parameters).fetchone() == (True,)
+    return connection.execute(SQL.is_image_embedded, parameters).fetchone() == (True,)

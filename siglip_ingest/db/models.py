@@ -9,16 +9,18 @@ from typing import Any, cast
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.items import queue_missing
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
 from siglip_ingest.errors import ConfigurationError, NotFoundError
 from siglip_ingest.types import ModelInfo
+
+SQL = load_statements("models")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelKey:
-    """What goes through every call that compares or stores vectors: one checkpoint revision in one database."""
+    """One checkpoint revision in one database; every call that compares or stores vectors takes it."""
 
     model_id: int
     name: str
@@ -45,7 +47,7 @@ class ModelRow:
 
     @property
     def key(self) -> ModelKey:
-        """What names it."""
+        """The model's key, with its name and revision."""
         return ModelKey(self.model_id, self.name, self.revision)
 
 
@@ -57,23 +59,22 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     one.
     """
     parameters = {"name": name, "revision": revision}
-    row = connection.execute(load_statement("find_model"), parameters).fetchone()
-    if row is None:
+    found = connection.execute(SQL.find_model, parameters).fetchall()
+    if not found:
         lock_models(connection)  # two callers must not both add it
-        row = connection.execute(load_statement("find_model"), parameters).fetchone()
-    if row is None:
-        row = connection.execute(load_statement("insert_model"), parameters).fetchone()
-    return _one(row).model_id
+        found = connection.execute(SQL.find_model, parameters).fetchall()
+    model_id, *_ = found[0] if found else connection.execute(SQL.insert_model, parameters).fetchall()[0]
+    return int(model_id)
 
 
 def find_model(connection: Connection, name: str) -> ModelRow | None:
-    """The row of a checkpoint's name: the active one, else the one described last, else one that waits for a worker."""
-    row = connection.execute(load_statement("find_model"), {"name": name, "revision": ""}).fetchone()
+    """The row of a checkpoint name: the active one, else the one described last, else one that no worker has loaded."""
+    row = connection.execute(SQL.find_model, {"name": name, "revision": ""}).fetchone()
     return None if row is None else _one(row)
 
 
 def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> None:
-    """Write down what a loaded checkpoint is, and make the place for its vectors. Doing it again changes nothing.
+    """Store what a loaded checkpoint is, and create the partition for its vectors. Doing it again changes nothing.
 
     Raises:
         NotFoundError: If there is no such row.
@@ -91,7 +92,7 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
     check_image_settings(info, described)
     if row.info is None:
         connection.execute(
-            load_statement("describe_model"),
+            SQL.describe_model,
             {
                 "model_id": model_id,
                 "revision": info.revision,
@@ -102,9 +103,31 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
                 "text_settings": Jsonb(dict(info.text_settings)),
             },
         )
-    connection.execute(
-        load_statement("create_embedding_partition"), {"model_id": model_id, "dimension": info.dimension}
-    )
+    connection.execute(SQL.create_embedding_partition, {"model_id": model_id, "dimension": info.dimension})
+
+
+def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
+    """Check that an embedder is of the active model, its revision and its image settings included.
+
+    Raises:
+        ConfigurationError: If it isn't, or prepares images otherwise than the active model's were.
+    """
+    check_same_revision(found, active)
+    check_image_settings(found, active)
+
+
+def check_same_revision(found: ModelInfo, active: ModelInfo | ModelKey) -> None:
+    """Check that an embedder is of the active model, its revision included.
+
+    Raises:
+        ConfigurationError: If it isn't.
+    """
+    if (found.name, found.revision) != (active.name, active.revision):
+        raise ConfigurationError(
+            f"The embedder's model is {found.name!r} at revision {found.revision!r}, the database's active one is "
+            f"{active.name!r} at {active.revision!r}: their vectors can't be compared. Use the same checkpoint, or "
+            "change the active model with `siglip-ingest models use`."
+        )
 
 
 def check_image_settings(found: ModelInfo, stored: ModelInfo) -> None:
@@ -137,38 +160,38 @@ def model_figures(connection: Connection, model_id: int) -> dict[str, Any] | Non
     Returns:
         None where no worker has stored it yet.
     """
-    row = connection.execute(load_statement("get_model_figures"), {"model_id": model_id}).fetchone()
+    row = connection.execute(SQL.get_model_figures, {"model_id": model_id}).fetchone()
     return None if row is None else cast("dict[str, Any] | None", row[0])
 
 
 def store_model_figures(
     connection: Connection, model_id: int, figures: Mapping[str, Any], *, replace: bool = False
 ) -> dict[str, Any]:
-    """Keep a checkpoint's figures, unless there are some already and they aren't to be replaced.
+    """Store a checkpoint's figures, unless some are stored already and `replace` is False.
 
     Returns:
-        The figures that are kept now, which another worker may have stored first.
+        The figures that are stored now, which may be another worker's.
 
     Raises:
         NotFoundError: If there is no such row.
     """
     get_model(connection, model_id)
     parameters = {"model_id": model_id, "figures": Jsonb(dict(figures)), "replace": replace}
-    row = connection.execute(load_statement("store_model_figures"), parameters).fetchone()
+    row = connection.execute(SQL.store_model_figures, parameters).fetchone()
     return dict(figures) if row is None else cast("dict[str, Any]", row[0])
 
 
 def lock_models(connection: Connection) -> None:
-    """Let nobody else add, describe or activate a model, and nobody begin to write under the active one.
+    """Keep all others from adding, describing or activating a model, and from beginning to write under the active one.
 
-    It ends with the transaction, and comes before all other locks.
+    The lock ends with the transaction, and is taken before all others.
     """
-    connection.execute(load_statement("lock_models"))
+    connection.execute(SQL.lock_models)
 
 
 def hold_active_model(connection: Connection) -> ModelRow | None:
     """The active model, which stays the active one until the transaction ends: what is written for it is in time."""
-    connection.execute(load_statement("hold_models"))
+    connection.execute(SQL.hold_models)
     return active_model(connection)
 
 
@@ -180,21 +203,21 @@ def activate_model(connection: Connection, model_id: int) -> None:
     """
     lock_models(connection)
     get_model(connection, model_id)
-    connection.execute(load_statement("deactivate_models"), {"model_id": model_id})
-    connection.execute(load_statement("activate_model"), {"model_id": model_id})
+    connection.execute(SQL.deactivate_models, {"model_id": model_id})
+    connection.execute(SQL.activate_model, {"model_id": model_id})
     queue_missing(connection, model_id)
 
 
 def delete_unused_model(connection: Connection, model_id: int) -> bool:
-    """Take out a model that isn't active and has no vectors of images, with its partition and what is queued for it.
+    """Delete a model that isn't active and has no image vectors, with its partition and what is queued for it.
 
     Returns:
         Whether it is gone; False where it is active or has vectors, and stays.
     """
     lock_models(connection)
-    connection.execute(load_statement("lock_model_items"), {"model_id": model_id})
-    connection.execute(load_statement("lock_vectors"))
-    if connection.execute(load_statement("delete_unused_model"), {"model_id": model_id}).fetchone() is None:
+    connection.execute(SQL.lock_model_items, {"model_id": model_id})
+    connection.execute(SQL.lock_vectors)
+    if connection.execute(SQL.delete_unused_model, {"model_id": model_id}).fetchone() is None:
         return False
     partition = sql.Identifier("siglip", f"image_embeddings_{model_id}")
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(partition))
@@ -205,8 +228,28 @@ def delete_unused_model(connection: Connection, model_id: int) -> bool:
 
 def active_model(connection: Connection) -> ModelRow | None:
     """The model that searches use; None where none is active yet."""
-    row = connection.execute(load_statement("get_active_model")).fetchone()
+    row = connection.execute(SQL.get_model, {"model_id": None}).fetchone()
     return None if row is None else _one(row)
+
+
+def described_model(connection: Connection) -> tuple[ModelRow, ModelInfo]:
+    """The active model, which a worker has loaded once.
+
+    Raises:
+        NotFoundError: If no model is active, or no worker has loaded the active one.
+    """
+    model = active_model(connection)
+    if model is None:
+        raise NotFoundError(
+            "No model is active in this database yet: nothing has been indexed. Index some images first "
+            "(`siglip-ingest index`)."
+        )
+    if model.info is None:
+        raise NotFoundError(
+            f"The model {model.name!r} has not been loaded by any worker yet. Start one with `siglip-ingest worker` "
+            "and wait until it has embedded the first images."
+        )
+    return model, model.info
 
 
 def get_model(connection: Connection, model_id: int) -> ModelRow:
@@ -215,7 +258,7 @@ def get_model(connection: Connection, model_id: int) -> ModelRow:
     Raises:
         NotFoundError: If there is none.
     """
-    row = connection.execute(load_statement("get_model"), {"model_id": model_id}).fetchone()
+    row = connection.execute(SQL.get_model, {"model_id": model_id}).fetchone()
     if row is None:
         raise NotFoundError(
             f"There is no model {model_id} in the database. `siglip-ingest models list` shows what there is."
@@ -225,24 +268,10 @@ def get_model(connection: Connection, model_id: int) -> ModelRow:
 
 def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
     """All models, oldest first, each with the number of its vectors."""
-    rows = connection.execute(load_statement("list_models")).fetchall()
-    return [(_one(row[:-1]), cast("int", row[-1])) for row in rows]
+    return [(_one(row), embedding_count) for *row, embedding_count in connection.execute(SQL.list_models)]
 
 
-def _one(row: Sequence[object] | None) -> ModelRow:
-    if row is None:
-        raise NotFoundError("The model was taken out of the database meanwhile. Try again.")
-    values: Sequence[Any] = row
-    model_id, name, revision, is_active, dimension, logit_scale, logit_bias, image_settings, text_settings = values
-    info = None
-    if dimension is not None:
-        info = ModelInfo(
-            name=name,
-            revision=revision,
-            dimension=dimension,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            image_settings=image_settings,
-            text_settings=text_settings,
-        )
-    return ModelRow(model_id=model_id, name=name, revision=revision, is_active=is_active, info=info)
+def _one(row: Sequence[Any]) -> ModelRow:
+    model_id, name, revision, is_active, dimension, *constants = row
+    info = None if dimension is None else ModelInfo(name, revision, dimension, *constants)
+    return ModelRow(model_id, name, revision, is_active, info)

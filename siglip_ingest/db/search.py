@@ -1,6 +1,6 @@
-"""Vector searches. The queries themselves are the functions of the schema: see sql/ of siglip_migrations.
+"""Vector searches. The queries themselves are functions of the schema: see sql/ of siglip_migrations.
 
-Each is one statement by itself: one round trip, in autocommit.
+Each search is one statement: one round trip, in autocommit mode.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
+from siglip_ingest.db.connection.database import Database
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.db.models import ModelKey
-from siglip_ingest.db.pool import Database
-from siglip_ingest.db.vectors import HalfVector
 from siglip_ingest.types import ImageMatch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+SQL = load_statements("search")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class SearchOptions:
     min_score: float | None = None
 
     def to_parameters(self) -> dict[str, Any]:
-        """As the statements take them."""
+        """The parameters of the statements in search.sql."""
         return {
             "limit": self.limit,
             "collection": self.collection,
@@ -59,7 +62,7 @@ def find_by_cached_text(database: Database, query: str, options: SearchOptions) 
     Raises:
         NotFoundError: If no model is active, or none has loaded the active one.
     """
-    rows = database.fetch("search_cached_text", {"query": query, **options.to_parameters()})
+    rows = database.fetch(SQL.search_cached_text, {"query": query, **options.to_parameters()})
     model_id, name, revision, is_cached = rows[0][:4]
     matches = [ImageMatch(*row[4:]) for row in rows if row[4] is not None]
     return CachedSearch(ModelKey(model_id, name, revision), matches if is_cached else None)
@@ -75,14 +78,14 @@ def find_by_embedded_text(
     warning: str | None,
     max_rows: int | None,
 ) -> list[ImageMatch]:
-    """Remember a text's (D,) vector, which `model` made, where the role may; and search with it.
+    """Cache a text's (D,) vector, which `model` made, where the role may; and search with it.
 
     Raises:
         DatabaseConflictError: If that model was taken out meanwhile.
     """
     parameters = {
         "query": query,
-        "embedding": HalfVector(embedding),
+        "embedding": half_vector(embedding),
         "model_id": model.model_id,
         "name": model.name,
         "revision": model.revision,
@@ -90,7 +93,7 @@ def find_by_embedded_text(
         "max_rows": max_rows,
         **options.to_parameters(),
     }
-    return [ImageMatch(*row) for row in database.fetch("search_embedded_text", parameters)]
+    return [ImageMatch(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
 
 
 def find_by_text(database: Database, query: str, options: SearchOptions, *, timeout_s: float) -> list[ImageMatch]:
@@ -100,18 +103,18 @@ def find_by_text(database: Database, query: str, options: SearchOptions, *, time
         WorkerUnavailableError: If no worker is there, or none answers in time.
     """
     parameters = {"query": query, "timeout_s": timeout_s, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch("search_text", parameters)]
+    return [ImageMatch(*row) for row in database.fetch(SQL.search_text, parameters)]
 
 
 def find_nearest(
     database: Database, embedding: NDArray[np.float32], options: SearchOptions, *, model_id: int | None = None
 ) -> list[ImageMatch]:
     """The images nearest to a (D,) unit vector of a model, by default of the active one, best first."""
-    parameters = {"embedding": HalfVector(embedding), "model_id": model_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch("search_images", parameters)]
+    parameters = {"embedding": half_vector(embedding), "model_id": model_id, **options.to_parameters()}
+    return [ImageMatch(*row) for row in database.fetch(SQL.search_images, parameters)]
 
 
 def find_similar(database: Database, image_id: int, options: SearchOptions) -> list[ImageMatch]:
     """The images most similar to an indexed one, best first, without that one."""
     parameters = {"image_id": image_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch("similar_images", parameters)]
+    return [ImageMatch(*row) for row in database.fetch(SQL.similar_images, parameters)]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
-from siglip_ingest.db.vectors import HalfVector, parse_vector
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import half_vector, parse_vector
 from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+SQL = load_statements("texts")
 
 MAX_TEXT_BYTES = 1200  # siglip.cut_text's
 
@@ -36,16 +38,16 @@ class EmbeddedText:
 
 
 def cut_text(query: str) -> str:
-    """The first 1,200 bytes of a text in UTF-8, whole characters: more than any model reads, and all that is kept."""
+    """The first 1,200 bytes of a text in UTF-8, in whole characters: more than any model reads; the rest is dropped."""
     content = query.encode()
     return query if len(content) <= MAX_TEXT_BYTES else content[:MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 def find_text(connection: Connection, model_id: int, query: str) -> NDArray[np.float32] | None:
-    """The (D,) float32 unit vector of a text as typed; None where the cache hasn't got it."""
+    """The (D,) float32 unit vector of a text as typed; None where the cache doesn't have it."""
     parameters = {"model_id": model_id, "query": cut_text(query)}
-    row = connection.execute(load_statement("find_text"), parameters).fetchone()
-    return None if row is None or row[0] is None else parse_vector(cast("Sequence[float]", row[0]))
+    row = connection.execute(SQL.find_text, parameters).fetchone()
+    return None if row is None or row[0] is None else parse_vector(row[0])
 
 
 def store_texts(
@@ -56,13 +58,13 @@ def store_texts(
     *,
     max_rows: int | None = None,
 ) -> None:
-    """Remember texts under the model that made their vectors; those that are there already stay.
+    """Cache texts under the model that made their vectors; those that are cached already stay.
 
     Args:
         connection: In a transaction, or in autocommit mode.
         model_id: The model's key.
         info: The model that made the vectors.
-        answers: What is to be remembered.
+        answers: The texts with their vectors.
         max_rows: Texts kept for the model, those that were used last; by default the database's setting.
 
     Raises:
@@ -70,11 +72,11 @@ def store_texts(
     """
     with connection.cursor() as cursor:
         cursor.executemany(
-            load_statement("store_text"),
+            SQL.store_text,
             [
                 {
                     "query": answer.query,
-                    "embedding": None if answer.embedding is None else HalfVector(answer.embedding),
+                    "embedding": None if answer.embedding is None else half_vector(answer.embedding),
                     "model_id": model_id,
                     "name": info.name,
                     "revision": info.revision,
@@ -97,5 +99,5 @@ def embed_text(connection: Connection, model_id: int, query: str, timeout_s: flo
         InvalidInputError: If the model can't read the text.
     """
     parameters = {"query": query, "model_id": model_id, "timeout_s": timeout_s}
-    row = connection.execute(load_statement("embed_text"), parameters).fetchone()
-    return parse_vector(cast("tuple[Sequence[float]]", row)[0])
+    ((elements,),) = connection.execute(SQL.embed_text, parameters)
+    return parse_vector(elements)

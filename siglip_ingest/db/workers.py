@@ -1,13 +1,14 @@
-"""The table `siglip.workers`: which workers live, and taking back what those that don't had claimed."""
+"""The table `siglip.workers`: which workers are alive, and taking back the claims of those that aren't."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 from uuid import UUID
 
-from siglip_ingest.db.pool import Connection
-from siglip_ingest.db.statements import load_statement
+from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.statements import load_statements
+
+SQL = load_statements("workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Requeued:
 
 
 def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node: str, lease_s: float) -> None:
-    """Say that a worker lives; several times in `lease_s` seconds, after which it counts as lost.
+    """Note that a worker is alive; to be called several times in `lease_s` seconds, after which it counts as lost.
 
     Args:
         connection: Any.
@@ -29,27 +30,26 @@ def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node
         lease_s: Seconds that it may be silent for.
     """
     parameters = {"worker_id": worker_id, "model_id": model_id, "node": node, "lease_s": lease_s}
-    connection.execute(load_statement("renew_worker"), parameters)
+    connection.execute(SQL.renew_worker, parameters)
 
 
 def delete_worker(connection: Connection, worker_id: UUID) -> None:
-    """Say that a worker has ended."""
-    connection.execute(load_statement("delete_worker"), {"worker_id": worker_id})
+    """Delete a worker that has ended."""
+    connection.execute(SQL.delete_worker, {"worker_id": worker_id})
 
 
 def requeue_lost(connection: Connection, max_attempts: int) -> Requeued:
-    """Queue what lost its worker again; after `max_attempts` it ends as failed, with the code `worker_lost`."""
-    row = connection.execute(load_statement("requeue_lost"), {"max_attempts": max_attempts}).fetchone()
-    requeued, failed, _ = cast("tuple[int, int, int]", row)
+    """Queue the items of lost workers again; after `max_attempts` they end as failed, with the code `worker_lost`."""
+    ((requeued, failed, _),) = connection.execute(SQL.requeue_lost, {"max_attempts": max_attempts})
     return Requeued(requeued=requeued, failed=failed)
 
 
 def delete_lost_workers(connection: Connection) -> list[str]:
-    """Forget workers that ended without a word; returns what Celery called them."""
-    return [cast("str", node) for (node,) in connection.execute(load_statement("delete_lost_workers"))]
+    """Delete the workers that ended without `delete_worker`; returns their Celery names."""
+    return [node for (node,) in connection.execute(SQL.delete_lost_workers)]
 
 
 def count_workers(connection: Connection, model_id: int | None = None) -> int:
-    """How many workers live, of one model or of any."""
-    row = connection.execute(load_statement("count_workers"), {"model_id": model_id}).fetchone()
-    return cast("tuple[int]", row)[0]
+    """How many workers are alive, of one model or of any."""
+    ((count,),) = connection.execute(SQL.count_workers, {"model_id": model_id})
+    return int(count)

@@ -1,4 +1,4 @@
-"""The demo world's words: every way its captions have to say a thing."""
+"""The words of the demo world's captions: every way to say each thing."""
 
 from __future__ import annotations
 

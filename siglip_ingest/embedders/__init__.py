@@ -1,1 +1,1 @@
-"""Who turns a query into a vector: torch in this process (local), or a worker (remote). choose.py decides."""
+"""Embedders of queries: torch in this process (local), or a worker (remote); choose.py decides."""

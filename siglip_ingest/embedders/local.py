@@ -1,4 +1,4 @@
-"""Opening a checkpoint in this process, for whoever embeds here: a client, a worker, `classify`."""
+"""Loads a checkpoint in this process: for a client, a worker, or `classify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of devices and dtypes, as settings hold them, to torch's."""
+"""Chooses the torch device and dtype that a setting names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and texts to unit vectors with torch in this process."""
+"""`TorchEmbedder`: images and texts to unit vectors, with torch in this process."""
 
 from __future__ import annotations
 

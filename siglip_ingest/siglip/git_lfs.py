@@ -1,4 +1,4 @@
-"""Git LFS pointers: what lies in a clone in place of its large files until `git lfs pull` fetches them."""
+"""Recognises Git LFS pointers: what a clone has in place of large files until `git lfs pull` fetches them."""
 
 from __future__ import annotations
 

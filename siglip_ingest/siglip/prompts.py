@@ -1,4 +1,4 @@
-"""Labels to the texts that stand for them: what zero-shot classification and label sets share."""
+"""Makes the prompts that stand for labels, and embeds them: for zero-shot classification and label sets."""
 
 from __future__ import annotations
 

@@ -1,16 +1,14 @@
-"""Zero-shot labels for one image, without a database."""
+"""Scores one image against labels, without a database."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from siglip_ingest.siglip.preprocess.opening import DEFAULT_LIMITS, ImageLimits, open_image
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
+from siglip_ingest.siglip.scores import score_similarities
 from siglip_ingest.types import Embedder, LabelScore
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    image: str | Path | bytes | Image.Image,
+    image: Path | bytes | Image.Image,
     labels: Sequence[str] | Mapping[str, Sequence[str]],
     *,
     embedder: Embedder,
@@ -31,7 +29,7 @@ def classify(
     + logit_bias). They are independent: they don't sum to 1, and all may be near 0.
 
     Args:
-        image: A path, the bytes of an image file, or a PIL image.
+        image: A Path, the bytes of an image file, or a PIL image.
         labels: What to look for; at least one, none twice. Or a mapping from each label to prompts of its own, whose
             mean stands for it.
         embedder: Embeds the image and the prompts.
@@ -48,13 +46,7 @@ def classify(
     check_labels(embedder, labels)
     opened = open_image(image, limits)
     similarities = embed_labels(embedder, list(prompts.values())) @ embedder.embed_images([opened])[0]
-    logits = similarities.astype(np.float64) * math.exp(embedder.info.logit_scale) + embedder.info.logit_bias
-    scores = [LabelScore(label, _sigmoid(logit)) for label, logit in zip(prompts, logits.tolist(), strict=True)]
-    return sorted(scores, key=lambda scored: -scored.score)
-
-
-def _sigmoid(logit: float) -> float:
-    """Compute 1 / (1 + exp(-logit)) without overflow."""
-    if logit >= 0:
-        return 1 / (1 + math.exp(-logit))
-    return math.exp(logit) / (1 + math.exp(logit))
+    info = embedder.info
+    scores = score_similarities(similarities, logit_scale=info.logit_scale, logit_bias=info.logit_bias)
+    labeled = [LabelScore(label, score) for label, score in zip(prompts, scores.tolist(), strict=True)]
+    return sorted(labeled, key=lambda each: -each.score)

@@ -1,4 +1,4 @@
-"""IP addresses: which are public, how they are spelled, and what a name leads to."""
+"""IP addresses: which are public, how they are spelled, and which a host name has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes behind the address of a queued image."""
+"""Fetches the bytes of a queued image from its URI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local files, as far as a policy allows them."""
+"""Reads local files that a policy allows."""
 
 from __future__ import annotations
 

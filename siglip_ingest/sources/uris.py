@@ -1,4 +1,4 @@
-"""What can be told of a URI from its text."""
+"""Takes passwords and signatures out of URIs, for messages and logs."""
 
 from __future__ import annotations
 

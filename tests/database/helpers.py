@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from siglip_ingest import db
 from siglip_ingest.db import Connection, Database, images, items, models, texts, workers
+from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.types import ModelInfo
 
+TOPICS = sorted(file.stem for file in Path(db.__path__[0]).glob("*.sql"))
 DIMENSION = 16
 INFO = ModelInfo(
     name="fake", revision="sha256:1", dimension=DIMENSION, logit_scale=np.log(10.0).item(), logit_bias=-2.0
@@ -158,6 +162,13 @@ def index_images(
             results.append(completed(item, embeddings[position], content))
         assert complete(connection, model_id, chunk.lease_token, results) == count
     return image_ids
+
+
+def all_statements() -> Iterator[tuple[str, bytes]]:
+    """Each statement of the library, with its name: "items.claim_items"."""
+    for topic in TOPICS:
+        for name, statement in load_statements(topic).items():
+            yield f"{topic}.{name}", statement
 
 
 def states(connection: Connection, model_id: int) -> dict[str, int]:

@@ -8,8 +8,14 @@ import pytest
 
 from siglip_ingest import active_model as models
 from siglip_ingest.db import Database
-from siglip_ingest.db.models import activate_model, check_image_settings, describe_model, find_model, register_model
-from siglip_ingest.db.query import check_same_model
+from siglip_ingest.db.models import (
+    activate_model,
+    check_image_settings,
+    check_same_model,
+    describe_model,
+    find_model,
+    register_model,
+)
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.types import ModelInfo
 

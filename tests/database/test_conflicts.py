@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from siglip_ingest import labeling
-from siglip_ingest.db import Connection, Database, images, items, pool, workers
+from siglip_ingest.db import Connection, Database, images, items, workers
+from siglip_ingest.db.connection import database as transactions
 from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, DatabaseError
 from tests.database.helpers import (
     INFO,
@@ -271,7 +272,7 @@ def test_what_another_transaction_prevented_may_be_tried_again(
 def test_a_transaction_is_repeated_until_nothing_is_in_the_way(
     database: Database, model_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "FIRST_CONFLICT_PAUSE_S", 0.0)
+    monkeypatch.setattr(transactions, "FIRST_CONFLICT_PAUSE_S", 0.0)
     attempts = []
 
     def succeed_at_third(connection: Connection) -> str:
@@ -288,7 +289,7 @@ def test_a_transaction_is_repeated_until_nothing_is_in_the_way(
 @pytest.mark.parametrize(
     ("error", "expected", "attempts"),
     [
-        (psycopg.errors.DeadlockDetected("deadlock detected"), DatabaseConflictError, pool.CONFLICT_ATTEMPTS),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), DatabaseConflictError, transactions.CONFLICT_ATTEMPTS),
         (psycopg.errors.DivisionByZero("division by zero"), DatabaseError, 1),
     ],
     ids=["a lasting conflict", "another error"],
@@ -296,7 +297,7 @@ def test_a_transaction_is_repeated_until_nothing_is_in_the_way(
 def test_a_lasting_conflict_surfaces_and_other_errors_at_once(
     database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception], attempts: int
 ) -> None:
-    monkeypatch.setattr(pool, "FIRST_CONFLICT_PAUSE_S", 0.0)
+    monkeypatch.setattr(transactions, "FIRST_CONFLICT_PAUSE_S", 0.0)
     made = []
 
     def fail(connection: Connection) -> None:

@@ -22,7 +22,7 @@ PRELUDE = """
 import contextlib, json, multiprocessing, os, pathlib, sys, threading, traceback
 
 from siglip_ingest import SiglipClient
-from siglip_ingest.db import Database
+from siglip_ingest.db import Database, models
 from siglip_ingest.search import search_by_embedding
 from tests.database.helpers import FakeEmbedder, add_model, index_images, text_vector, unit_vectors
 
@@ -162,13 +162,13 @@ def test_a_child_that_ends_as_programs_do_leaves_the_parent_s_connections_alone(
         SEARCHES
         + """
 with Database(sys.argv[1]) as database:
-    before = database.fetch("get_active_model")
+    before = database.fetch(models.SQL.list_models)
     pid = os.fork()
     if pid == 0:
         search(3)
         sys.exit(0)  # with all that Python collects and closes at its end
     assert os.waitpid(pid, 0)[1] == 0
-    assert database.fetch("get_active_model") == before
+    assert database.fetch(models.SQL.list_models) == before
     search(3)
 print("both are right")
 """,

@@ -10,8 +10,8 @@ import pytest
 from siglip_ingest import SiglipClient, labeling, search
 from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, images, items, texts
-from siglip_ingest.db.migrate import migrate
 from siglip_ingest.db.models import delete_unused_model
+from siglip_ingest.db.schema import migrate
 from tests.database.helpers import (
     DIMENSION,
     FakeEmbedder,

@@ -14,7 +14,8 @@ from psycopg import sql
 
 from siglip_ingest import search
 from siglip_ingest.db import Connection, Database
-from siglip_ingest.db.vectors import vector_text
+from siglip_ingest.db.connection.vectors import half_vector
+from siglip_ingest.db.items import SQL
 from tests.conftest import Services, replace_database
 from tests.database.helpers import INFO, add_model, add_worker, unit_vectors
 
@@ -69,7 +70,7 @@ def _fill(database: Database) -> None:
         connection.execute("CREATE TEMPORARY TABLE vectors (n integer, embedding text) ON COMMIT DROP")
         with connection.cursor().copy("COPY vectors FROM STDIN") as copy:
             for n, vector in enumerate(VECTORS):
-                copy.write_row((n, vector_text(vector)))
+                copy.write_row((n, half_vector(vector).to_text()))
         connection.execute(
             "INSERT INTO siglip.image_embeddings SELECT %s, sha256(n::text::bytea), embedding::halfvec FROM vectors",
             [model_id],
@@ -97,7 +98,7 @@ def _explain(
     connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
     connection.execute(f"SET LOCAL hnsw.ef_search = {max(100, 2 * limit)}".encode())
     connection.execute(f"PREPARE nearest (halfvec, integer, bigint, float8, float8, text, jsonb) AS {row[0]}".encode())
-    values = [vector_text(VECTORS[0]), limit, None, 0, 0, collection, where]
+    values = [half_vector(VECTORS[0]).to_text(), limit, None, 0, 0, collection, where]
     call = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE nearest ({})").format(
         sql.SQL(", ").join(map(sql.Literal, values))
     )
@@ -131,7 +132,7 @@ def test_the_plan_that_a_session_keeps_uses_hnsw(database: Database) -> None:
         connection.execute(f"PREPARE nearest (halfvec, integer, bigint, float8, float8) AS {body}".encode())
         plan: Any = connection.execute(
             sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE nearest ({}, 10, NULL, 0, 0)").format(
-                sql.Literal(vector_text(VECTORS[0]))
+                sql.Literal(half_vector(VECTORS[0]).to_text())
             )
         ).fetchone()
         connection.execute("DEALLOCATE nearest")
@@ -193,7 +194,7 @@ def test_rows_that_the_graph_does_not_reach_are_found_by_an_exact_search(databas
         assert plan["Actual Rows"] < 60
         rows: Any = connection.execute(
             """SELECT metadata FROM siglip.search_images(%s::text::halfvec, 60, filter => '{"far": true}')""",
-            [vector_text(VECTORS[0])],
+            [half_vector(VECTORS[0]).to_text()],
         ).fetchall()
     similarities = VECTORS[FAR] @ VECTORS[0]
     expected = FAR[np.argsort(-similarities)[:60]]
@@ -219,7 +220,8 @@ def test_label_scores_touch_no_partition_but_the_active_model_s(database: Databa
             "INSERT INTO siglip.labels (label_set_id, position, label, prompts) VALUES (1, 0, 'first', '{first}')"
         )
         connection.execute(
-            "INSERT INTO siglip.label_embeddings SELECT 1, label_id, %s FROM siglip.labels", [vector_text(HEAPS[0])]
+            "INSERT INTO siglip.label_embeddings SELECT 1, label_id, %s FROM siglip.labels",
+            [half_vector(HEAPS[0]).to_text()],
         )
         connection.execute("ANALYZE siglip.label_embeddings")
         plan: Any = connection.execute(
@@ -245,8 +247,6 @@ def test_the_score_is_computed_in_place(database: Database) -> None:
 
 
 def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:
-    from siglip_ingest.db.statements import load_statement
-
     with database.connection() as connection:
         connection.execute(
             "INSERT INTO siglip.ingest_items (image_id, model_id, state) SELECT image_id, 1, CASE WHEN image_id % 10 "
@@ -260,7 +260,7 @@ def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:
             "lease_token": uuid.uuid4(),
             "takes_suspects": True,
         }
-        plan: Any = connection.execute(b"EXPLAIN (FORMAT JSON) " + load_statement("claim_items"), parameters).fetchone()
+        plan: Any = connection.execute(b"EXPLAIN (FORMAT JSON) " + SQL.claim_items, parameters).fetchone()
     nodes = _nodes(plan[0][0]["Plan"])
     assert "ingest_items_queued_btree_idx" in {node.get("Index Name") for node in nodes}
     assert not [

@@ -11,8 +11,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from siglip_ingest.db import Database, pool
-from siglip_ingest.db.failures import connect_error
+from siglip_ingest.db import Database, models
+from siglip_ingest.db.connection import pool
+from siglip_ingest.db.connection.errors import connect_error
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import (
     ConfigurationError,
     DatabaseError,
@@ -88,7 +90,7 @@ def test_a_url_that_can_t_be_read_is_refused_and_not_shown(url: str) -> None:
 def test_a_database_without_our_schema_says_to_migrate(empty_database_url: str) -> None:
     with Database(empty_database_url) as database:
         with pytest.raises(SchemaVersionError, match=r"no schema siglip yet.*siglip-ingest migrate"):
-            database.check_schema()
+            check_schema(database)
         with pytest.raises(SchemaVersionError, match="siglip-ingest migrate"), database.connection() as connection:
             connection.execute("SELECT * FROM siglip.search_images('cat')")
 
@@ -106,13 +108,13 @@ def test_a_schema_that_is_not_the_needed_one_says_what_to_do(
     database_url: str, revision: str | None, sentence: str
 ) -> None:
     with Database(database_url) as database:
-        database.check_schema()
+        check_schema(database)
         with database.connection() as connection:
             connection.execute("DELETE FROM siglip.alembic_version")
             if revision is not None:
                 connection.execute("INSERT INTO siglip.alembic_version VALUES (%s)", [revision])
         with pytest.raises(SchemaVersionError, match=sentence):
-            database.check_schema()
+            check_schema(database)
 
 
 def test_a_block_is_one_transaction(database_url: str) -> None:
@@ -179,7 +181,7 @@ def test_a_pool_that_is_exhausted_opens_no_more_connections(database_url: str, m
         with pytest.raises(DatabaseUnavailableError, match=r"All 2 connections to .* were busy .* fewer threads"):
             database.connection().__enter__()
         with pytest.raises(DatabaseUnavailableError, match="All 2 connections"):
-            database.fetch("get_active_model")
+            database.fetch(models.SQL.list_models)
         assert line.connections == before
 
 
@@ -312,43 +314,6 @@ def test_a_closed_database_opens_again(database_url: str) -> None:
             connection.execute("SELECT 1")
         database.close()
         database.close()
-
-
-def _count_connections(database_url: str) -> int:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def test_an_exhausted_pool_opens_no_further_connection(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "POOL_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(pool, "PROBE_AFTER_S", 0.05)
-    opened: list[object] = []
-    with Database(database_url, max_connections=2) as database, database.connection(), database.connection():
-        connect = database._connect
-        monkeypatch.setattr(database, "_connect", lambda parameters: opened.append(parameters) or connect(parameters))
-        with pytest.raises(DatabaseUnavailableError, match=r"All 2 connections to .* Use fewer threads"):
-            database.fetch("get_active_model")
-        assert opened == []
-        assert _count_connections(database_url) == 2
-
-
-def test_a_server_that_takes_no_more_connections_is_not_called_gone(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        name = connection.info.dbname
-        role = "crowded_" + name.rpartition("_")[2]
-        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x1' CONNECTION LIMIT 0")
-    try:
-        error = _error_of(_with(database_url, user=role, password="x1"))
-    finally:
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute(f"DROP ROLE {role}")
-    assert isinstance(error, DatabaseUnavailableError)
-    assert "takes no more connections" in str(error)
-    assert "No PostgreSQL answered" not in str(error)
 
 
 def test_a_pooler_in_transaction_mode_gets_nothing_that_needs_a_session(database_url: str) -> None:

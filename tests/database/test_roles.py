@@ -12,6 +12,7 @@ from psycopg import sql
 
 from siglip_ingest import labeling, search
 from siglip_ingest.db import Database
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import DatabaseError
 from tests.database.helpers import index_images, make_fake, unit_vectors
 from tests.database.listeners import listening
@@ -44,7 +45,7 @@ def reader_role(reader: Database) -> str:
 
 
 def test_a_role_that_only_searches_can_search(reader: Database, database: Database, image_ids: list[int]) -> None:
-    reader.check_schema()
+    check_schema(reader)
     matches = search.search_by_text(reader, make_fake, "cat", limit=3)
     assert matches == search.search_by_text(database, make_fake, "cat", limit=3)
     assert len(search.similar_images(reader, image_ids[0])) == 10

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import siglip_ingest.client
+import siglip_ingest.embedders.choose
 from siglip_ingest import SiglipClient, search
 from siglip_ingest.db import Database
 from tests.database.helpers import FakeEmbedder, index_images, text_vector, unit_vectors
@@ -68,7 +68,7 @@ def test_a_vector_takes_one_round_trip(line: Wire) -> None:
 def test_a_client_without_torch_asks_once_whether_the_text_is_known_or_new(
     line: Wire, database: Database, model_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(siglip_ingest.client, "has_torch", lambda: False)
+    monkeypatch.setattr(siglip_ingest.embedders.choose, "has_torch", lambda: False)
     with listening(database, model_id) as listener, SiglipClient(database_url=line.url) as client:
         client.search_images("first")
         assert count(line, lambda: client.search_images("second")) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from siglip_ingest import search
 from siglip_ingest.db import Connection, Database, texts
-from siglip_ingest.db.vectors import vector_text
+from siglip_ingest.db.connection.vectors import half_vector
 from tests.database.helpers import INFO, make_fake, store_text, text_vector
 
 KEPT = 20
@@ -36,7 +36,7 @@ def insert_rows(connection: Connection, model_id: int) -> None:
     connection.execute(
         "INSERT INTO siglip.texts (model_id, query, embedding) SELECT %s, 'text ' || n, %s FROM "
         "generate_series(1, %s) AS n",
-        [model_id, vector_text(text_vector("x")), MANY],
+        [model_id, half_vector(text_vector("x")).to_text(), MANY],
     )
 
 
@@ -48,7 +48,7 @@ def store_twice(connection: Connection, model_id: int) -> None:
 
 
 def search_with_embedded(connection: Connection, model_id: int) -> None:
-    vector = vector_text(text_vector("x"))
+    vector = half_vector(text_vector("x")).to_text()
     for number in range(MANY):
         connection.execute(
             "SELECT FROM siglip.search_embedded_text(%s, %s, %s, %s, %s, NULL, NULL, 1, NULL, NULL, NULL)",

@@ -36,6 +36,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def door_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def reference_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small checkpoint of each of `tests.parity.transformers_pairs.KINDS`, saved by transformers."""
     return {kind: write_checkpoint(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""The door's models beside the reference's classes of the same name, on the same weights."""
+"""The models of the transformers API beside the reference's classes of the same name, on the same weights."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(kind: str, door_checkpoints: dict[str, Path]) -> Path:
-    return door_checkpoints[kind]
+def folder(kind: str, reference_checkpoints: dict[str, Path]) -> Path:
+    return reference_checkpoints[kind]
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ def test_a_callers_mask_and_positions_are_applied(folder: Path, inputs: dict[str
         assert not torch.allclose(ours.get_text_features(inputs["input_ids"]), wanted, atol=1e-3)
 
 
-def test_positions_are_interpolated_to_images_of_another_size(door_checkpoints: dict[str, Path]) -> None:
-    ours, reference = load_pair("SiglipVisionModel", door_checkpoints["siglip"])
+def test_positions_are_interpolated_to_images_of_another_size(reference_checkpoints: dict[str, Path]) -> None:
+    ours, reference = load_pair("SiglipVisionModel", reference_checkpoints["siglip"])
     pixel_values = torch.randn(2, 3, 40, 64)
     with torch.no_grad():
         wanted = reference(pixel_values, interpolate_pos_encoding=True).pooler_output
@@ -200,15 +200,15 @@ def test_a_loaded_model_learns(folder: Path, inputs: dict[str, Tensor]) -> None:
         assert_close(f"gradient of {name}", parameter.grad, wanted[name].grad)
 
 
-def test_configs_have_the_references_values(door_checkpoints: dict[str, Path]) -> None:
+def test_configs_have_the_references_values(reference_checkpoints: dict[str, Path]) -> None:
     for kind, prefix in PREFIXES.items():
         for part in ("TextConfig", "VisionConfig"):
-            ours, reference = load_pair_of_configs(prefix + part, door_checkpoints[kind])
+            ours, reference = load_pair_of_configs(prefix + part, reference_checkpoints[kind])
             for field, value in ours.to_dict().items():
                 assert value == getattr(reference, field), f"{prefix}{part}.{field}"
             fresh = getattr(siglip, prefix + part)().to_dict()
             assert fresh.items() <= getattr(transformers, prefix + part)().to_dict().items()
-        ours, reference = load_pair_of_configs(f"{prefix}Config", door_checkpoints[kind], num_labels=3)
+        ours, reference = load_pair_of_configs(f"{prefix}Config", reference_checkpoints[kind], num_labels=3)
         assert (ours.model_type, ours.num_labels) == (reference.model_type, reference.num_labels)
         assert (ours.id2label, ours.label2id) == (reference.id2label, reference.label2id)
 
@@ -217,24 +217,24 @@ def load_pair_of_configs(name: str, folder: Path, **changes: Any) -> tuple[Any, 
     return tuple(getattr(library, name).from_pretrained(folder, **changes) for library in (siglip, transformers))
 
 
-def test_the_class_of_the_other_kind_loads_what_the_checkpoint_is(door_checkpoints: dict[str, Path]) -> None:
+def test_the_class_of_the_other_kind_loads_what_the_checkpoint_is(reference_checkpoints: dict[str, Path]) -> None:
     # The reference's documents show Siglip2 classes with fixed-resolution checkpoints, where they fail.
-    fixed = siglip.Siglip2Model.from_pretrained(door_checkpoints["siglip2"])
+    fixed = siglip.Siglip2Model.from_pretrained(reference_checkpoints["siglip2"])
     assert fixed.config.model_type == "siglip"
     assert fixed.get_image_features(torch.zeros(1, 3, 32, 32)).shape == (1, 32)
-    assert siglip.SiglipVisionModel.from_pretrained(door_checkpoints["naflex"]).config.is_naflex
+    assert siglip.SiglipVisionModel.from_pretrained(reference_checkpoints["naflex"]).config.is_naflex
 
 
-def test_a_classifiers_checkpoint_is_not_both_towers(door_checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    siglip.SiglipForImageClassification.from_pretrained(door_checkpoints["siglip"]).save_pretrained(tmp_path)
+def test_a_classifiers_checkpoint_is_not_both_towers(reference_checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    siglip.SiglipForImageClassification.from_pretrained(reference_checkpoints["siglip"]).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="image classifier"):
         siglip.AutoModel.from_pretrained(tmp_path)
 
 
 def test_a_classifier_with_another_number_of_classes_is_drawn_anew_on_request(
-    door_checkpoints: dict[str, Path], tmp_path: Path
+    reference_checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    siglip.SiglipForImageClassification.from_pretrained(door_checkpoints["siglip"], num_labels=4).save_pretrained(
+    siglip.SiglipForImageClassification.from_pretrained(reference_checkpoints["siglip"], num_labels=4).save_pretrained(
         tmp_path
     )
     load = siglip.AutoModelForImageClassification.from_pretrained

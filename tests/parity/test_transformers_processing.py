@@ -1,4 +1,4 @@
-"""The door's tokenizers, image processors and processors beside the reference's, on the same files."""
+"""The transformers API's tokenizers, image processors and processors beside the reference's, on the same files."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ LONG = "a photo of " + "many " * 90 + "cats"
 
 
 @pytest.fixture(scope="module", params=["siglip", "naflex"])
-def folder(request: pytest.FixtureRequest, door_checkpoints: dict[str, Path]) -> Path:
-    return door_checkpoints[request.param]
+def folder(request: pytest.FixtureRequest, reference_checkpoints: dict[str, Path]) -> Path:
+    return reference_checkpoints[request.param]
 
 
 @pytest.fixture(scope="module", params=["siglip", "naflex", "t5's vocabulary", "the published tokenizer.json"])
 def tokenizers(
-    request: pytest.FixtureRequest, door_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, reference_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Any]:
     """Ours and the reference's, of small vocabularies, and of large ones where they are at hand."""
-    if request.param in door_checkpoints:
-        folder = door_checkpoints[request.param]
+    if request.param in reference_checkpoints:
+        folder = reference_checkpoints[request.param]
     elif request.param == "t5's vocabulary":
         folder = tmp_path_factory.mktemp("t5")
         shutil.copy(optional_data("tokenizers/t5/spiece.model"), folder)
-        shutil.copy(door_checkpoints["siglip"] / "tokenizer_config.json", folder)
+        shutil.copy(reference_checkpoints["siglip"] / "tokenizer_config.json", folder)
     else:
         folder = tmp_path_factory.mktemp("published")
         shutil.copy(optional_data("tokenizers/siglip2/tokenizer.json"), folder)
-        shutil.copy(door_checkpoints["naflex"] / "tokenizer_config.json", folder)
+        shutil.copy(reference_checkpoints["naflex"] / "tokenizer_config.json", folder)
     return tuple(library.AutoTokenizer.from_pretrained(folder) for library in (siglip, transformers))
 
 
@@ -123,9 +123,9 @@ def test_a_tokenizer_knows_its_vocabulary_as_the_reference_does(tokenizers: tupl
     assert ours.convert_tokens_to_ids("no such piece") == reference.convert_tokens_to_ids("no such piece")
 
 
-def test_lists_of_ids_get_the_references_special_tokens(door_checkpoints: dict[str, Path]) -> None:
+def test_lists_of_ids_get_the_references_special_tokens(reference_checkpoints: dict[str, Path]) -> None:
     ours, reference = (
-        library.SiglipTokenizer.from_pretrained(door_checkpoints["siglip"]) for library in (siglip, transformers)
+        library.SiglipTokenizer.from_pretrained(reference_checkpoints["siglip"]) for library in (siglip, transformers)
     )
     for method in (
         "build_inputs_with_special_tokens",
@@ -156,10 +156,10 @@ def test_truncation_is_reported(tokenizers: tuple[Any, Any], caplog: pytest.LogC
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_processor_is_equal_in_the_reference(
-    kind: str, door_checkpoints: dict[str, Path], tmp_path: Path
+    kind: str, reference_checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    processor = siglip.AutoProcessor.from_pretrained(door_checkpoints[kind])
-    shutil.copy(door_checkpoints[kind] / "config.json", tmp_path)
+    processor = siglip.AutoProcessor.from_pretrained(reference_checkpoints[kind])
+    shutil.copy(reference_checkpoints[kind] / "config.json", tmp_path)
     processor.save_pretrained(tmp_path)
     reference = transformers.AutoProcessor.from_pretrained(tmp_path)
     again = siglip.AutoProcessor.from_pretrained(tmp_path)
@@ -172,8 +172,10 @@ def test_a_saved_processor_is_equal_in_the_reference(
 
 
 @pytest.mark.parametrize("kind", ["siglip", "naflex"])
-def test_what_the_reference_saves_is_equal_here(kind: str, door_checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    reference = transformers.AutoProcessor.from_pretrained(door_checkpoints[kind])
+def test_what_the_reference_saves_is_equal_here(
+    kind: str, reference_checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    reference = transformers.AutoProcessor.from_pretrained(reference_checkpoints[kind])
     reference.save_pretrained(tmp_path)  # one processor_config.json, where we write preprocessor_config.json
     processor = siglip.AutoProcessor.from_pretrained(tmp_path)
     options = {"padding": "max_length", "return_tensors": "pt"}
@@ -247,9 +249,10 @@ def test_arrays_of_other_numbers_give_the_references_pixels(
         assert_same(ours(torch.from_numpy(array), **options), wanted)
 
 
-def test_sizes_of_a_call_give_the_references_pixels(door_checkpoints: dict[str, Path]) -> None:
+def test_sizes_of_a_call_give_the_references_pixels(reference_checkpoints: dict[str, Path]) -> None:
     ours, reference = (
-        library.SiglipImageProcessor.from_pretrained(door_checkpoints["siglip"]) for library in (siglip, transformers)
+        library.SiglipImageProcessor.from_pretrained(reference_checkpoints["siglip"])
+        for library in (siglip, transformers)
     )
     for options in ({"size": {"height": 10, "width": 20}}, {"do_resize": False}):
         assert_same(
@@ -259,9 +262,11 @@ def test_sizes_of_a_call_give_the_references_pixels(door_checkpoints: dict[str, 
 
 
 @pytest.mark.parametrize("max_num_patches", [1, 9, 256, 1024])
-def test_naflex_patches_of_a_call_equal_the_references(door_checkpoints: dict[str, Path], max_num_patches: int) -> None:
+def test_naflex_patches_of_a_call_equal_the_references(
+    reference_checkpoints: dict[str, Path], max_num_patches: int
+) -> None:
     ours, reference = (
-        library.AutoProcessor.from_pretrained(door_checkpoints["naflex"]) for library in (siglip, transformers)
+        library.AutoProcessor.from_pretrained(reference_checkpoints["naflex"]) for library in (siglip, transformers)
     )
     options = {"max_num_patches": max_num_patches, "return_tensors": "pt"}
     images = [*make_images(), make_image(1, 1), make_image(300, 2)]
@@ -269,9 +274,12 @@ def test_naflex_patches_of_a_call_equal_the_references(door_checkpoints: dict[st
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("orientation")])
-def test_every_mode_gives_the_references_pixels(door_checkpoints: dict[str, Path], name: str, tmp_path: Path) -> None:
+def test_every_mode_gives_the_references_pixels(
+    reference_checkpoints: dict[str, Path], name: str, tmp_path: Path
+) -> None:
     ours, reference = (
-        library.SiglipImageProcessor.from_pretrained(door_checkpoints["siglip"]) for library in (siglip, transformers)
+        library.SiglipImageProcessor.from_pretrained(reference_checkpoints["siglip"])
+        for library in (siglip, transformers)
     )
     with Image.open(io.BytesIO(FILES[name]())) as image:
         assert_same(ours(image, return_tensors="np"), reference(image, return_tensors="np"))

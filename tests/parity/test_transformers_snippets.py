@@ -313,9 +313,9 @@ def image_url(image_file: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def names(door_checkpoints: dict[str, Path], image_file: Path, image_url: str) -> dict[str, Any]:
+def names(reference_checkpoints: dict[str, Path], image_file: Path, image_url: str) -> dict[str, Any]:
     """What snippets find under the names PATH and URL, and where the published checkpoints are."""
-    return {"PATH": str(image_file), "URL": image_url, "places": door_checkpoints}
+    return {"PATH": str(image_file), "URL": image_url, "places": reference_checkpoints}
 
 
 def run(code: str, names: dict[str, Any]) -> dict[str, Any]:

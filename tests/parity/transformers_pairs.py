@@ -1,4 +1,4 @@
-"""Small checkpoints of each kind, saved by transformers itself, for the door and the reference to load."""
+"""Small checkpoints of each kind, saved by transformers itself, for both packages to load."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
+USAGE = (ROOT / "docs" / "usage.md").read_text()
 
 
 def code_blocks(language: str, document: str = README) -> list[str]:
@@ -73,7 +74,7 @@ def run_cli(folder: Path, environment: dict[str, str], *arguments: str) -> str:
 
 def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Path, dict[str, str]]) -> None:
     folder, environment = readers_machine
-    code, _ = code_blocks("python")
+    (code,) = code_blocks("python")
     checked = (
         code
         + "\nassert (counts.done, counts.failed) == (13, 0), counts\nassert similar_images(match.image_id, limit=3)\n"
@@ -84,15 +85,13 @@ def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Pat
     with psycopg.connect(status["services"]["database_url"]) as connection:
         row = connection.execute("SELECT image_id FROM siglip.images ORDER BY image_id LIMIT 1").fetchone()
         assert row is not None
-        for block in code_blocks("sql"):
+        for block in (*code_blocks("sql"), *code_blocks("sql", USAGE)):
             for statement in (part for part in block.split(";\n") if part.strip()):
                 runnable = statement.replace("similar_images(42", f"similar_images({row[0]}")
                 assert connection.execute(runnable.encode()).description
 
 
-@pytest.mark.parametrize(
-    "code", [code_blocks("python")[1], *code_blocks("python", MODELS)], ids=["README.md", "docs/models.md"]
-)
+@pytest.mark.parametrize("code", code_blocks("python", MODELS))
 def test_the_python_of_the_model_family_runs(readers_machine: tuple[Path, dict[str, str]], code: str) -> None:
     folder, environment = readers_machine
     run(folder, environment, [sys.executable, "-W", "error", "-c", code])
@@ -108,6 +107,10 @@ def test_what_the_model_document_types_works(readers_machine: tuple[Path, dict[s
     command, *arguments = shlex.split(line.replace("verify demo", "verify demo --no-fetch"))
     environment = environment | {"PATH": f"{BIN}:{environment['PATH']}"}  # torchrun finds the program by its name
     assert run(folder, environment, [BIN / command, *arguments])
+
+
+def test_the_readme_has_at_most_800_words() -> None:
+    assert len(README.split()) <= 800
 
 
 def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -1,4 +1,4 @@
-"""What importing the package costs, and what its public door shows."""
+"""What importing the package costs, and what its public names are."""
 
 import subprocess
 import sys
@@ -38,5 +38,5 @@ def test_every_public_name_resolves_and_the_list_is_sorted() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="search_images"):
-        siglip_ingest.search_images  # noqa: B018
+    with pytest.raises(AttributeError, match="search_photos"):
+        siglip_ingest.search_photos  # noqa: B018

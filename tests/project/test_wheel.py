@@ -30,11 +30,11 @@ def test_the_wheel_ships_exactly_three_packages(wheel_names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["siglip_ingest/db/sql", "siglip_migrations/sql", "siglip_ingest/demo/checkpoint"], ids=lambda path: path
+    "path", ["siglip_ingest/db", "siglip_migrations/sql", "siglip_ingest/demo/checkpoint"], ids=lambda path: path
 )
 def test_the_wheel_ships_every_data_file(wheel_names: list[str], path: str) -> None:
     folder = ROOT / {"siglip_migrations": "migrations"}.get(path.split("/", maxsplit=1)[0], "") / path
-    wanted = {f"{path}/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*") if file.is_file()}
+    wanted = {f"{path}/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.*") if file.suffix != ".pyc"}
     assert wanted
     assert wanted <= set(wheel_names)
 

@@ -220,7 +220,7 @@ def test_a_collection_needs_a_name(database: Database, model_id: int) -> None:
 
 def test_waiting_gives_up_in_time_and_says_what_waits(database: Database, model_id: int, photos: Path) -> None:
     ingestion = enqueue_images(database, photos, model_id=model_id)
-    with pytest.raises(WorkerUnavailableError, match=r"3 images wait .* `siglip-ingest worker`"):
+    with pytest.raises(WorkerUnavailableError, match=r"3 queued, 0 in progress.* `siglip-ingest worker`"):
         ingestion.wait(timeout_s=0.2)
     assert ingestion.counts().queued == 3
 

@@ -29,7 +29,7 @@ from siglip_ingest.embedders.remote import (
 )
 from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
-from siglip_workers.queries import NOBODY_WAITS
+from siglip_workers.queries import NO_LONGER_AWAITED
 from siglip_workers.runtime import TASK_THREADS
 from tests.images import make_image
 from tests.programs import wait_until
@@ -87,7 +87,7 @@ def test_the_asker_and_the_worker_are_told_of_a_text_that_is_too_long(
     assert not caplog.records
     remote.embed_texts(["a cat " * 10 + "and a dog"])
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("siglip_ingest.db.pool", "WARNING")
+    assert (record.name, record.levelname) == ("siglip_ingest.db.connection.connect", "WARNING")
     assert "tokens, but the model reads 16" in record.message
     assert record.message.endswith("and a dog'")
     assert worker.log.count("but the model reads 16") == 1
@@ -277,7 +277,7 @@ def test_what_nobody_waits_for_any_more_is_left_undone(
     burst.forget()
     worker = start_worker(module=SLOW_WORKER)
     wait_until(lambda: len(burst.results) == 10)
-    assert burst.results == [NOBODY_WAITS] * 10
+    assert burst.results == [NO_LONGER_AWAITED] * 10
     assert "asked" not in worker.log
 
 
@@ -291,7 +291,7 @@ def test_a_query_whose_asker_gave_up_while_it_waited_is_left_undone(
     burst.forget()
     wait_until(lambda: len(burst.results) == 20)
     assert worker.log.count("asked") <= 2 * TASK_THREADS
-    assert burst.results.count(NOBODY_WAITS) >= 20 - 2 * TASK_THREADS
+    assert burst.results.count(NO_LONGER_AWAITED) >= 20 - 2 * TASK_THREADS
 
 
 def test_images_are_not_held_up_by_a_burst_of_queries(

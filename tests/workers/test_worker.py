@@ -214,4 +214,4 @@ def test_a_client_is_told_within_moments_that_no_worker_runs(
         ingestion = client.enqueue_images(write_images(tmp_path, 1))
         with pytest.raises(WorkerUnavailableError):
             ingestion.wait(timeout_s=1)
-    assert caplog.text.count("is running: the images wait. `siglip-ingest worker` starts one") == 1
+    assert caplog.text.count("is running: the images stay queued. `siglip-ingest worker` starts one") == 1

@@ -1,1 +1,1 @@
-"""What trains the demo checkpoint: drawn images, captions, a tokenizer and the lessons. Run by `make demo-model`."""
+"""Trains the demo checkpoint: draws images, writes captions, learns a tokenizer. Run by `make demo-model`."""

@@ -59,7 +59,7 @@ class DemoBatch(NamedTuple):
     is_match: Tensor | None = None
 
 
-class Pupil(nn.Module):
+class ModelWithHeads(nn.Module):
     """A SigLIP model and, on its image embedding, one linear head that names all attributes.
 
     Args:
@@ -73,14 +73,14 @@ class Pupil(nn.Module):
         self.head = nn.Linear(siglip.config.dimension, sum(self.sizes))
 
 
-def compute_lesson_loss(pupil: Pupil, batch: DemoBatch) -> Tensor:
+def compute_demo_loss(model_with_heads: ModelWithHeads, batch: DemoBatch) -> Tensor:
     """Return the attributes' cross entropy, summed over attributes, plus the sigmoid loss where there are texts."""
-    image_embeds = pupil.siglip.get_image_features(batch.pixel_values)
-    logits = pupil.head(image_embeds).float().split(pupil.sizes, dim=1)
+    image_embeds = model_with_heads.siglip.get_image_features(batch.pixel_values)
+    logits = model_with_heads.head(image_embeds).float().split(model_with_heads.sizes, dim=1)
     losses = [F.cross_entropy(z, target) for z, target in zip(logits, batch.targets.T, strict=True)]
     if batch.input_ids is not None:
-        text_embeds = pupil.siglip.get_text_features(batch.input_ids)
-        losses.append(score_embeddings(pupil.siglip, image_embeds, text_embeds, batch.is_match))
+        text_embeds = model_with_heads.siglip.get_text_features(batch.input_ids)
+        losses.append(score_embeddings(model_with_heads.siglip, image_embeds, text_embeds, batch.is_match))
     total: Tensor = sum(losses[1:], start=losses[0])
     return total
 

@@ -1,4 +1,4 @@
-"""How good the demo checkpoint is, measured on images that it never saw: `python -m tools.demo_model.evaluate`."""
+"""Measures the demo checkpoint on images that it never saw: `python -m tools.demo_model.evaluate`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from siglip_ingest.siglip.checkpoint.layout import load_model
 from siglip_ingest.siglip.evaluation import find_ranks, share_within
 from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, resize_image
+from siglip_ingest.siglip.scores import score_similarities
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
 
 CALIBRATED_PRECISION = 0.925  # a little above the aim, since it is set on other images than measured
@@ -110,10 +111,10 @@ class Encoder:
             rows = self.model.get_text_features(torch.from_numpy(self._tokenizer(texts)))
             return np.asarray(F.normalize(rows, dim=-1).numpy())
 
-    def score(self, similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, similarities: NDArray[np.float32]) -> NDArray[np.float64]:
         """Turn cosines into scores in [0, 1]."""
-        logits = similarities * self.model.logit_scale.exp().item() + self.model.logit_bias.item()
-        return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+        scale, bias = self.model.logit_scale.item(), self.model.logit_bias.item()
+        return score_similarities(similarities, logit_scale=scale, logit_bias=bias)
 
 
 def choose_examples(count: int, *, first_seed: int = EVALUATION_SEED) -> list[Example]:

@@ -28,7 +28,7 @@ from siglip_ingest.siglip.model import SiglipConfig, SiglipModel, SiglipTextConf
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from siglip_ingest.siglip.training import Trainer, TrainingSettings
-from tools.demo_model.attributes import Pupil, compute_lesson_loss
+from tools.demo_model.attributes import ModelWithHeads, compute_demo_loss
 from tools.demo_model.evaluate import Encoder, choose_examples, evaluate, find_bias, measure
 from tools.demo_model.pool import DemoBatches, draw_pool
 from tools.demo_model.tokenizer import TEXT_LENGTH, count_pieces, train_tokenizer, write_json
@@ -172,9 +172,9 @@ def main(  # click passes them by name
     rates: dict[str, Any] = {"learning_rate": learning_rate, "warmup_steps": WARMUP_STEPS, "log_interval": log_interval}
 
     say("first lesson: attributes")
-    pupil = Pupil(model)
+    model_with_heads = ModelWithHeads(model)
     settings = TrainingSettings(steps=attribute_steps, **rates)
-    first = Trainer(pupil, compute_lesson_loss, batches.make_wordless, settings, log=say)
+    first = Trainer(model_with_heads, compute_demo_loss, batches.make_wordless, settings, log=say)
     run_with_stops(first, folder / "attributes.safetensors", measure_interval)
 
     say("second lesson: captions and attributes")
@@ -187,7 +187,7 @@ def main(  # click passes them by name
         say(measure(encoder, examples, pixels))
 
     settings = TrainingSettings(steps=steps, logit_factor=10.0, **rates)
-    second = Trainer(pupil, compute_lesson_loss, batches, settings, log=say)
+    second = Trainer(model_with_heads, compute_demo_loss, batches, settings, log=say)
     run_with_stops(second, folder / "captions.safetensors", measure_interval, save_and_measure)
     examples = choose_examples(EXAMPLES, first_seed=CALIBRATION_SEED)
     pixels = encoder.prepare_images([example.description for example in examples])

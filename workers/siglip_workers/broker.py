@@ -1,4 +1,4 @@
-"""What a worker asks of Redis besides Celery's own: tickets, and what Celery leaves behind."""
+"""Looks into Redis besides Celery: how many tickets are queued, and what Celery left behind."""
 
 from __future__ import annotations
 

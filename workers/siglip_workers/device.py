@@ -1,4 +1,4 @@
-"""The device and who has it next: a query, which someone waits for, goes before the next batch of images."""
+"""Shares the device: a query, which a client waits for, goes before the next batch of images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DeviceError(SiglipError):
 
 
 class Device:
-    """An embedder with two doors, one for queries and one for images. Thread-safe."""
+    """An embedder that two kinds of callers share: queries and images. Thread-safe."""
 
     def __init__(self, embedder: TorchEmbedder) -> None:
         self._embedder = embedder

@@ -1,4 +1,4 @@
-"""A worker's eye on the ledger: it sends a ticket where there is work and room, and takes back what lost its worker."""
+"""Watches the ledger: sends a ticket where there is work and room, and takes back the items of lost workers."""
 
 from __future__ import annotations
 

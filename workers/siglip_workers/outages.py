@@ -1,4 +1,4 @@
-"""Getting through a restart of PostgreSQL."""
+"""Retries through a restart of PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a chunk, and writing it down."""
+"""The outcome of a chunk, item by item, and writing it to the ledger."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NOBODY_WAITS = {"error": "Nobody waited for the answer any more."}
+NO_LONGER_AWAITED = {"error": "The client no longer waited for the answer."}
 
 
 def answer_texts(device: Device, texts: Sequence[str]) -> dict[str, Any]:

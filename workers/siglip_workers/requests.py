@@ -1,4 +1,4 @@
-"""Messages whose acknowledgement may come too late."""
+"""A Celery request whose acknowledgement may come too late without an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a worker, put together: the one place that reads the environment and loads a model."""
+"""Puts the parts of a worker together: the one place that reads the environment and loads a model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from siglip_ingest import labeling
 from siglip_ingest.broker.tickets import images_queue
 from siglip_ingest.db import Connection, Database, models, workers
+from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.embedders.remote import queries_queue
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -201,7 +202,7 @@ def make_runtime(settings: Settings) -> Runtime:
     """
     database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
     try:
-        database.check_schema()
+        check_schema(database)
         with database.connection() as connection:
             active = models.active_model(connection)
         name = model_name(settings.model) if settings.model else active.name if active else model_name(DEFAULT_MODEL)

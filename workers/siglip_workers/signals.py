@@ -1,4 +1,4 @@
-"""Celery's signals, tied to the runtime: load before connecting, bring work once ready, hand back at the end."""
+"""Connects Celery's signals to the runtime: load before connecting, start work once ready, hand back at the end."""
 
 from __future__ import annotations
 

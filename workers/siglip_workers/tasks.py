@@ -1,4 +1,4 @@
-"""What workers do when a message arrives. Thin: the work is in ticket_handler.py and queries.py."""
+"""The Celery tasks. They are thin: the work is in ticket_handler.py and queries.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from siglip_ingest.broker.tickets import EMBED_IMAGES
 from siglip_workers.celery import app
-from siglip_workers.queries import NOBODY_WAITS, answer_query_images, answer_texts
+from siglip_workers.queries import NO_LONGER_AWAITED, answer_query_images, answer_texts
 from siglip_workers.runtime import current_runtime
 
 
@@ -30,7 +30,7 @@ def embed_texts(self: Any, texts: Sequence[str], *, is_waited_for: bool = False)
         is_waited_for: As for `embed_query_images`.
     """
     if is_waited_for and not current_runtime().broker.is_waited_for(self.request.id):
-        return NOBODY_WAITS
+        return NO_LONGER_AWAITED
     return answer_texts(current_runtime().device, texts)
 
 
@@ -45,5 +45,5 @@ def embed_query_images(self: Any, pixels: Sequence[dict[str, Any]], *, is_waited
     """
     worker = current_runtime()
     if is_waited_for and not worker.broker.is_waited_for(self.request.id):
-        return NOBODY_WAITS
+        return NO_LONGER_AWAITED
     return answer_query_images(worker.device, pixels)

@@ -1,4 +1,4 @@
-"""Threads that a worker can't do without: when one of them ends for an unforeseen reason, so does the worker."""
+"""Threads that a worker can't do without: where one ends with an unforeseen error, the worker ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image under construction: Pillow's drawing in units of the image's height."""
+"""A canvas: Pillow's drawing functions in units of the image's height."""
 
 from __future__ import annotations
 

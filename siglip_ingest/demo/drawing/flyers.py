@@ -1,4 +1,4 @@
-"""How what is in the air of the demo world looks."""
+"""Draws what is in the air of the demo world: balloons, birds, planes, rainbows."""
 
 from __future__ import annotations
 

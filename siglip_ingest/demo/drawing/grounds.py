@@ -1,4 +1,4 @@
-"""How the land of the demo world looks."""
+"""Draws the ground of the demo world's landscapes: water, snow, desert, mountains, ..."""
 
 from __future__ import annotations
 

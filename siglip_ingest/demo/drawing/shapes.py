@@ -1,4 +1,4 @@
-"""How the demo world's second family looks: two coloured shapes on a plain or patterned background."""
+"""Draws the demo world's second kind of image: two coloured shapes on a plain or patterned background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the skies of the demo world look."""
+"""Draws the skies of the demo world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the things that stand in the demo world's landscapes look."""
+"""Draws the things that stand in the demo world's landscapes: boats, castles, trees, ..."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of images and many texts to vectors: threads decode while the model works."""
+"""Embeds many files and texts for an evaluation: threads decode while the model computes."""
 
 from __future__ import annotations
 

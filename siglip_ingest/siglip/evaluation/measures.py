@@ -1,4 +1,4 @@
-"""Zero-shot accuracy on folders of classes, and recall between images and captions."""
+"""Measures zero-shot accuracy on folders of classes, and recall between images and captions."""
 
 from __future__ import annotations
 

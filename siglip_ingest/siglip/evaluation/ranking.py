@@ -1,4 +1,4 @@
-"""Ranks of what is right among what is there, for recall@k and top-k accuracy, without a matrix of all similarities."""
+"""Ranks the right answer among all, for recall@k and top-k accuracy, without a matrix of all similarities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint arranged for inference: what the embedder runs. Training and everything else run `SiglipModel`."""
+"""The model arranged for inference, which the embedder runs; training and everything else run `SiglipModel`."""
 
 from siglip_ingest.siglip.inference.model import InferenceModel
 

@@ -1,4 +1,4 @@
-"""Both towers rearranged for inference; the algebra stands at the top of `layers`."""
+"""Both towers arranged for inference; the algebra stands at the top of layers.py."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Bytes and strings to the arrays that the model takes. Knows no torch."""
+"""From the bytes of an image file to the array that the model takes. Imports no torch."""

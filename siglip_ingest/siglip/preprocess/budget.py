@@ -1,4 +1,4 @@
-"""How many pixels may be in memory at one time, whoever decodes them."""
+"""Bounds how many decoded pixels several threads hold in memory at a time."""
 
 from __future__ import annotations
 

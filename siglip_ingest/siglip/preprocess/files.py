@@ -1,4 +1,4 @@
-"""The bytes of an image file, or of an image on the web, within a limit."""
+"""Reads an image file, or downloads one, within a limit of bytes."""
 
 from __future__ import annotations
 

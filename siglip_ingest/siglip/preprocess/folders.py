@@ -1,4 +1,4 @@
-"""The images of a folder, and what was left out."""
+"""Lists the images below a folder, and counts what it left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of image files that are read, and which of them the Pillow at hand has a decoder for."""
+"""The image formats that are read, and which of them the installed Pillow can decode."""
 
 from __future__ import annotations
 

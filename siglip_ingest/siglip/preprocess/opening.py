@@ -1,4 +1,4 @@
-"""Opening an image that a program names: a path, bytes or a PIL image becomes upright RGB pixels."""
+"""Opens an image that a program names: a Path, bytes or a PIL image becomes upright RGB pixels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def open_image(
-    source: str | Path | bytes | Image.Image, limits: ImageLimits = DEFAULT_LIMITS, *, clip_16_bit: bool = False
+    source: Path | bytes | Image.Image, limits: ImageLimits = DEFAULT_LIMITS, *, clip_16_bit: bool = False
 ) -> Image.Image:
-    """Decode an image: a path, the bytes of an image file, or a PIL image.
+    """Decode an image: a Path, the bytes of an image file, or a PIL image.
 
     Args:
         source: What the person who runs the program names; any file that they may read.
@@ -54,12 +54,12 @@ def open_image(
     if isinstance(source, Image.Image):
         with pil_errors():
             return make_upright_rgb(source, clip_16_bit=clip_16_bit)
-    if isinstance(source, str | Path):
+    if isinstance(source, Path):
         content = read_file(expand_user(source), max_image_bytes=limits.max_image_bytes)
     elif isinstance(source, bytes):
         content = source
     else:
         raise InvalidInputError(
-            f"An image is a path, the bytes of an image file or a PIL image, not {type(source).__name__}."
+            f"An image is a Path, the bytes of an image file or a PIL image, not {type(source).__name__}."
         )
     return decode_image(content, max_image_pixels=limits.max_image_pixels, clip_16_bit=clip_16_bit)

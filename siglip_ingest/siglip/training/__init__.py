@@ -1,7 +1,8 @@
 """Training: the pairwise sigmoid loss over one process or several, a loop that can stop and go on, and fine-tuning."""
 
 from siglip_ingest.siglip.training.distributed_loss import ring_sigmoid_loss
-from siglip_ingest.siglip.training.lessons import (
+from siglip_ingest.siglip.training.loss import sigmoid_loss
+from siglip_ingest.siglip.training.objectives import (
     Batch,
     ClassBatch,
     compute_class_loss,
@@ -9,15 +10,14 @@ from siglip_ingest.siglip.training.lessons import (
     compute_sigmoid_loss,
     score_embeddings,
 )
-from siglip_ingest.siglip.training.loss import sigmoid_loss
 from siglip_ingest.siglip.training.optimizer import make_optimizer, schedule_learning_rate
-from siglip_ingest.siglip.training.parallel import Place, join_processes
+from siglip_ingest.siglip.training.parallel import ProcessGroup, join_processes
 from siglip_ingest.siglip.training.trainer import StepLog, Trainer, TrainingSettings
 
 __all__ = [
     "Batch",
     "ClassBatch",
-    "Place",
+    "ProcessGroup",
     "StepLog",
     "Trainer",
     "TrainingSettings",

@@ -120,8 +120,8 @@ class _Ring:
             current = parcel.wait()
         yield current
 
-    def _find(self, place: int) -> int:
-        return place if self.group is None else dist.get_global_rank(self.group, place)
+    def _find(self, rank: int) -> int:
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
 
 
 class _RingLoss(torch.autograd.Function):

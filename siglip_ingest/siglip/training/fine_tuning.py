@@ -1,4 +1,4 @@
-"""Fine-tuning: a checkpoint and a data set in, a checkpoint out."""
+"""Fine-tunes a checkpoint on a data set and writes the new checkpoint."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from siglip_ingest.siglip.training.data import (
 )
 from siglip_ingest.siglip.training.freezing import freeze
 from siglip_ingest.siglip.training.interruption import InterruptedTrainingError, Interruption
-from siglip_ingest.siglip.training.lessons import compute_class_loss, compute_ring_loss, compute_sigmoid_loss
-from siglip_ingest.siglip.training.parallel import Place
+from siglip_ingest.siglip.training.objectives import compute_class_loss, compute_ring_loss, compute_sigmoid_loss
+from siglip_ingest.siglip.training.parallel import ProcessGroup
 from siglip_ingest.siglip.training.recipe import Recipe
 from siglip_ingest.siglip.training.run_folder import RunFolder
 from siglip_ingest.siglip.training.trainer import StepLog, Trainer
@@ -54,7 +54,7 @@ def fine_tune(
     target: Path,
     *,
     device: torch.device,
-    place: Place | None = None,
+    group: ProcessGroup | None = None,
     is_resumed: bool = False,
     log_interval: int = 10,
     save_interval: int = 500,
@@ -68,7 +68,7 @@ def fine_tune(
         recipe: What to compute.
         target: The folder to write, see `run_folder`.
         device: Where this process computes.
-        place: This process's among those that train together; all of them must call this.
+        group: This process's among those that train together; all of them must call this.
         is_resumed: Whether to go on with a run in `target` that was stopped. It has the losses that it would have had.
         log_interval: Steps between two log lines.
         save_interval: Steps between two saves of checkpoint and state.
@@ -84,37 +84,37 @@ def fine_tune(
         CheckpointError: If the checkpoint or the state can't be read.
         InterruptedTrainingError: If a signal came.
     """
-    place, listeners = place or Place(), listeners or Listeners()
-    say = listeners.say if place.is_first else (lambda _text: None)
+    group, listeners = group or ProcessGroup(), listeners or Listeners()
+    say = listeners.say if group.is_first else (lambda _text: None)
     data = find_classes(recipe.data) if recipe.task == "classify" else find_pairs(recipe.data)
     settings = recipe.read_image_settings()
     folder = RunFolder(target)
     with (
         ImageReader(
-            data.examples, settings, batch_size=recipe.batch_size, seed=recipe.seed, place=place, limits=limits
+            data.examples, settings, batch_size=recipe.batch_size, seed=recipe.seed, group=group, limits=limits
         ) as images,
         closing(folder),
     ):
         steps = recipe.find_steps(images.batches_per_epoch)
-        _begin(folder, recipe, data, steps, place, is_resumed=is_resumed)
+        _begin(folder, recipe, data, steps, group, is_resumed=is_resumed)
         if (result := folder.find_result()) is not None:
             say(f"The run in {target} is finished already.")
             return result
         _describe_data(data, steps, say)
-        news = _News(data, folder, images, place, listeners, steps)
-        trainer = _make_trainer(recipe, data, images, steps, device, place, log_interval, news.take)
+        report = _ProgressReport(data, folder, images, group, listeners, steps)
+        trainer = _make_trainer(recipe, data, images, steps, device, group, log_interval, report.take)
         if folder.state.exists():
             trainer.load_state(folder.state)
             say(f"Going on from step {trainer.step}.")
-        if place.is_first:
+        if group.is_first:
             folder.cut_log(trainer.step)
         if trainer.step == steps:
-            _save(recipe, trainer, folder, place)  # it was stopped after its last step
+            _save(recipe, trainer, folder, group)  # it was stopped after its last step
         with interruption or nullcontext():
             while trainer.step < steps and not trainer.is_stopped:
                 until = (trainer.step // save_interval + 1) * save_interval
                 trainer.run(until, is_stopping=interruption.has_come if interruption else lambda: False)
-                _save(recipe, trainer, folder, place)
+                _save(recipe, trainer, folder, group)
         if trainer.step < steps:
             raise InterruptedTrainingError(trainer.step, steps)
     result = {
@@ -122,15 +122,15 @@ def fine_tune(
         "steps": steps,
         "loss": folder.find_last_loss(),
         "images": len(data.examples),
-        "unusable": news.unusable,
+        "unusable": report.unusable,
     }
-    if place.is_first:
+    if group.is_first:
         folder.finish(result)
-    place.wait_for_all()
+    group.wait_for_all()
     return result
 
 
-class _News:
+class _ProgressReport:
     """Passes on what happens: lines to the log, and which images turn out to be broken, in any process."""
 
     def __init__(
@@ -138,14 +138,14 @@ class _News:
         data: TrainingData,
         folder: RunFolder,
         images: ImageReader,
-        place: Place,
+        group: ProcessGroup,
         listeners: Listeners,
         steps: int,
     ) -> None:
         self.unusable = list(data.left_out)
         self._folder = folder
         self._images = images
-        self._place = place
+        self._group = group
         self._listeners = listeners
         self._steps = steps
         self._told = 0
@@ -153,21 +153,21 @@ class _News:
     def take(self, line: StepLog) -> None:
         """Take an interval's line; all processes have it."""
         found = [f"{name}: {reason}" for name, reason in self._images.broken.copy().items()]
-        new = self._place.gather(found[self._told :])
+        new = self._group.gather(found[self._told :])
         self._told = len(found)
         self.unusable += new
-        if self._place.is_first:
+        if self._group.is_first:
             self._folder.append_log(line._asdict())
             for sentence in new:
                 self._listeners.say(f"Can't be used: {sentence}")
             self._listeners.log(line, self._steps)
 
 
-def _save(recipe: Recipe, trainer: Trainer[Any, Any], folder: RunFolder, place: Place) -> None:
+def _save(recipe: Recipe, trainer: Trainer[Any, Any], folder: RunFolder, group: ProcessGroup) -> None:
     """Write state and checkpoint; all processes together."""
     trainer.save_state(folder.state)
     weights = trainer.get_weights()
-    if not place.is_first:
+    if not group.is_first:
         return
     is_classifier = isinstance(trainer.model, SiglipClassifier)
     config = trainer.model.config.to_dict()
@@ -178,7 +178,7 @@ def _save(recipe: Recipe, trainer: Trainer[Any, Any], folder: RunFolder, place: 
 
 
 def _begin(
-    folder: RunFolder, recipe: Recipe, data: TrainingData, steps: int, place: Place, *, is_resumed: bool
+    folder: RunFolder, recipe: Recipe, data: TrainingData, steps: int, group: ProcessGroup, *, is_resumed: bool
 ) -> None:
     """Let the first process prepare the folder; its refusal is everybody's.
 
@@ -188,13 +188,13 @@ def _begin(
     if folder.path.exists() and folder.path.resolve() == recipe.checkpoint.resolve():
         raise InvalidInputError(f"{folder.path} is the checkpoint to start from: name another folder to write.")
     refusal = ""
-    if place.is_first:
+    if group.is_first:
         written = dataclasses.asdict(recipe) | {"checkpoint": str(recipe.checkpoint), "freeze": recipe.frozen}
         try:
             folder.begin(written | {"steps": steps, "images": len(data.examples)}, is_resumed=is_resumed)
         except InvalidInputError as error:
             refusal = str(error)
-    if refusal := place.share(refusal):
+    if refusal := group.share(refusal):
         raise InvalidInputError(refusal)
 
 
@@ -213,7 +213,7 @@ def _make_trainer(
     images: ImageReader,
     steps: int,
     device: torch.device,
-    place: Place,
+    group: ProcessGroup,
     log_interval: int,
     log: Callable[[StepLog], None],
 ) -> Trainer[Any, Any]:
@@ -223,13 +223,13 @@ def _make_trainer(
         freeze(classifier, recipe.frozen, exceptions=recipe.unfreeze)
         if classifier.vision_model.head is not None:
             classifier.vision_model.head.requires_grad_(False)
-        return Trainer(classifier, compute_class_loss, ClassBatches(images), settings, log=log, place=place)
+        return Trainer(classifier, compute_class_loss, ClassBatches(images), settings, log=log, group=group)
     model = load_model(recipe.checkpoint, device=device)
     freeze(model, recipe.frozen, exceptions=recipe.unfreeze)
     tokenizer = load_tokenizer(recipe.checkpoint, max_length=model.config.text_config.max_position_embeddings)
     compute_loss: Callable[[SiglipModel, Any], torch.Tensor]
-    compute_loss = compute_sigmoid_loss if place.size == 1 else compute_ring_loss
-    return Trainer(model, compute_loss, PairBatches(images, tokenizer), settings, log=log, place=place)
+    compute_loss = compute_sigmoid_loss if group.size == 1 else compute_ring_loss
+    return Trainer(model, compute_loss, PairBatches(images, tokenizer), settings, log=log, group=group)
 
 
 def load_classifier(folder: Path, classes: tuple[str, ...], *, device: torch.device, seed: int) -> SiglipClassifier:

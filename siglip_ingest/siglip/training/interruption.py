@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a model is trained: the step is finished and saved first."""
+"""Handles Ctrl-C and SIGTERM in training: the current step is finished and saved first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The processes that train one model together: what each needs to know, and what they have to do together.
 
-`torchrun` starts them and tells each its place through the environment; whoever reads that makes a `Place`.
+`torchrun` starts them and tells each its rank through the environment; the command line makes a `ProcessGroup` of that.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ParallelMode = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One process's place among those that train together. The default is a process that trains alone.
+class ProcessGroup:
+    """The processes that train together, seen from one of them. The default is a process that trains alone.
 
     Attributes:
         rank: From 0; the first one writes files and talks.
@@ -100,15 +100,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def join_processes(place: Place, device: torch.device, *, timeout_s: float = 1800.0) -> Iterator[None]:
+def join_processes(group: ProcessGroup, device: torch.device, *, timeout_s: float = 1800.0) -> Iterator[None]:
     """Meet the other processes where the environment that torchrun sets says (MASTER_ADDR, MASTER_PORT), and leave.
 
     Args:
-        place: This process's. One that trains alone has nobody to meet.
+        group: This process's. One that trains alone joins no other.
         device: A CUDA device talks by NCCL, any other by gloo.
         timeout_s: How long one waits for the others before it gives up.
     """
-    if place.size == 1:
+    if group.size == 1:
         yield
         return
     backend = "gloo"
@@ -116,7 +116,7 @@ def join_processes(place: Place, device: torch.device, *, timeout_s: float = 180
         backend = "nccl"
         torch.cuda.set_device(device)
     dist.init_process_group(
-        backend, rank=place.rank, world_size=place.size, timeout=timedelta(seconds=timeout_s), init_method="env://"
+        backend, rank=group.rank, world_size=group.size, timeout=timedelta(seconds=timeout_s), init_method="env://"
     )
     try:
         yield
@@ -124,13 +124,13 @@ def join_processes(place: Place, device: torch.device, *, timeout_s: float = 180
         dist.destroy_process_group()
 
 
-def is_told_by_first(place: Place, message: str, environment: Mapping[str, str]) -> bool:
+def is_told_by_first(group: ProcessGroup, message: str, environment: Mapping[str, str]) -> bool:
     """Tell whether the first process fails with the same message as this one, and so says it for both.
 
     Processes that fail can't count on the others being where they are: they leave their message where torchrun's agent
     listens, and others wait two seconds for it. What goes wrong with that leaves everyone to speak for itself.
     """
-    if place.size == 1:
+    if group.size == 1:
         return False
     try:
         store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def is_told_by_first(place: Place, message: str, environment: Mapping[str, str])
             wait_for_workers=False,
         )
         key = f"siglip_ingest/error/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-        if place.is_first:
+        if group.is_first:
             store.set(key, message)
             return False
         return bool(store.get(key) == message.encode())

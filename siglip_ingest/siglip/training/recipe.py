@@ -1,4 +1,4 @@
-"""What a run of fine-tuning computes."""
+"""`Recipe`: everything that determines the result of a fine-tuning run."""
 
 from __future__ import annotations
 

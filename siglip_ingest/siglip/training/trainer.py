@@ -1,4 +1,4 @@
-"""The training loop: batches in, a trained model out, and a file to go on from after a stop."""
+"""The training loop, which can be stopped and resumed from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.siglip.training.optimizer import make_optimizer, schedule_learning_rate
-from siglip_ingest.siglip.training.parallel import Place, shard_like, to_whole
+from siglip_ingest.siglip.training.parallel import ProcessGroup, shard_like, to_whole
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 BatchT = TypeVar("BatchT", bound=Any)  # a NamedTuple of tensors, or None; the first has a row per image
@@ -78,7 +78,7 @@ class _Interval:
     seconds: float = 0.0
 
 
-class _Lesson(nn.Module, Generic[ModelT, BatchT]):
+class _ModuleWithLoss(nn.Module, Generic[ModelT, BatchT]):
     """Model and loss as one module: what DistributedDataParallel and FSDP wrap has to be called."""
 
     def __init__(self, model: ModelT, compute_loss: Callable[[ModelT, BatchT], Tensor]) -> None:
@@ -102,7 +102,7 @@ class Trainer(Generic[ModelT, BatchT]):
             run that was stopped and resumed has the same losses as one that wasn't.
         settings: How long and how hard.
         log: Takes one `StepLog` per interval.
-        place: This process's among those that train together; all of them must make the same calls.
+        group: This process's among those that train together; all of them must make the same calls.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Trainer(Generic[ModelT, BatchT]):
         settings: TrainingSettings,
         *,
         log: Callable[[StepLog], None] = print,
-        place: Place | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -121,10 +121,10 @@ class Trainer(Generic[ModelT, BatchT]):
         self.is_stopped = False
         self._make_batch = make_batch
         self._log = log
-        self._place = place or Place()
+        self._group = group or ProcessGroup()
         self._interval = _Interval()
         self._device = next(model.parameters()).device
-        self._lesson = self._place.wrap(_Lesson(model, compute_loss))
+        self._module_with_loss = self._group.wrap(_ModuleWithLoss(model, compute_loss))
         self._optimizer = make_optimizer(model, weight_decay=settings.weight_decay, logit_factor=settings.logit_factor)
 
     def run(self, until: int | None = None, *, is_stopping: Callable[[], bool] = lambda: False) -> list[float]:
@@ -162,7 +162,7 @@ class Trainer(Generic[ModelT, BatchT]):
                 self._keep_whole(tensors, f"model.{name}", parameter)
                 for key, value in self._optimizer.state.get(parameter, {}).items():
                     self._keep_whole(tensors, f"{key}.{name}", value)
-        if not self._place.is_first:
+        if not self._group.is_first:
             return
         progress = {"step": self.step, "interval": dataclasses.asdict(self._interval)}
         partial = path.with_name(f"{path.name}.partial")
@@ -209,7 +209,7 @@ class Trainer(Generic[ModelT, BatchT]):
     def _keep_whole(self, tensors: dict[str, Tensor], name: str, tensor: Tensor) -> None:
         """Put a tensor's whole among `tensors` in the first process; the others help."""
         whole = to_whole(tensor.detach())
-        if self._place.is_first:
+        if self._group.is_first:
             tensors[name] = whole.cpu().contiguous()
 
     def _train_step(self, is_stopping: Callable[[], bool]) -> tuple[float, int]:
@@ -229,13 +229,13 @@ class Trainer(Generic[ModelT, BatchT]):
             batch = self._make_batch(self.step * settings.accumulation + index)
             batch = batch._make(None if tensor is None else tensor.to(self._device) for tensor in batch)
             is_last = index == settings.accumulation - 1
-            with nullcontext() if is_last else self._place.without_averaging(self._lesson):
+            with nullcontext() if is_last else self._group.without_averaging(self._module_with_loss):
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.is_autocast):
-                    loss = self._lesson(batch) / settings.accumulation
+                    loss = self._module_with_loss(batch) / settings.accumulation
                 loss.backward()
             total += loss.item()
             count += len(batch[0])
-        total, self.is_stopped = self._place.agree(total, self._device, is_stopping=is_stopping())
+        total, self.is_stopped = self._group.agree(total, self._device, is_stopping=is_stopping())
         if not math.isfinite(total):
             raise InvalidInputError(
                 f"The loss of step {self.step + 1} is {total}: training has left the rails. Try a lower learning rate."
@@ -244,4 +244,4 @@ class Trainer(Generic[ModelT, BatchT]):
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return total, count * self._place.size
+        return total, count * self._group.size

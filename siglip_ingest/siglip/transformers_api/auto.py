@@ -1,4 +1,4 @@
-"""The class that a checkpoint's files ask for."""
+"""`AutoModel`, `AutoProcessor` and the other Auto classes: they choose the class that a checkpoint's files name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from siglip_ingest.siglip.transformers_api.models.towers import (
     SiglipTextModel,
     SiglipVisionModel,
 )
-from siglip_ingest.siglip.transformers_api.processing.choosing import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.transformers_api.processing.image_processors import (
     Siglip2ImageProcessor,
     SiglipImageProcessor,
 )
+from siglip_ingest.siglip.transformers_api.processing.loading import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.transformers_api.processing.processors import Siglip2Processor, SiglipProcessor
 from siglip_ingest.siglip.transformers_api.processing.tokenizer_base import PreTrainedTokenizer
 

@@ -1,4 +1,4 @@
-"""The folder behind a checkpoint's name, and reading and writing its JSON files."""
+"""Finds the folder of a checkpoint's name; reads and writes its JSON files."""
 
 from __future__ import annotations
 

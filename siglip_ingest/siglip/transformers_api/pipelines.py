@@ -1,4 +1,4 @@
-"""From an image to labels with scores in one call."""
+"""`pipeline`: from an image to labels with scores in one call."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
-from tools.demo_model.attributes import ATTRIBUTES, DemoBatch, Pupil, compute_lesson_loss
+from tools.demo_model.attributes import ATTRIBUTES, DemoBatch, ModelWithHeads, compute_demo_loss
 from tools.demo_model.pool import LABELS_PER_BATCH, DemoBatches, draw_pool, draw_training_image
 from tools.demo_model.tokenizer import TEXT_LENGTH, count_pieces, train_tokenizer
 from tools.demo_model.train import IMAGE_SIZE, make_config
@@ -19,17 +19,17 @@ TOKENIZER = load_tokenizer(CHECKPOINT, max_length=TEXT_LENGTH)
 
 
 @pytest.fixture(scope="module")
-def make_images() -> np.ndarray:
+def images() -> np.ndarray:
     return np.stack([draw_training_image(seed, IMAGE_SIZE) for seed in range(48)])
 
 
 @pytest.fixture
-def pupil(images: np.ndarray) -> Pupil:
+def model_with_heads(images: np.ndarray) -> ModelWithHeads:
     torch.manual_seed(0)
     model = SiglipModel(make_config(count_pieces(CHECKPOINT)))
     model.init_weights()
     warm_start(model, DemoBatches(images, TOKENIZER, batch_size=16).sample_pixels(48))
-    return Pupil(model)
+    return ModelWithHeads(model)
 
 
 def equal(first: DemoBatch, second: DemoBatch) -> bool:
@@ -70,21 +70,24 @@ def test_an_epoch_shows_every_image_once(images: np.ndarray) -> None:
     assert sorted(rows) == list(range(48))
 
 
-def test_both_lessons_teach_every_weight_that_they_use(pupil: Pupil, images: np.ndarray) -> None:
+def test_both_lessons_teach_every_weight_that_they_use(model_with_heads: ModelWithHeads, images: np.ndarray) -> None:
     batches = DemoBatches(images, TOKENIZER, batch_size=16)
-    compute_lesson_loss(pupil, batches.make_wordless(0)).backward()
-    taught = {name for name, parameter in pupil.named_parameters() if parameter.grad is not None}
+    compute_demo_loss(model_with_heads, batches.make_wordless(0)).backward()
+    taught = {name for name, parameter in model_with_heads.named_parameters() if parameter.grad is not None}
     assert {name.split(".")[0] for name in taught} == {"siglip", "head"}
     assert not any("text_model" in name for name in taught)
-    compute_lesson_loss(pupil, batches(0)).backward()
-    assert all(parameter.grad is not None for parameter in pupil.parameters())
+    compute_demo_loss(model_with_heads, batches(0)).backward()
+    assert all(parameter.grad is not None for parameter in model_with_heads.parameters())
 
 
-def test_a_warm_start_whitens_patches(pupil: Pupil, images: np.ndarray) -> None:
+def test_a_warm_start_whitens_patches(model_with_heads: ModelWithHeads, images: np.ndarray) -> None:
     pixel_values = DemoBatches(images, TOKENIZER, batch_size=16).sample_pixels(48)
     with torch.inference_mode():
         codes = (
-            pupil.siglip.vision_model.embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2).flatten(0, 1)
+            model_with_heads.siglip.vision_model.embeddings.patch_embedding(pixel_values)
+            .flatten(2)
+            .transpose(1, 2)
+            .flatten(0, 1)
         )
     assert codes.mean(dim=0).abs().max() < 0.01
     strongest = torch.cov(codes.T)[:20, :20]

@@ -51,7 +51,7 @@ def test_a_path_its_bytes_and_the_image_score_the_same(tiny_checkpoint: Path, tm
     path = tmp_path / "one.png"
     path.write_bytes(encode(image, "PNG"))
     scores = classify(image, ["cat", "dog"], embedder=embedder)
-    for same in (path, str(path), path.read_bytes()):
+    for same in (path, path.read_bytes()):
         assert classify(same, ["cat", "dog"], embedder=embedder) == scores
     assert all(isinstance(scored, LabelScore) for scored in scores)
 
@@ -95,7 +95,7 @@ def test_a_template_without_the_label_is_refused() -> None:
 
 def test_a_missing_file_is_an_image_error() -> None:
     with pytest.raises(ImageError, match=r"none\.jpg"):
-        classify("/none.jpg", ["cat"], embedder=FixedEmbedder({}))
+        classify(Path("/none.jpg"), ["cat"], embedder=FixedEmbedder({}))
 
 
 def test_the_settings_limits_apply() -> None:

@@ -20,7 +20,7 @@ from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.sources.web import MAX_REDIRECTS
 from tests.unit.sources.test_addresses import SPELLINGS
 
-IMAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nimage"
+IMAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nimage"
 REAL_GETADDRINFO = socket.getaddrinfo
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint is fine-tuned on: files on disk, found once, read and decoded batch by batch."""
+"""Data sets for fine-tuning: images on disk with captions or classes, decoded batch by batch."""
 
 from siglip_ingest.siglip.training.data.batches import ClassBatches, ImageReader, PairBatches
 from siglip_ingest.siglip.training.data.examples import Example, TrainingData

@@ -28,8 +28,8 @@ from siglip_ingest.siglip.preprocess.image import (
 from siglip_ingest.siglip.preprocess.opening import DEFAULT_LIMITS, ImageLimits, open_image
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer
 from siglip_ingest.siglip.training.data.examples import Example, read_part
-from siglip_ingest.siglip.training.lessons import Batch, ClassBatch
-from siglip_ingest.siglip.training.parallel import Place
+from siglip_ingest.siglip.training.objectives import Batch, ClassBatch
+from siglip_ingest.siglip.training.parallel import ProcessGroup
 
 BATCHES_AHEAD = 2  # that are decoded while one is trained on
 MAX_REPLACEMENTS = 1000  # images tried in the place of one that can't be read
@@ -54,7 +54,7 @@ class ImageReader:
         settings: The checkpoint's.
         batch_size: Images in a batch, over all processes.
         seed: Of the order.
-        place: This process's; it gets its part of each batch.
+        group: This process's; it gets its part of each batch.
         threads: That read and decode; by default one a core, at most 8.
         limits: Larger images are not read.
 
@@ -69,17 +69,17 @@ class ImageReader:
         *,
         batch_size: int,
         seed: int = 0,
-        place: Place | None = None,
+        group: ProcessGroup | None = None,
         threads: int | None = None,
         limits: ImageLimits = DEFAULT_LIMITS,
     ) -> None:
-        place = place or Place()
+        group = group or ProcessGroup()
         if batch_size > len(examples):
             raise InvalidInputError(
                 f"A batch of {batch_size} is larger than the data, {len(examples)} images: choose a smaller one."
             )
-        if batch_size % place.size:
-            raise InvalidInputError(f"A batch of {batch_size} can't be split evenly among {place.size} processes.")
+        if batch_size % group.size:
+            raise InvalidInputError(f"A batch of {batch_size} can't be split evenly among {group.size} processes.")
         self.settings = settings
         self.seed = seed
         self.batches_per_epoch = len(examples) // batch_size
@@ -87,7 +87,7 @@ class ImageReader:
         self._examples = examples
         self._limits = limits
         self._batch_size = batch_size
-        self._own = range(place.rank * batch_size // place.size, (place.rank + 1) * batch_size // place.size)
+        self._own = range(group.rank * batch_size // group.size, (group.rank + 1) * batch_size // group.size)
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
         self._pending: dict[int, list[Future[Row]]] = {}
         self._order = lru_cache(maxsize=2)(self._make_order)

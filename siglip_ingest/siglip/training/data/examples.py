@@ -1,4 +1,4 @@
-"""An example of a data set: an image and what is known of it. It is read from where it lies in a file."""
+"""An example of a data set: an image, where its bytes lie, and its captions or class."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The family's models, and what they take and give."""
+"""Models, configs and outputs of the transformers API."""

@@ -1,4 +1,4 @@
-"""What models of the door return: values by name, by key and by place, as in transformers.
+"""The outputs of models: values by name, by key and by place, as in transformers.
 
 Letters in shapes: I images, T texts, B batch, N positions (patches or tokens), C hidden size, D dimension of an
 embedding, H heads.

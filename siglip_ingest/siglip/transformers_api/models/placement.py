@@ -1,4 +1,4 @@
-"""Where a model's weights go and in what they are kept: the arguments `device_map` and `dtype` of from_pretrained."""
+"""Places weights: the arguments `device_map` and `dtype` of `from_pretrained`."""
 
 from __future__ import annotations
 

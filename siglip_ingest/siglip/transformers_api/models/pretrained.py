@@ -1,4 +1,4 @@
-"""Loading models from checkpoints, whole or a part of them, and saving them as transformers reads them."""
+"""`from_pretrained` and `save_pretrained` of all models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PreTrainedModel(nn.Module):
-    """What all models of the door can do. A new model has random weights, until `from_pretrained` loads others.
+    """The base of all models here. A new model has random weights, until `from_pretrained` loads others.
 
     Attributes:
         config: Its sizes.

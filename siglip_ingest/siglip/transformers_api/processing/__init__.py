@@ -1,1 +1,1 @@
-"""Images and texts to what the models take."""
+"""Processors, image processors and tokenizers of the transformers API."""

@@ -1,4 +1,4 @@
-"""What processors return: a dictionary of arrays that a model takes by `**`, with a way to a device."""
+"""`BatchFeature`: a dictionary of arrays that a model takes as keyword arguments, and that moves to a device."""
 
 from __future__ import annotations
 

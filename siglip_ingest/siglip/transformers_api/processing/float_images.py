@@ -1,4 +1,4 @@
-"""Images as arrays of floating point: resized and normalised to the reference's numbers."""
+"""Resizes and normalises images that come as floating-point arrays, to the reference's numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as documents pass them: PIL images, paths, URLs, bytes, arrays and tensors."""
+"""Reads images in every form that processors take: PIL images, paths, URLs, bytes, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_image(
         image = download_file(image, max_image_bytes=DEFAULT_LIMITS.max_image_bytes, timeout_s=wait_s)
     elif isinstance(image, str) and image.startswith("data:image/"):
         image = _read_data_url(image)
-    elif isinstance(image, os.PathLike):
+    elif isinstance(image, str | os.PathLike):
         image = Path(image)
     return open_image(image, clip_16_bit=True)  # as the reference's loader does
 

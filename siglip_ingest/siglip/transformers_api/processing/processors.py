@@ -1,4 +1,4 @@
-"""An image processor and a tokenizer in one, as the family's documents call them."""
+"""`SiglipProcessor`: an image processor and a tokenizer in one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.transformers_api.folders import Name, check_save_options, find_folder
 from siglip_ingest.siglip.transformers_api.processing.batches import BatchFeature
-from siglip_ingest.siglip.transformers_api.processing.choosing import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.transformers_api.processing.image_processors import ImageInput, SiglipImageProcessor
+from siglip_ingest.siglip.transformers_api.processing.loading import load_image_processor, load_tokenizer
 from siglip_ingest.siglip.transformers_api.processing.tokenizer_base import PreTrainedTokenizer
 
 _TEXT_OPTIONS = frozenset(

@@ -1,4 +1,4 @@
-"""What the tokenizers of both generations can do, by the names that the family's documents use."""
+"""What the tokenizers of SigLIP and SigLIP 2 share: the methods of transformers' `PreTrainedTokenizer`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SigLIP's tokenizer and SigLIP 2's, under the names that the family's documents use."""
+"""`SiglipTokenizer` and `Siglip2Tokenizer` of the transformers API."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
 from siglip_ingest.siglip.training import (
     Batch,
-    Place,
+    ProcessGroup,
     Trainer,
     TrainingSettings,
     compute_ring_loss,
@@ -53,7 +53,7 @@ def run_ranks(size: int, folder: Path, work: Callable[..., None]) -> list[dict[s
 def _start(rank: int, size: int, folder: Path, work: Callable[..., None]) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     results: dict[str, Any] = {}
-    work(Place(rank, size), folder, results)
+    work(ProcessGroup(rank, size), folder, results)
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
     os._exit(0)  # as the command does, see siglip_ingest/cli/train.py
@@ -73,19 +73,19 @@ def make_model() -> SiglipModel:
     return model
 
 
-def make_batch(number: int, place: Place | None = None) -> Batch:
+def make_batch(number: int, group: ProcessGroup | None = None) -> Batch:
     """This process's part of six pairs; by default all of them."""
-    place = place or Place()
+    group = group or ProcessGroup()
     generator = torch.Generator().manual_seed(number)
     pixel_values = torch.randn(PAIRS, 3, 16, 16, generator=generator)
     input_ids = torch.randint(0, 72, (PAIRS, 16), generator=generator)
-    mine = slice_of(place)
+    mine = slice_of(group)
     return Batch(pixel_values[mine], input_ids[mine], match_ids=(IDS + number % 2)[mine])
 
 
-def slice_of(place: Place) -> slice:
-    share = PAIRS // place.size
-    return slice(place.rank * share, (place.rank + 1) * share)
+def slice_of(group: ProcessGroup) -> slice:
+    share = PAIRS // group.size
+    return slice(group.rank * share, (group.rank + 1) * share)
 
 
 class Whole(nn.Module):
@@ -100,23 +100,23 @@ class Whole(nn.Module):
         return self.compute_loss(self.model, batch)
 
 
-def compute_gradients(place: Place) -> dict[str, Tensor]:
+def compute_gradients(group: ProcessGroup) -> dict[str, Tensor]:
     """Each parameter's gradient for one batch, after the processes have averaged it."""
     model = make_model()
-    lesson = place.wrap(Whole(model, compute_sigmoid_loss if place.size == 1 else compute_ring_loss))
-    lesson(make_batch(7, place)).backward()
+    module_with_loss = group.wrap(Whole(model, compute_sigmoid_loss if group.size == 1 else compute_ring_loss))
+    module_with_loss(make_batch(7, group)).backward()
     return {name: to_whole(p.grad).clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def make_trainer(place: Place, lines: list[Any] | None = None) -> Trainer[SiglipModel, Batch]:
-    compute_loss = compute_sigmoid_loss if place.size == 1 else compute_ring_loss
+def make_trainer(group: ProcessGroup, lines: list[Any] | None = None) -> Trainer[SiglipModel, Batch]:
+    compute_loss = compute_sigmoid_loss if group.size == 1 else compute_ring_loss
     log = ([] if lines is None else lines).append
-    return Trainer(make_model(), compute_loss, lambda n: make_batch(n, place), STEPS, log=log, place=place)
+    return Trainer(make_model(), compute_loss, lambda n: make_batch(n, group), STEPS, log=log, group=group)
 
 
-def compare_losses(place: Place, folder: Path, results: dict[str, Any]) -> None:
+def compare_losses(group: ProcessGroup, folder: Path, results: dict[str, Any]) -> None:
     """What tests/unit/training/test_distributed_loss.py looks at."""
-    mine = slice_of(place)
+    mine = slice_of(group)
     for name, ids in (("plain", None), ("matched", IDS[mine])):
         leaves = make_embeddings()
         loss = ring_sigmoid_loss(leaves[0][mine], leaves[1][mine], leaves[2], leaves[3], ids)
@@ -127,17 +127,17 @@ def compare_losses(place: Place, folder: Path, results: dict[str, Any]) -> None:
     leaves[0].requires_grad_(False)  # as under a locked vision tower
     ring_sigmoid_loss(leaves[0][mine], leaves[1][mine], leaves[2], leaves[3]).backward()
     results["locked gradients"] = leaves[1].grad
-    few = slice(0, 1 if place.rank else 2)
+    few = slice(0, 1 if group.rank else 2)
     try:
         ring_sigmoid_loss(leaves[0][few], leaves[1][few], leaves[2], leaves[3])
     except InvalidInputError as error:
         results["unequal"] = str(error)
 
 
-def train_together(place: Place, folder: Path, results: dict[str, Any]) -> None:
+def train_together(group: ProcessGroup, folder: Path, results: dict[str, Any]) -> None:
     """What tests/unit/training/test_parallel.py looks at."""
     for mode in ("ddp", "fsdp"):
-        here = Place(place.rank, place.size, mode)
+        here = ProcessGroup(group.rank, group.size, mode)
         results[f"{mode} gradients"] = compute_gradients(here)
         lines: list[Any] = []
         trainer = make_trainer(here, lines)
@@ -146,7 +146,7 @@ def train_together(place: Place, folder: Path, results: dict[str, Any]) -> None:
         results[f"{mode} losses"] += trainer.run()
         results[f"{mode} lines"] = [line.step for line in lines]
         results[f"{mode} weights"] = trainer.get_weights()
-    resumed = make_trainer(Place(place.rank, place.size, "fsdp"))
+    resumed = make_trainer(ProcessGroup(group.rank, group.size, "fsdp"))
     resumed.load_state(folder / "ddp.safetensors")
     results["resumed losses"] = resumed.run()
-    results["gathered"] = place.gather([f"from {place.rank}"])
+    results["gathered"] = group.gather([f"from {group.rank}"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from siglip_ingest.siglip.training import Place
+from siglip_ingest.siglip.training import ProcessGroup
 from tests.unit.siglip.training.ranks import compute_gradients, make_trainer, run_ranks, train_together
 
 MODES = ["ddp", "fsdp"]
@@ -32,14 +32,14 @@ def ranks(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def alone() -> list[float]:
     """Each step's loss, trained in one process."""
-    return make_trainer(Place()).run()
+    return make_trainer(ProcessGroup()).run()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_parameter_gets_the_gradient_of_the_whole_batch_in_every_process(
     ranks: list[dict[str, Any]], mode: str
 ) -> None:
-    expected = compute_gradients(Place())
+    expected = compute_gradients(ProcessGroup())
     for rank in ranks:
         assert rank[f"{mode} gradients"].keys() == expected.keys()
         for name, gradient in expected.items():
@@ -55,7 +55,7 @@ def test_losses_are_those_of_one_process(ranks: list[dict[str, Any]], alone: lis
 def test_both_ways_give_the_same_weights_to_the_first_process_alone(ranks: list[dict[str, Any]]) -> None:
     first, *others = ranks
     assert all(not rank[f"{mode} weights"] for rank in others for mode in MODES)
-    shapes = {name: tensor.shape for name, tensor in make_trainer(Place()).get_weights().items()}
+    shapes = {name: tensor.shape for name, tensor in make_trainer(ProcessGroup()).get_weights().items()}
     for mode in MODES:
         assert {name: tensor.shape for name, tensor in first[f"{mode} weights"].items()} == shapes
     for name, tensor in first["ddp weights"].items():
@@ -65,7 +65,7 @@ def test_both_ways_give_the_same_weights_to_the_first_process_alone(ranks: list[
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_process_goes_on_from_the_state_of_several(folder: Path, alone: list[float], mode: str) -> None:
-    trainer = make_trainer(Place())
+    trainer = make_trainer(ProcessGroup())
     trainer.load_state(folder / f"{mode}.safetensors")
     assert trainer.step == 2
     assert trainer.run() == pytest.approx(alone[2:], rel=1e-5)

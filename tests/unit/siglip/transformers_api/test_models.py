@@ -1,4 +1,4 @@
-"""Loading, placing, training and saving the door's models."""
+"""Loading, placing, training and saving the models of the transformers API."""
 
 from __future__ import annotations
 

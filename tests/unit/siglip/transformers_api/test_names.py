@@ -1,4 +1,4 @@
-"""What stands in the door, and what opening it costs."""
+"""The names of the transformers API, and what importing them costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches, images, tokenizers and pipelines of the door."""
+"""Batches, images, tokenizers and pipelines."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, resize_image
 from siglip_ingest.siglip.preprocess.opening import open_image
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
-from siglip_ingest.siglip.training import Batch, Place
+from siglip_ingest.siglip.training import Batch, ProcessGroup
 from siglip_ingest.siglip.training.data import ClassBatches, ImageReader, PairBatches, find_classes, find_pairs
 from tests.unit.siglip.training.sets import png, write_captioned, write_classes, write_shard
 
@@ -28,8 +28,8 @@ def tokenizer(tiny_checkpoint: Path) -> Tokenizer:
     return load_tokenizer(tiny_checkpoint, max_length=16)
 
 
-def names_of(folder: Path, numbers: range, *, seed: int = 0, place: Place | None = None) -> list[list[str]]:
-    with ImageReader(find_pairs(str(folder)).examples, SETTINGS, batch_size=4, seed=seed, place=place) as images:
+def names_of(folder: Path, numbers: range, *, seed: int = 0, group: ProcessGroup | None = None) -> list[list[str]]:
+    with ImageReader(find_pairs(str(folder)).examples, SETTINGS, batch_size=4, seed=seed, group=group) as images:
         return [[row.example.name for row in images.read(number)] for number in numbers]
 
 
@@ -47,7 +47,7 @@ def test_a_batch_is_the_same_whatever_was_read_before(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_have_the_parts_of_one_batch(folder: Path, size: int) -> None:
-    parts = [names_of(folder, range(3), place=Place(rank, size)) for rank in range(size)]
+    parts = [names_of(folder, range(3), group=ProcessGroup(rank, size)) for rank in range(size)]
     assert [list(chain(*(part[number] for part in parts))) for number in range(3)] == names_of(folder, range(3))
 
 
@@ -83,7 +83,7 @@ def test_a_batch_that_does_not_fit_is_refused(folder: Path) -> None:
     with pytest.raises(InvalidInputError, match="A batch of 13 is larger than the data, 12 images"):
         ImageReader(examples, SETTINGS, batch_size=13)
     with pytest.raises(InvalidInputError, match="can't be split evenly among 2"):
-        ImageReader(examples, SETTINGS, batch_size=5, place=Place(0, 2))
+        ImageReader(examples, SETTINGS, batch_size=5, group=ProcessGroup(0, 2))
 
 
 def make_pairs(folder: Path, tokenizer: Tokenizer, numbers: range, settings: ImageSettings = SETTINGS) -> list[Batch]:

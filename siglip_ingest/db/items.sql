@@ -1,0 +1,231 @@
+-- name: queue_missing
+-- Queues every image that has no item under model_id.
+INSERT INTO siglip.ingest_items (image_id, model_id)
+SELECT i.image_id, %(model_id)s
+FROM siglip.images AS i
+WHERE NOT EXISTS (
+    SELECT FROM siglip.ingest_items AS t WHERE t.image_id = i.image_id AND t.model_id = %(model_id)s
+)
+ORDER BY i.image_id
+ON CONFLICT (image_id, model_id) DO NOTHING;
+
+-- name: move_queued
+-- Moves what is queued or failed under from_model_id to to_model_id, unless the image has an item there.
+WITH moved AS MATERIALIZED (
+    SELECT t.item_id
+    FROM siglip.ingest_items AS t
+    WHERE t.model_id = %(from_model_id)s AND t.state IN ('queued', 'failed')
+      AND NOT EXISTS (
+          SELECT FROM siglip.ingest_items AS o WHERE o.image_id = t.image_id AND o.model_id = %(to_model_id)s
+      )
+    ORDER BY t.image_id, t.model_id
+    FOR NO KEY UPDATE OF t
+)
+UPDATE siglip.ingest_items AS t
+SET model_id = %(to_model_id)s, state = 'queued', attempts = 0, is_suspect = false, not_before = now(),
+    error_code = NULL, error_message = NULL, updated_at = now()
+FROM moved AS m
+WHERE t.item_id = m.item_id;
+
+-- name: retry_failed
+-- Queues what failed under model_id once more, in one collection, or in all where it is NULL.
+WITH failed AS MATERIALIZED (
+    SELECT t.item_id
+    FROM siglip.ingest_items AS t
+    JOIN siglip.images AS i USING (image_id)
+    WHERE t.model_id = %(model_id)s AND t.state = 'failed'
+      AND (%(collection)s::text IS NULL OR i.collection = %(collection)s::text)
+    ORDER BY t.image_id, t.model_id
+    FOR NO KEY UPDATE OF t
+)
+UPDATE siglip.ingest_items AS t
+SET state = 'queued', attempts = 0, is_suspect = false, not_before = now(), error_code = NULL, error_message = NULL,
+    updated_at = now()
+FROM failed AS f
+WHERE t.item_id = f.item_id;
+
+-- name: notify_items
+-- Tells the workers of model_id that items are queued, once the transaction is committed.
+SELECT pg_catalog.pg_notify('siglip_ingest_items', %(model_id)s::text);
+
+-- name: has_queued_items
+-- Returns whether there is an item to claim now; suspects count only with takes_suspects.
+SELECT EXISTS (
+    SELECT FROM siglip.ingest_items AS t
+    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.not_before <= now()
+      AND (%(takes_suspects)s OR NOT t.is_suspect)
+);
+
+-- name: claim_items
+-- Claims the next queued items for a registered worker, skipping those that another claim has locked; one a row. A suspect is claimed
+-- alone, when its turn comes, and only with takes_suspects.
+WITH candidates AS MATERIALIZED (
+    SELECT t.item_id, t.is_suspect
+    FROM siglip.ingest_items AS t
+    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.not_before <= now()
+      AND (%(takes_suspects)s OR NOT t.is_suspect)
+      AND EXISTS (SELECT FROM siglip.workers AS w WHERE w.worker_id = %(worker_id)s)
+    ORDER BY t.item_id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), first AS (
+    SELECT c.item_id, c.is_suspect FROM candidates AS c ORDER BY c.item_id LIMIT 1
+), claimed AS (
+    UPDATE siglip.ingest_items AS t
+    SET state = 'claimed', attempts = t.attempts + 1, lease_token = %(lease_token)s, worker_id = %(worker_id)s,
+        updated_at = now()
+    FROM candidates AS c, first AS f
+    WHERE t.item_id = c.item_id AND CASE WHEN f.is_suspect THEN c.item_id = f.item_id ELSE NOT c.is_suspect END
+    RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
+)
+SELECT c.item_id, c.image_id, i.uri,
+       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect
+FROM claimed AS c
+JOIN siglip.images AS i USING (image_id)
+ORDER BY c.item_id;
+
+-- name: find_embedded
+-- Returns those of the SHA-256 content_hashes that have a vector under the model already.
+SELECT e.content_hash
+FROM siglip.image_embeddings AS e
+WHERE e.model_id = %(model_id)s AND e.content_hash = ANY (%(content_hashes)s::bytea[]);
+
+-- name: lock_claimed_images
+-- Locks a claim's images before its items, in the order in which insert_images locks them: no deadlock between the two.
+SELECT i.image_id
+FROM siglip.images AS i
+WHERE i.image_id IN (
+    SELECT t.image_id FROM siglip.ingest_items AS t
+    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
+)
+ORDER BY i.collection, i.uri
+FOR NO KEY UPDATE;
+
+-- name: lock_claimed_items
+-- Locks the items that are still under the claim, in the order in which items are always locked.
+SELECT t.item_id
+FROM siglip.ingest_items AS t
+WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
+ORDER BY t.image_id, t.model_id
+FOR NO KEY UPDATE;
+
+-- name: create_new_results
+-- Makes the table that COPY fills; embedding is NULL where the content has a vector already. It ends with the transaction, so that it
+-- works behind a pooler too.
+CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
+SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, e.content_hash, NULL::integer AS width, NULL::integer AS height,
+       NULL::text AS format, e.embedding
+FROM siglip.image_embeddings AS e
+WITH NO DATA;
+
+-- name: empty_new_results
+-- Empties that table, for a second call in the same transaction.
+TRUNCATE pg_temp.siglip_new_results;
+
+-- name: copy_new_results
+-- Sends the results, one embedded item a row.
+COPY pg_temp.siglip_new_results FROM STDIN (FORMAT binary);
+
+-- name: keep_claimed_results
+-- Drops the results of items that are no longer under the claim.
+DELETE FROM pg_temp.siglip_new_results AS r
+WHERE (r.item_id, r.image_id) NOT IN (
+    SELECT t.item_id, t.image_id FROM siglip.ingest_items AS t
+    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
+);
+
+-- name: insert_image_embeddings
+-- Stores the vectors; a content that has one keeps it. Sorted, so that two workers with the same contents can't deadlock.
+INSERT INTO siglip.image_embeddings (model_id, content_hash, embedding)
+SELECT DISTINCT ON (r.content_hash) %(model_id)s::integer, r.content_hash, r.embedding
+FROM pg_temp.siglip_new_results AS r
+WHERE r.embedding IS NOT NULL
+ORDER BY r.content_hash
+ON CONFLICT DO NOTHING;
+
+-- name: update_completed_images
+-- Stores each image's hash, size in pixels and format, where they changed.
+UPDATE siglip.images AS i
+SET content_hash = r.content_hash, width = r.width, height = r.height, format = r.format, updated_at = now()
+FROM pg_temp.siglip_new_results AS r
+WHERE i.image_id = r.image_id
+  AND (i.content_hash, i.width, i.height, i.format) IS DISTINCT FROM (r.content_hash, r.width, r.height, r.format);
+
+-- name: close_completed_items
+-- Marks the items as done whose content has a vector now.
+UPDATE siglip.ingest_items AS t
+SET state = 'done', is_suspect = false, lease_token = NULL, worker_id = NULL, error_code = NULL, error_message = NULL,
+    updated_at = now()
+FROM pg_temp.siglip_new_results AS r
+WHERE t.item_id = r.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s
+  AND EXISTS (
+      SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s AND e.content_hash = r.content_hash
+  );
+
+-- name: fail_items
+-- Marks items of a claim as failed, or queues them again after a pause; returns the new state of each. item_ids, codes, messages and
+-- pauses_s have one length; pauses_s are seconds, NULL where another attempt can't help.
+UPDATE siglip.ingest_items AS t
+SET state = CASE WHEN f.pause_s IS NULL OR t.attempts >= %(max_attempts)s THEN 'failed' ELSE 'queued' END,
+    is_suspect = false, not_before = clock_timestamp() + pg_catalog.make_interval(secs => coalesce(f.pause_s, 0)),
+    lease_token = NULL, worker_id = NULL, error_code = f.code, error_message = f.message, updated_at = now()
+FROM unnest(%(item_ids)s::bigint[], %(codes)s::text[], %(messages)s::text[], %(pauses_s)s::double precision[])
+    AS f (item_id, code, message, pause_s)
+WHERE t.item_id = f.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s
+RETURNING t.state;
+
+-- name: release_items
+-- Queues items as if they had not been claimed: those under lease_token, and those that a worker has under other tokens than
+-- known_tokens; either may be NULL. Returns the model of each.
+WITH held AS MATERIALIZED (
+    SELECT t.item_id FROM siglip.ingest_items AS t
+    WHERE t.state = 'claimed'
+      AND (t.lease_token = %(lease_token)s::uuid
+           OR (t.worker_id = %(worker_id)s::uuid AND t.lease_token <> ALL (%(known_tokens)s::uuid[])))
+    ORDER BY t.image_id, t.model_id
+    FOR NO KEY UPDATE
+)
+UPDATE siglip.ingest_items AS t
+SET state = 'queued', attempts = greatest(0, t.attempts - 1), lease_token = NULL, worker_id = NULL, updated_at = now()
+FROM held AS h
+WHERE t.item_id = h.item_id
+RETURNING t.model_id;
+
+-- name: disown_items
+-- Gives a claim's items to a worker that doesn't exist, so that requeue_lost takes them.
+WITH held AS MATERIALIZED (
+    SELECT t.item_id FROM siglip.ingest_items AS t
+    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s
+    ORDER BY t.image_id, t.model_id
+    FOR NO KEY UPDATE
+)
+UPDATE siglip.ingest_items AS t SET worker_id = gen_random_uuid() FROM held AS h WHERE t.item_id = h.item_id;
+
+-- name: count_items
+-- Counts the items of some images under a model; a state and its count a row.
+SELECT t.state, count(*)
+FROM siglip.ingest_items AS t
+WHERE t.image_id = ANY (%(image_ids)s::bigint[]) AND t.model_id = %(model_id)s
+GROUP BY t.state;
+
+-- name: count_all_items
+-- Counts the items of a model, or of all where model_id is NULL; a state and its count a row.
+SELECT t.state, count(*)
+FROM siglip.ingest_items AS t
+WHERE %(model_id)s::integer IS NULL OR t.model_id = %(model_id)s::integer
+GROUP BY t.state;
+
+-- name: list_image_ids
+-- Lists the images that have an item under a model, in one collection, or in all where it is NULL.
+SELECT t.image_id
+FROM siglip.ingest_items AS t JOIN siglip.images AS i USING (image_id)
+WHERE t.model_id = %(model_id)s AND (%(collection)s::text IS NULL OR i.collection = %(collection)s)
+ORDER BY t.image_id;
+
+-- name: list_failures
+-- Lists those of some images that failed under a model, and why.
+SELECT t.image_id, i.uri, t.error_code, t.error_message
+FROM siglip.ingest_items AS t
+JOIN siglip.images AS i USING (image_id)
+WHERE t.image_id = ANY (%(image_ids)s::bigint[]) AND t.model_id = %(model_id)s AND t.state = 'failed'
+ORDER BY t.image_id;

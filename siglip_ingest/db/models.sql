@@ -1,0 +1,82 @@
+-- name: hold_models
+-- Keeps the active model what it is until the transaction ends; several transactions may do that at once.
+SELECT pg_catalog.pg_advisory_xact_lock_shared('siglip.models'::regclass::oid::bigint);
+
+-- name: lock_models
+-- Lets one transaction at a time add, describe or activate models; reading them goes on.
+SELECT pg_catalog.pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
+
+-- name: find_model
+-- Returns the row of a checkpoint name. With a revision: that revision's, else the one that no worker has loaded yet. Without one (''):
+-- the active one, else the one loaded last, else the one that no worker has loaded yet.
+SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+FROM siglip.models AS m
+WHERE m.name = %(name)s AND (%(revision)s = '' OR m.revision IN (%(revision)s, ''))
+ORDER BY
+    m.revision = %(revision)s AND m.revision <> '' DESC, m.is_active DESC, m.described_at DESC NULLS LAST, m.model_id
+LIMIT 1;
+
+-- name: insert_model
+-- Adds a checkpoint that a worker has yet to load; revision is '' where it isn't known.
+INSERT INTO siglip.models (name, revision) VALUES (%(name)s, %(revision)s) RETURNING model_id;
+
+-- name: get_model
+-- Returns the row of model_id, or of the active model where model_id is NULL.
+SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+FROM siglip.models AS m
+WHERE CASE WHEN %(model_id)s::integer IS NULL THEN m.is_active ELSE m.model_id = %(model_id)s::integer END;
+
+-- name: describe_model
+-- Stores what a worker read from the checkpoint: the fields of ModelInfo.
+UPDATE siglip.models
+SET revision = %(revision)s, dimension = %(dimension)s, logit_scale = %(logit_scale)s, logit_bias = %(logit_bias)s,
+    image_settings = %(image_settings)s, text_settings = %(text_settings)s, described_at = now()
+WHERE model_id = %(model_id)s;
+
+-- name: create_embedding_partition
+-- Creates the partition for vectors of dimension elements, its HNSW index, and the function that searches it, unless they exist.
+SELECT siglip.create_embedding_partition(%(model_id)s::integer, %(dimension)s::integer),
+       siglip.create_nearest_images(%(model_id)s::integer, %(dimension)s::integer);
+
+-- name: get_model_figures
+-- Returns what the checkpoint gave for known inputs, as JSON; NULL where no worker has stored it yet.
+SELECT m.figures FROM siglip.models AS m WHERE m.model_id = %(model_id)s;
+
+-- name: store_model_figures
+-- Stores these figures where there are none yet, or in any case with replace; returns those that are stored now.
+UPDATE siglip.models AS m
+SET figures = CASE WHEN %(replace)s OR m.figures IS NULL THEN %(figures)s ELSE m.figures END
+WHERE m.model_id = %(model_id)s
+RETURNING m.figures;
+
+-- name: deactivate_models
+-- Deactivates every model but model_id. A statement of its own: a unique index allows one active model at any time.
+UPDATE siglip.models SET is_active = false WHERE is_active AND model_id <> %(model_id)s;
+
+-- name: activate_model
+-- Activates model_id.
+UPDATE siglip.models SET is_active = true WHERE model_id = %(model_id)s AND NOT is_active;
+
+-- name: list_models
+-- Lists all models, oldest first, each with the number of its image vectors.
+SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+       (SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id) AS embedding_count
+FROM siglip.models AS m
+ORDER BY m.model_id;
+
+-- name: lock_model_items
+-- Locks a model's items, in the order in which items are always locked, before its vectors are locked.
+SELECT t.item_id FROM siglip.ingest_items AS t WHERE t.model_id = %(model_id)s ORDER BY t.image_id, t.model_id FOR UPDATE;
+
+-- name: lock_vectors
+-- Keeps all others from reading or adding vectors, of any model, until the transaction ends.
+LOCK TABLE siglip.image_embeddings IN ACCESS EXCLUSIVE MODE;
+
+-- name: delete_unused_model
+-- Deletes a model that isn't active and has no image vectors, with its items, texts and label vectors; no row where it stays.
+DELETE FROM siglip.models AS m
+WHERE
+    m.model_id = %(model_id)s
+    AND NOT m.is_active
+    AND NOT EXISTS (SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id)
+RETURNING m.model_id;

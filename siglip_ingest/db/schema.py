@@ -1,0 +1,102 @@
+"""The schema `siglip`: checking its revision, and migrating it. The schema itself stands in migrations/schema.sql."""
+
+from __future__ import annotations
+
+import psycopg
+
+from siglip_ingest.db.connection.database import Database
+from siglip_ingest.db.connection.errors import MIGRATE, connect_error, describe_server, parse_url, statement_error
+from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
+
+SQL = load_statements("schema")
+
+SCHEMA_REVISION = "0004"  # the newest in siglip_migrations; a test holds the two together
+
+
+def check_schema(database: Database) -> None:
+    """Check that the schema is at the revision that this version needs.
+
+    Raises:
+        SchemaVersionError: If it is missing, behind or ahead.
+    """
+    try:
+        rows = database.fetch(SQL.get_schema_revision)
+    except SchemaVersionError as error:
+        raise SchemaVersionError(f"The database {database.server} has no schema siglip yet. {MIGRATE}") from error
+    found = rows[0][0] if rows else "base"
+    where = f"The schema siglip in {database.server} is at revision {found}"
+    if found == "base" or found < SCHEMA_REVISION:
+        raise SchemaVersionError(f"{where}, and {SCHEMA_REVISION} is needed. {MIGRATE}")
+    if found > SCHEMA_REVISION:
+        raise SchemaVersionError(
+            f"{where}, which is newer than {SCHEMA_REVISION}, the one this version knows. Upgrade siglip-ingest here."
+        )
+
+
+def migrate(database_url: str, revision: str = "head") -> str | None:
+    """Bring the schema to a revision, up or down; nothing happens where it is there already.
+
+    Several callers at once are fine: one migrates, the others wait for it.
+
+    Args:
+        database_url: libpq URL of a role that may create schemas and extensions in the database.
+        revision: A revision such as `0002`; `head` for the newest; `base` takes everything away, data included.
+
+    Returns:
+        The revision that the schema is at now; None after `base`.
+
+    Raises:
+        ConfigurationError: If the URL can't be read, or names a database whose text isn't UTF-8.
+        DatabaseUnavailableError: If the server can't be reached.
+        DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector; or if another
+            migration of the database doesn't end.
+        InvalidInputError: If there is no such revision.
+        SchemaVersionError: If the database is at a revision that this version doesn't know.
+    """
+    from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    import siglip_migrations
+
+    parameters = parse_url(database_url)
+    try:
+        return siglip_migrations.migrate(database_url, revision)
+    except siglip_migrations.UnknownRevisionError as error:
+        raise InvalidInputError(f"There is no schema revision {revision!r}. {error}") from error
+    except siglip_migrations.UnsuitableEncodingError as error:
+        raise ConfigurationError(
+            f"The database in {describe_server(parameters)} has the encoding {error.encoding}, but siglip-ingest needs "
+            "UTF8: names and texts come in every script. Make another one, CREATE DATABASE name ENCODING 'UTF8' "
+            "TEMPLATE template0, and name it in SIGLIP_DATABASE_URL."
+        ) from error
+    except CommandError as error:
+        raise SchemaVersionError(
+            f"The schema siglip in {describe_server(parameters)} can't be brought to {revision!r}: {error}. It was "
+            "made by a newer version of siglip-ingest: upgrade here."
+        ) from error
+    except TimeoutError as error:
+        raise DatabaseError(
+            f"The schema siglip in {describe_server(parameters)} wasn't migrated: {error} Try again when it has ended; "
+            "pg_locks lists its session under locktype 'advisory'."
+        ) from error
+    except psycopg.OperationalError as error:
+        if error.sqlstate is None:
+            raise connect_error(error, parameters) from error
+        raise statement_error(error, parameters) from error
+    except psycopg.Error as error:
+        raise _refused(error, parameters) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise _refused(error.orig, parameters) from error
+        raise
+
+
+def _refused(error: psycopg.Error, parameters: dict[str, str]) -> Exception:
+    if isinstance(error, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
+        return DatabaseError(
+            f"PostgreSQL at {describe_server(parameters)} lacks the extension pgvector 0.8 or newer: "
+            f"{error.diag.message_primary}. "
+            "Install it on the server (on Debian: apt-get install postgresql-18-pgvector)."
+        )
+    return statement_error(error, parameters)
