@@ -11,7 +11,7 @@ import sentencepiece
 import tokenizers
 import torch
 
-from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.model import SiglipModel, config_from_dict
 
 WORDS = """

@@ -63,7 +63,7 @@ def check_checkpoint(name: str, *, max_num_patches: int | None) -> None:
     """
     if not has_torch():
         return
-    from siglip_ingest.siglip.checkpoint.layout import read_config
+    from siglip_ingest.siglip.checkpoint.loading import read_config
     from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings
     from siglip_ingest.siglip.checkpoint.weights import WeightReader
 

@@ -1,4 +1,4 @@
-"""A checkpoint's files by their names: which hold the weights, and reading the JSON ones. Needs no torch."""
+"""Finds a checkpoint's weight files, in one piece or in shards, and reads its JSON files. Needs no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors in safetensors files, mapped into memory: what nobody asks for is never read from the disk.
+"""Reads tensors by name from a checkpoint's safetensors files. They are mapped: only what is used comes from the disk.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes with the header's length, a JSON header with each tensor's
 dtype, shape and place, then the tensors. A checkpoint has one such file, or several (shards) with an index that says

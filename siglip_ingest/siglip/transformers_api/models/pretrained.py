@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, read_json
-from siglip_ingest.siglip.checkpoint.layout import CONSTANT_NAMES, load_part, write_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, load_part, write_checkpoint
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.model import set_attention
 from siglip_ingest.siglip.model.attention import DEFAULT_ATTENTION

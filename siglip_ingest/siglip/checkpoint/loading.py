@@ -1,4 +1,4 @@
-"""Checkpoints in the published layout: a folder with config.json and model.safetensors. Pickles are never opened."""
+"""Loads a SigLIP model from a folder with config.json and model.safetensors, and saves one. Never opens a pickle."""
 
 from __future__ import annotations
 
