@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.siglip.checkpoint.download import find_cached, has_cache, is_complete, list_pinned_repositories
-from siglip_ingest.siglip.checkpoint.family import BYTES_PER_PARAMETER, FAMILY, Figures, measure
+from siglip_ingest.siglip.checkpoint.family import BYTES_PER_PARAMETER, FAMILY, ModelSize, measure
 from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER, DEMO_NAME, HubName
 
 HEADINGS = ("checkpoint", "dim", "pixels", "params", "float32", "bfloat16", "GFLOP", "here")
@@ -57,11 +57,11 @@ def _find_folder(name: str) -> Path | None:
     return folder if folder is not None and is_complete(folder) else None
 
 
-def _measure_folder(folder: Path) -> Figures:
+def _measure_folder(folder: Path) -> ModelSize:
     return measure(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
-def _describe(name: str, figures: Figures) -> dict[str, Any]:
+def _describe(name: str, figures: ModelSize) -> dict[str, Any]:
     folder = _find_folder(name)
     return {
         "name": name,

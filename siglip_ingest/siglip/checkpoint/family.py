@@ -80,7 +80,7 @@ class Checkpoint:
 
 
 def measure(config: Mapping[str, Any]) -> ModelSize:
-    """Count a model's parameters and FLOP from the content of its config.json, in which fields with defaults may be missing.
+    """Count a model's parameters and FLOP from its config.json, in which fields with defaults may be missing.
 
     Parameters and operations are counted over the layers of the Vision Transformer (https://arxiv.org/abs/2010.11929,
     equations 1 to 4) and the attention pooling of https://arxiv.org/abs/2106.04560, section 3.2. A multiplication and

@@ -1,4 +1,4 @@
-"""Strings to token ids, as the two generations of SigLIP were trained."""
+"""Loads the tokenizer of a checkpoint: SigLIP's from spiece.model, SigLIP 2's from tokenizer.json."""
 
 from __future__ import annotations
 

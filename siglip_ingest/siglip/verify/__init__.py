@@ -1,4 +1,4 @@
-"""Whether a checkpoint gives the numbers that it should: published ones, and its own of an earlier time.
+"""Checks that a checkpoint gives its published numbers, and those that it gave before.
 
 `verify_checkpoint` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords
 before it serves. Both put known texts and images that are drawn here through the loaded model.

@@ -1,4 +1,4 @@
-"""What a checkpoint gives for known inputs: taken, kept as JSON, and compared with an earlier record.
+"""Records what a checkpoint gives for known inputs, keeps that as JSON, and compares two records.
 
 A record is a dict that is ready for JSON:
 

@@ -1,4 +1,4 @@
-"""Numbers that are published of checkpoints, and comparing with them. The facts stand in published.json.
+"""Compares a checkpoint with the numbers that are published of it, which stand in published.json.
 
 What is published of one checkpoint is a dict: its `name`; where known `parameters`, `weights_sha256`, `logit_scale` and
 `logit_bias`, each of `value` and `source`; `scores`, a list; `tokens` of `source` and `texts` (ids without padding);
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
+from siglip_ingest.siglip.scores import sigmoid
 from siglip_ingest.siglip.verify.comparison import Comparison
 from siglip_ingest.siglip.verify.figures import TOLERANCES, find_coarsest
 from siglip_ingest.siglip.verify.inputs import DRAWN_IMAGES, draw_image
@@ -121,5 +122,5 @@ def _compare_scores(
     similarities = embedder.embed_texts(texts) @ embedder.embed_images([opened])[0]
     for (text, value), similarity in zip(expected.items(), similarities.tolist(), strict=True):
         logit = math.exp(info.logit_scale) * similarity + info.logit_bias
-        found = logit if is_logit else (1 + math.tanh(logit / 2)) / 2  # the sigmoid, without overflow
+        found = logit if is_logit else float(sigmoid(logit))
         yield Comparison(f"{what} of {image} and {text!r}", value, found, source, tolerance)
