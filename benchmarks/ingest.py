@@ -22,8 +22,8 @@ import torch
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.demo.world import write_images
-from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
-from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
 from siglip_ingest.siglip.preprocess.image import decode_image

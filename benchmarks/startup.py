@@ -112,7 +112,7 @@ def write_checkpoint(folder: Path) -> None:
     """Let transformers write base-patch16-224 with random weights, and put the demo's tokenizer beside it."""
     import transformers
 
-    from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 
     shutil.copytree(resolve_checkpoint("demo"), folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     for name, key, value in (

@@ -31,7 +31,7 @@ import torch
 from siglip_ingest.broker.tasks import TaskClient, decode_array, queries_queue
 from siglip_ingest.services import EmbeddedServices
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.siglip.embedder import TorchEmbedder
 
 ASK = "SELECT siglip.embed_text(%s)::real[]"

@@ -10,7 +10,7 @@ from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelKey, ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import DEFAULT_MODEL
-from siglip_ingest.siglip.checkpoint.hub import model_name
+from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_ingest.types import Embedder
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sentencepiece
 import tokenizers
 import torch
 
-from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.model import SiglipModel, config_from_dict
 
 WORDS = """
@@ -182,32 +182,6 @@ def write_gemma_style_tokenizer(folder: Path) -> int:
     made.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in GEMMA_ADDED])
     made.save(str(folder / "tokenizer.json"))
     return int(made.get_vocab_size())
-
-
-def write_gemma_style_piece_file(folder: Path) -> None:
-    """Write a small tokenizer.model of Gemma's kind: sentencepiece's BPE of bytes where there is no piece."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter([*SENTENCES, *FOREIGN_SENTENCES]),
-        model_writer=model,
-        vocab_size=560,
-        model_type="bpe",
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        pad_piece="<pad>",
-        eos_piece="<eos>",
-        bos_piece="<bos>",
-        user_defined_symbols=[*GEMMA_SPECIAL[4:], *GEMMA_ADDED, "<b>"],
-        num_threads=1,
-        minloglevel=2,
-    )
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.siglip.checkpoint.family import BYTES_PER_PARAMETER, FAMILY, Figures, measure
-from siglip_ingest.siglip.checkpoint.hub import DEMO_FOLDER, DEMO_NAME, HubName, format_bytes
-from siglip_ingest.siglip.checkpoint.hub.cache import (
-    CachedSnapshot,
-    find_cached,
-    has_cache_folder,
-    list_pinned_repositories,
-)
+from siglip_ingest.siglip.checkpoint.download import find_cached, has_cache, is_complete, list_pinned_repositories
+from siglip_ingest.siglip.checkpoint.family import BYTES_PER_PARAMETER, FAMILY, ModelSize, measure
+from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER, DEMO_NAME, HubName
 
 HEADINGS = ("checkpoint", "dim", "pixels", "params", "float32", "bfloat16", "GFLOP", "here")
 
@@ -32,37 +26,43 @@ def to_cells(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return _align([_to_cells(row) for row in rows])
 
 
-def has_hub_client() -> bool:
-    """True where huggingface_hub is installed."""
-    return importlib.util.find_spec("huggingface_hub") is not None
+def count_bytes(folder: Path) -> int:
+    """Bytes of the files of a folder, without those in folders in it."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def _has_cache() -> bool:
-    return has_hub_client() and has_cache_folder()
+def format_bytes(count: int) -> str:
+    """Say a number of bytes in the unit that fits, as disks and hubs do: 1 GB is 10^9 bytes."""
+    if count < 1000:
+        return f"{count} bytes"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {units[0]}"
 
 
 def _find_others() -> Iterator[tuple[str, Path]]:
-    """The checkpoint that comes along, and those that were fetched from the hub, fine-tuned ones for instance."""
+    """The checkpoint that comes along, and those that were downloaded from the hub, fine-tuned ones for instance."""
     yield DEMO_NAME, DEMO_FOLDER
-    if _has_cache():
-        for name in list_pinned_repositories():
-            cached = find_cached(HubName(name))
-            if cached is not None and cached.is_whole:
-                yield name, cached.folder
+    for name in list_pinned_repositories() if has_cache() else ():
+        if folder := _find_folder(name):
+            yield name, folder
 
 
-def _measure_folder(folder: Path) -> Figures:
+def _find_folder(name: str) -> Path | None:
+    """The folder of a checkpoint that is here completely."""
+    if name == DEMO_NAME:
+        return DEMO_FOLDER
+    folder = find_cached(HubName(name)) if has_cache() else None
+    return folder if folder is not None and is_complete(folder) else None
+
+
+def _measure_folder(folder: Path) -> ModelSize:
     return measure(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
-def _find_snapshot(name: str) -> CachedSnapshot | None:
-    if name == DEMO_NAME:
-        return CachedSnapshot(DEMO_FOLDER, "", is_whole=True, is_pinned=False)
-    return find_cached(HubName(name)) if _has_cache() else None
-
-
-def _describe(name: str, figures: Figures) -> dict[str, Any]:
-    cached = _find_snapshot(name)
+def _describe(name: str, figures: ModelSize) -> dict[str, Any]:
+    folder = _find_folder(name)
     return {
         "name": name,
         "dimension": figures.dimension,
@@ -75,10 +75,9 @@ def _describe(name: str, figures: Figures) -> dict[str, Any]:
         **{f"{dtype}_bytes": figures.memory_bytes(dtype) for dtype in BYTES_PER_PARAMETER},
         "image_flop": figures.image_flop,
         "text_flop": figures.text_flop,
-        "on_disk": None if cached is None else "whole" if cached.is_whole else "part",
-        "revision": None if cached is None else cached.commit or None,
-        "is_pinned": cached is not None and cached.is_pinned,
-        "disk_bytes": 0 if cached is None else cached.size_bytes,
+        "is_here": folder is not None,
+        "revision": None if folder is None or name == DEMO_NAME else folder.name,
+        "disk_bytes": 0 if folder is None else count_bytes(folder),
     }
 
 
@@ -91,7 +90,7 @@ def _to_cells(row: dict[str, Any]) -> tuple[str, ...]:
         format_bytes(row["float32_bytes"]),
         format_bytes(row["bfloat16_bytes"]),
         f"{row['image_flop'] / 1e9:.1f}" if row["image_flop"] >= 5e7 else "< 0.1",
-        {"whole": "yes", "part": "part"}.get(row["on_disk"], ""),
+        "yes" if row["is_here"] else "",
     )
 
 

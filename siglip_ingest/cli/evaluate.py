@@ -60,7 +60,7 @@ def evaluate(
     and its captions, COCO's annotations, or Karpathy's splits of COCO and Flickr30k.
     """
     from siglip_ingest.embedders.local import load_embedder
-    from siglip_ingest.siglip.checkpoint.hub import model_name
+    from siglip_ingest.siglip.checkpoint.names import model_name
     from siglip_ingest.siglip.evaluation import measure_labels, measure_retrieval
 
     settings = Settings.from_environment(os.environ)

@@ -79,7 +79,7 @@ def classify(image: str, labels: str, template: str, as_json: bool) -> None:
     The scores are independent: each is the model's probability that its label is true, and they don't sum to 1.
     """
     from siglip_ingest.embedders.local import load_embedder
-    from siglip_ingest.siglip.checkpoint.hub import model_name
+    from siglip_ingest.siglip.checkpoint.names import model_name
     from siglip_ingest.siglip.preprocess.opening import open_image
     from siglip_ingest.siglip.zero_shot import classify as classify_image
 

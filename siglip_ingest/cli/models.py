@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
-from siglip_ingest.cli.checkpoint_table import HEADINGS, describe_checkpoints, has_hub_client, to_cells
-from siglip_ingest.cli.output import hide_warnings, json_option, print_json, print_table
+from siglip_ingest.cli.checkpoint_table import HEADINGS, count_bytes, describe_checkpoints, format_bytes, to_cells
+from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import list_models
@@ -20,17 +18,9 @@ from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.checkpoint.hub import (
-    DEMO_NAME,
-    Fetched,
-    HubName,
-    Progress,
-    format_bytes,
-    model_name,
-    parse_name,
-    resolve_checkpoint,
-)
-from siglip_ingest.siglip.checkpoint.hub import pull as pull_checkpoint
+from siglip_ingest.siglip.checkpoint.download import pull as pull_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, model_name, parse_name
 
 _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever
 
@@ -67,43 +57,22 @@ def list_all(as_json: bool) -> None:
 @click.option("--revision", help="A branch, a tag or a commit; by default the newest.")
 @json_option
 def pull(name: str, revision: str | None, as_json: bool) -> None:
-    """Fetch the checkpoint NAME from the hub, check every file, and pin NAME to that revision.
+    """Download the checkpoint NAME from the hub and pin NAME to that revision.
 
-    What is here already isn't fetched again, but checked; an interrupted download goes on where it stopped. NAME then
-    means this revision until the next `pull`. NAME@REVISION names a revision wherever a checkpoint is named.
+    Files that are here already aren't downloaded again. NAME then means this revision until the next `pull`.
+    NAME@REVISION names a revision wherever a checkpoint is named.
     """
     wanted = model_name(name)
-    if wanted == DEMO_NAME or Path(wanted).is_absolute():
-        if as_json:
-            print_json(
-                {"name": wanted, "revision": None, "folder": str(resolve_checkpoint(wanted)), "fetched_bytes": 0}
-            )
-        else:
-            click.echo(f"{wanted} is on this disk: there is nothing to fetch.", err=True)
-        return
-    fetched = _pull(parse_name(wanted), revision, is_quiet=as_json or not sys.stderr.isatty())
+    is_local = wanted == DEMO_NAME or Path(wanted).is_absolute()
+    folder = resolve_checkpoint(wanted) if is_local else pull_checkpoint(parse_name(wanted), revision=revision)
+    commit, size_bytes = None if is_local else folder.name, count_bytes(folder)
     if as_json:
-        print_json(
-            {
-                "name": wanted,
-                "revision": fetched.commit,
-                "folder": str(fetched.folder),
-                "files": fetched.files,
-                "size_bytes": fetched.size_bytes,
-                "fetched_bytes": fetched.fetched_bytes,
-                "repaired": list(fetched.repaired),
-                "unchecked": list(fetched.unchecked),
-            }
-        )
-        return
-    for file in fetched.repaired:
-        click.echo(f"{file} was damaged in the cache; it has been fetched again.", err=True)
-    came = f"{format_bytes(fetched.fetched_bytes)} fetched" if fetched.fetched_bytes else "all here already"
-    click.echo(
-        f"{wanted} is pinned to {fetched.commit}: {fetched.files} files, {format_bytes(fetched.size_bytes)}, {came}, "
-        f"{_describe_check(fetched)}."
-    )
-    click.echo(fetched.folder)
+        print_json({"name": wanted, "revision": commit, "folder": str(folder), "size_bytes": size_bytes})
+    elif is_local:
+        click.echo(f"{wanted} is on this disk: there is nothing to download.", err=True)
+    else:
+        click.echo(f"{wanted} is pinned to {commit}: {format_bytes(size_bytes)}.")
+        click.echo(folder)
 
 
 @models.command("use")
@@ -128,14 +97,6 @@ def use(name: str, now: bool) -> None:
     click.echo(f"The active model is {name!r}.")
 
 
-def _describe_check(fetched: Fetched) -> str:
-    """Say how many files were compared with what was published, and which couldn't be."""
-    if not fetched.unchecked:
-        return "each checked"
-    checked = fetched.files - len(fetched.unchecked)
-    return f"{checked or 'none'} checked, for no hash is known of {', '.join(fetched.unchecked)}"
-
-
 def _wait(ingestion: Ingestion, name: str) -> None:
     counts = ingestion.wait()
     if counts.failed and not counts.done:
@@ -149,51 +110,6 @@ def _catch_up(client: SiglipClient, model_id: int) -> None:
         if ingestion.counts().is_finished:
             return
         ingestion.wait()
-
-
-class _Bar(Progress):
-    """A bar on the terminal."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def start(self, total_bytes: int) -> None:
-        self._bar = tqdm(total=total_bytes, unit="B", unit_scale=True, dynamic_ncols=True, leave=False, file=sys.stderr)
-
-    def advance(self, count: int) -> None:
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def describe(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.set_description(text)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _pull(name: HubName, revision: str | None, *, is_quiet: bool) -> Fetched:
-    """Fetch with a progress bar, unless that isn't wanted; the hub's client keeps its own ones to itself."""
-    if not has_hub_client():
-        return pull_checkpoint(name)  # says what to install
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented names
-        are_progress_bars_disabled,
-        disable_progress_bars,
-    )
-
-    bar = None if is_quiet or are_progress_bars_disabled() else _Bar()
-    if not are_progress_bars_disabled():
-        disable_progress_bars()
-    try:
-        with hide_warnings("huggingface_hub"):
-            return pull_checkpoint(name, revision=revision, progress=bar)
-    except KeyboardInterrupt:
-        click.echo("\nWhat has arrived is kept: the same command goes on from there.", err=True)
-        raise
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _list_database() -> list[dict[str, Any]] | None:

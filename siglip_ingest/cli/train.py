@@ -114,7 +114,7 @@ def train(
     """
     if options["steps"] is not None and options["epochs"] is not None:
         raise click.UsageError("Give --steps or --epochs, not both.")
-    from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 
     settings = Settings.from_environment(os.environ)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,11 +22,14 @@ from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
-    from siglip_ingest.siglip.verify import Comparison, Figures, Report
+    from siglip_ingest.siglip.embedder import TorchEmbedder
+    from siglip_ingest.siglip.verify.comparison import Comparison
+    from siglip_ingest.siglip.verify.figures import Figures
 
 _MOST_MISMATCHES = 10
 _MOST_LETTERS = 44
 _MOST_LETTERS_OF_A_VALUE = 28
+_WORDS = {"match": "matches", "mismatch": "DIFFERS", "not_compared": "not compared"}
 
 
 @click.command()
@@ -58,9 +61,13 @@ def verify(
     """
     from siglip_ingest.embedders.local import load_embedder
     from siglip_ingest.services.home import Home
-    from siglip_ingest.siglip.checkpoint.hub import model_name, resolve_checkpoint
-    from siglip_ingest.siglip.verify import KeptFigures, find_published, verify_checkpoint
+    from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
+    from siglip_ingest.siglip.checkpoint.names import model_name
+    from siglip_ingest.siglip.verify import verify_checkpoint
+    from siglip_ingest.siglip.verify.comparison import VERDICTS
+    from siglip_ingest.siglip.verify.figures import read_figures, write_figures
     from siglip_ingest.siglip.verify.inputs import open_photograph
+    from siglip_ingest.siglip.verify.published import find_published
 
     folder_of_images = None if images is None else _find_folder(images)
     settings = Settings.from_environment(os.environ)
@@ -68,32 +75,42 @@ def verify(
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
     settings = replace(settings, dtype=dtype, max_num_patches=None)
     name, folder = model_name(model), resolve_checkpoint(model)
-    embedder = load_embedder(str(folder), settings)
-    kept = KeptFigures(Home.at(settings.home).figures)
-    earlier = None if update else kept.read(name, embedder.info.revision)
+    embedder, home = load_embedder(str(folder), settings), Home.at(settings.home).figures
+    revision = embedder.info.revision
+    published = find_published(name, revision, folder, named_as=named_as)
+    earlier = None if update else read_figures(home, name, revision)
     # Known texts are longer than some models read, which is no news.
     with hide_warnings("siglip_ingest.siglip.tokenizer"):
-        report, figures = verify_checkpoint(
+        rows, figures = verify_checkpoint(
             embedder,
             folder,
-            name,
-            published=find_published(name, embedder.info.revision, folder, named_as=named_as),
+            published=published,
             earlier=earlier,
-            open_photograph=partial(
-                open_photograph,
-                folder=folder_of_images,
-                may_fetch=not no_fetch,
-            ),
+            open_photograph=partial(open_photograph, folder=folder_of_images, may_fetch=not no_fetch),
         )
+    notes = []
     if in_database:
-        report = _compare_with_database(settings, name, report, figures, update=update)
-    if update or (earlier is None and report.is_match):
-        note = f"Its figures are kept for the next time: {kept.write(name, figures)}"
-        report = replace(report, notes=(*report.notes, note))
-    _print_report(report, as_json=as_json, show_all=show_all)
-    if not (as_json or report.is_match):
-        click.echo(_say_what_to_do(report, model))
-    return 0 if report.is_match else 1
+        more, note = _compare_with_database(settings, name, embedder, figures, update=update)
+        rows, notes = [*rows, *more], [note] if note else []
+    mismatches = [row for row in rows if row.is_mismatch]
+    if update or (earlier is None and not mismatches):
+        notes.append(f"Its figures are kept for the next time: {write_figures(home, name, figures)}")
+    report = {
+        "model": name,
+        "published_as": published and published["name"],
+        **{key: figures[key] for key in ("revision", "dtype", "device")},
+        "counts": {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS},
+        "is_match": not mismatches,
+        "notes": notes,
+    }
+    if as_json:
+        comparisons = [asdict(row) | {"difference": row.difference, "verdict": row.verdict} for row in rows]
+        print_json({**report, "comparisons": comparisons})
+        return 1 if mismatches else 0
+    _print_report(report, rows, show_all=show_all)
+    if mismatches:
+        click.echo(_say_what_to_do(mismatches, report["published_as"], model))
+    return 1 if mismatches else 0
 
 
 def _find_folder(images: str) -> Path:
@@ -103,16 +120,14 @@ def _find_folder(images: str) -> Path:
     return folder
 
 
-def _say_what_to_do(report: Report, model: str) -> str:
+def _say_what_to_do(mismatches: Sequence[Comparison], published_as: str, model: str) -> str:
     """The sentences after what differs; the nearest cause first."""
-    from siglip_ingest.siglip.verify.report import DATABASE
-
-    if any(row.is_published for row in report.mismatches):
+    if any(row.is_published for row in mismatches):
         return (
-            f"It isn't what is published as {report.published_as}: a file of another checkpoint, or a damaged "
-            "one, lies in its folder. Fetch it again, all of its files."
+            f"It isn't what is published as {published_as}: a file of another checkpoint, or a damaged one, lies in "
+            "its folder. Fetch it again, all of its files."
         )
-    options = " --database" if any(row.source == DATABASE for row in report.mismatches) else ""
+    options = " --database" if any(row.source == "database" for row in mismatches) else ""
     return (
         "It doesn't give what it gave before: its files have been replaced or damaged since, or another version of "
         "Pillow, torch or tokenizers is installed. Put the old ones back; if the change is meant, accept it: "
@@ -120,23 +135,24 @@ def _say_what_to_do(report: Report, model: str) -> str:
     )
 
 
-def _compare_with_database(settings: Settings, name: str, report: Report, figures: Figures, *, update: bool) -> Report:
-    """Compare with what the workers of the database compare with; with `update`, replace it."""
-    from siglip_ingest.siglip.verify import Figures, compare_figures
+def _compare_with_database(
+    settings: Settings, name: str, embedder: TorchEmbedder, figures: Figures, *, update: bool
+) -> tuple[list[Comparison], str | None]:
+    """Compare with what the workers of the database compare with; with `update`, replace it. Gives a note, too."""
+    from siglip_ingest.siglip.verify.figures import compare_figures, take_figures
 
     with _open_database(settings) as database, database.connection() as connection:
-        rows = [row for row, _ in list_models(connection) if (row.name, row.revision) == (name, figures.revision)]
-        if not rows:
-            raise NotFoundError(f"The database has no model {name!r} at revision {figures.revision}.")
-        model_id = rows[0].model_id
+        models = [row for row, _ in list_models(connection) if (row.name, row.revision) == (name, figures["revision"])]
+        if not models:
+            raise NotFoundError(f"The database has no model {name!r} at revision {figures['revision']}.")
+        model_id = models[0].model_id
         if update:
-            store_model_figures(connection, model_id, figures.for_start().to_dict(), replace=True)
-            return replace(report, notes=(*report.notes, f"Replaced the database's figures of model {model_id}."))
+            store_model_figures(connection, model_id, take_figures(embedder), replace=True)
+            return [], f"Replaced the database's figures of model {model_id}."
         stored = model_figures(connection, model_id)
     if stored is None:
-        return replace(report, notes=(*report.notes, "The database has no figures yet: its next worker stores them."))
-    comparisons = compare_figures(figures, Figures.from_dict(stored), source="database")
-    return replace(report, comparisons=[*report.comparisons, *comparisons])
+        return [], "The database has no figures yet: its next worker stores them."
+    return compare_figures(figures, stored, source="database"), None
 
 
 @contextmanager
@@ -152,47 +168,36 @@ def _open_database(settings: Settings) -> Iterator[Database]:
         yield database
 
 
-def _print_report(report: Report, *, as_json: bool, show_all: bool) -> None:
-    from siglip_ingest.siglip.verify import Verdict
-
-    if as_json:
-        counts = {verdict.name.lower(): report.count(verdict) for verdict in Verdict}
-        print_json({**asdict(report), "is_match": report.is_match, "counts": counts})
-        return
-    published = f", compared as {report.published_as}" if report.published_as not in {None, report.model} else ""
-    click.echo(f"{report.model}{published}, revision {report.revision}, {report.dtype} on {report.device}")
+def _print_report(report: dict[str, Any], rows: Sequence[Comparison], *, show_all: bool) -> None:
+    published_as = report["published_as"]
+    published = f", compared as {published_as}" if published_as not in {None, report["model"]} else ""
+    click.echo(f"{report['model']}{published}, revision {report['revision']}, {report['dtype']} on {report['device']}")
     seen: Counter[str] = Counter()  # what differs, by what it is compared with
     shown, hidden = [], 0
-    for row in report.comparisons:
-        seen[row.source] += row.verdict is Verdict.MISMATCH
-        if show_all or row.is_published or (row.verdict is Verdict.MISMATCH and seen[row.source] <= _MOST_MISMATCHES):
+    for row in rows:
+        seen[row.source] += row.is_mismatch
+        if show_all or row.is_published or (row.is_mismatch and seen[row.source] <= _MOST_MISMATCHES):
             shown.append(row)
-        elif row.verdict is Verdict.MISMATCH:
+        elif row.is_mismatch:
             hidden += 1
     if shown:
         print_table(("verdict", "what", "expected", "found", "difference", "from"), [_cells(row) for row in shown])
     if hidden:
         click.echo(f"... and {hidden} more that differ; --all lists them.")
-    for reason in dict.fromkeys(row.reason for row in report.comparisons if row.reason):
+    for reason in dict.fromkeys(row.reason for row in rows if row.reason):
         click.echo(f"Not compared: {reason}")
-    for note in report.notes:
+    for note in report["notes"]:
         click.echo(note)
-    if not report.comparisons:
+    if not rows:
         click.echo("Nothing was compared: no numbers are published of this checkpoint, and it has no earlier figures.")
         return
-    click.echo(
-        f"{report.count(Verdict.MATCH)} match, {report.count(Verdict.MISMATCH)} differ, "
-        f"{report.count(Verdict.NOT_COMPARED)} were not compared."
-    )
+    click.echo("{match} match, {mismatch} differ, {not_compared} were not compared.".format(**report["counts"]))
 
 
-def _cells(row: Comparison) -> tuple[Any, ...]:
+def _cells(row: Comparison) -> tuple[str, ...]:
+    from siglip_ingest.siglip.verify.comparison import shorten
+
     difference = "" if row.difference is None else f"{row.difference:.2g}"
+    expected, found = shorten(row.expected, _MOST_LETTERS_OF_A_VALUE), shorten(row.found, _MOST_LETTERS_OF_A_VALUE)
     origin = "published" if row.is_published else row.source
-    expected, found = (_shorten(value, _MOST_LETTERS_OF_A_VALUE) for value in (row.expected, row.found))
-    return (row.verdict.value, _shorten(row.what, _MOST_LETTERS), expected, found, difference, origin)
-
-
-def _shorten(value: object, most: int) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return (_WORDS[row.verdict], shorten(row.what, _MOST_LETTERS), expected, found, difference, origin)

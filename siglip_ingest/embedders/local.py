@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import expand_user
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def check_checkpoint(name: str, *, max_num_patches: int | None) -> None:
     """
     if not has_torch():
         return
-    from siglip_ingest.siglip.checkpoint.layout import read_config
+    from siglip_ingest.siglip.checkpoint.loading import read_config
     from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings
     from siglip_ingest.siglip.checkpoint.weights import WeightReader
 

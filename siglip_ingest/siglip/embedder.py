@@ -16,7 +16,7 @@ from torch import Tensor
 
 from siglip_ingest import process
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import read_config
+from siglip_ingest.siglip.checkpoint.loading import read_config
 from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings, read_tokenizer
 from siglip_ingest.siglip.checkpoint.revisions import find_revision
 from siglip_ingest.siglip.checkpoint.weights import WeightReader

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from siglip_ingest.siglip.checkpoint.hub import DEMO_FOLDER
+from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER
 from tests.cli.conftest import Terminal, clean_environment
 from tests.programs import wait_until
 

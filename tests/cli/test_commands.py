@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from siglip_ingest.siglip.checkpoint.hub import DEMO_FOLDER
+from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER
 from tests.cli.conftest import IMAGES, Terminal, clean_environment
 
 

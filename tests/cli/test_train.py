@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from siglip_ingest.cli import main
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from tests.cli.conftest import Terminal, clean_environment
 from tests.programs import wait_until
 from tests.unit.siglip.training.sets import png, write_captioned, write_classes, write_shard

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.model import SiglipModel
 
 ROOT = Path(__file__).parents[2]

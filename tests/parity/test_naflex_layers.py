@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.model import SiglipClassifier, SiglipModel, config_from_dict
 from siglip_ingest.siglip.model.attention import Trace
 from tests.checkpoints import tiny_config

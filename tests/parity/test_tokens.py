@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sentencepiece import sentencepiece_model_pb2
-from transformers.tokenization_utils_base import generate_merges
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
-from tests.checkpoints import write_gemma_style_piece_file, write_gemma_style_tokenizer, write_processor
+from tests.checkpoints import write_gemma_style_tokenizer, write_processor
 from tests.hard_texts import FRAGMENTS, HARD_TEXTS, random_texts
 from tests.parity.pairs import PUBLISHED, optional_data
 
@@ -118,29 +115,6 @@ def test_siglip2_ids_end_with_eos_and_are_padded_with_0(siglip2: TokenizerPair) 
     assert not ids[0, end + 1 :].any()
     assert ids[0, :end].all()
     assert ids[2, -1] == 1
-
-
-def test_ids_from_a_small_tokenizer_model_equal_the_references(tmp_path: Path) -> None:
-    write_gemma_style_piece_file(tmp_path)
-    file = sentencepiece_model_pb2.ModelProto.FromString((tmp_path / "tokenizer.model").read_bytes())
-    vocabulary = {piece.piece: number for number, piece in enumerate(file.pieces)}
-    scores = {piece.piece: piece.score for piece in file.pieces}
-    fixed = [tokenizers.AddedToken(piece.piece, normalized=False) for piece in file.pieces if piece.type in {2, 3, 4}]
-    reference = transformers.Siglip2Tokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
-    reference.add_tokens(fixed)
-    theirs = reference(TEXTS, add_special_tokens=False)["input_ids"]
-    ours = load_tokenizer(tmp_path, max_length=64).encode(TEXTS)
-    for text, our_ids, their_ids in zip(TEXTS, ours, theirs, strict=True):
-        assert our_ids == [*their_ids, 1], f"ids of {text!r} differ"
-
-
-def test_ids_from_tokenizer_model_equal_those_from_tokenizer_json(tmp_path: Path) -> None:
-    shutil.copy(optional_data("tokenizers/siglip2/gemma_rebuilt_functional.model"), tmp_path / "tokenizer.model")
-    ours = load_tokenizer(tmp_path, max_length=64)
-    published = load_tokenizer(optional_data("tokenizers/siglip2/tokenizer.json").parent, max_length=64)
-    assert ours.settings == published.settings
-    for text, our_ids, their_ids in zip(TEXTS, ours.encode(TEXTS), published.encode(TEXTS), strict=True):
-        assert our_ids == their_ids, f"ids of {text!r} differ"
 
 
 def read_published_ids() -> dict[str, Any]:

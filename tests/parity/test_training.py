@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.training import Batch, compute_sigmoid_loss
 from siglip_ingest.siglip.training.fine_tuning import fine_tune, load_classifier
 from siglip_ingest.siglip.training.recipe import Recipe

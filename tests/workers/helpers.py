@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from siglip_ingest.db import Database, models
-from siglip_ingest.siglip.checkpoint import hub
+from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from tests.programs import wait_until
 
@@ -69,7 +69,7 @@ class WorkerProcess:
 
 def register_checkpoint(database: Database, folder: Path) -> int:
     with database.connection() as connection:
-        model_id = models.register_model(connection, hub.model_name(str(folder)))
+        model_id = models.register_model(connection, model_name(str(folder)))
         models.activate_model(connection, model_id)
         return model_id
 
@@ -88,7 +88,7 @@ def write_images(folder: Path, count: int, *, size: tuple[int, int] = (60, 40)) 
 
 
 def load_tiny_embedder(folder: Path, **options: Any) -> TorchEmbedder:
-    return TorchEmbedder.from_checkpoint(folder, name=hub.model_name(str(folder)), device="cpu", **options)
+    return TorchEmbedder.from_checkpoint(folder, name=model_name(str(folder)), device="cpu", **options)
 
 
 def fetch_all(database: Database, statement: str, *parameters: object) -> list[tuple[object, ...]]:

@@ -18,7 +18,7 @@ from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.demo.captions import LABEL_TEMPLATE, Caption, find_matches, write_caption
 from siglip_ingest.demo.description import GROUNDS, SKIES, Description, describe_scene
 from siglip_ingest.demo.world import EVALUATION_SEED, render_scene
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.evaluation import find_ranks, share_within
 from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, resize_image

@@ -23,7 +23,7 @@ import torch
 
 from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.demo.world import CALIBRATION_SEED
-from siglip_ingest.siglip.checkpoint.layout import save_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.model import SiglipConfig, SiglipModel, SiglipTextConfig, SiglipVisionConfig
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer

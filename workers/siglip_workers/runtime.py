@@ -23,7 +23,7 @@ from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
 from siglip_ingest.settings import DEFAULT_MODEL, Settings
 from siglip_ingest.siglip import verify
-from siglip_ingest.siglip.checkpoint import hub
+from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
 from siglip_workers.ledger_watcher import LedgerWatcher
@@ -205,13 +205,7 @@ def make_runtime(settings: Settings) -> Runtime:
         check_schema(database)
         with database.connection() as connection:
             active = models.active_model(connection)
-        name = (
-            hub.model_name(settings.model)
-            if settings.model
-            else active.name
-            if active
-            else hub.model_name(DEFAULT_MODEL)
-        )
+        name = model_name(settings.model) if settings.model else active.name if active else model_name(DEFAULT_MODEL)
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()

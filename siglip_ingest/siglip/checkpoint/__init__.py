@@ -1,1 +1,1 @@
-"""A checkpoint's files: names, download, layout, weights, revision, and its tokenizer and image settings."""
+"""Checkpoints: names, download, files, weights, loading and saving, revisions, preprocessing."""

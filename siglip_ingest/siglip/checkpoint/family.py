@@ -1,4 +1,4 @@
-"""The published SigLIP and SigLIP 2 checkpoints: one row each, and what their sizes amount to.
+"""Lists the published SigLIP and SigLIP 2 checkpoints, and counts parameters and FLOP from their configs.
 
 Sizes are those of the papers' models (https://arxiv.org/abs/2303.15343, https://arxiv.org/abs/2502.14786) as their
 published config.json files have them. Every figure follows from the sizes by a formula; nothing is measured, and
@@ -23,8 +23,8 @@ _VISION_DEFAULTS = _TOWER_DEFAULTS | {"num_channels": 3, "patch_size": 16}
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What a checkpoint's sizes amount to.
+class ModelSize:
+    """How large a model is, and what it computes.
 
     Attributes:
         dimension: Numbers in an embedding.
@@ -74,13 +74,13 @@ class Checkpoint:
         return bool(self.config["model_type"] == "siglip2")
 
     @property
-    def figures(self) -> Figures:
-        """What its sizes amount to."""
+    def figures(self) -> ModelSize:
+        """Its parameters and FLOP."""
         return measure(self.config)
 
 
-def measure(config: Mapping[str, Any]) -> Figures:
-    """Work out a model's figures from the content of its config.json, in which fields with defaults may be missing.
+def measure(config: Mapping[str, Any]) -> ModelSize:
+    """Count a model's parameters and FLOP from its config.json, in which fields with defaults may be missing.
 
     Parameters and operations are counted over the layers of the Vision Transformer (https://arxiv.org/abs/2010.11929,
     equations 1 to 4) and the attention pooling of https://arxiv.org/abs/2106.04560, section 3.2. A multiplication and
@@ -116,7 +116,7 @@ def measure(config: Mapping[str, Any]) -> Figures:
         # A probe attends over the patches, and an MLP follows: a layer with one normalisation and one query.
         vision_parameters += width + _count_layer_parameters(vision) - 2 * width
         image_flop += 4 * (num_patches + 1) * width**2 + 4 * num_patches * width + 4 * width * _mlp_width(vision)
-    return Figures(
+    return ModelSize(
         dimension=dimension,
         image_size=image_size,
         num_patches=num_patches,

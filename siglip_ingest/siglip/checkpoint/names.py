@@ -1,4 +1,4 @@
-"""The names that a checkpoint can have."""
+"""Parses the names of checkpoints: `demo`, a folder, or a hub name with or without `@revision`."""
 
 from __future__ import annotations
 

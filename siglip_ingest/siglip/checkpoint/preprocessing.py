@@ -1,4 +1,4 @@
-"""A checkpoint's image settings and tokenizer, each checked against its config: what doesn't fit is said at once."""
+"""Reads a checkpoint's preprocessor_config.json and tokenizer, and checks that they fit its config.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which content a checkpoint's files have, so that vectors of two contents are never mixed.
+"""Names the exact weights of a checkpoint by commit or hash, so that vectors of two revisions are never mixed.
 
 A snapshot of the hub is named after its commit. Any other folder's revision is the hash of all its weights; reading
 1.5 GB for that takes seconds, so it is remembered for as long as the files stay what they were: the kernel sets a
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.siglip.checkpoint.weights import find_weight_files
+from siglip_ingest.siglip.checkpoint.files import find_weight_files
 
 CACHE_FILE = "revisions.json"
 # Smaller weights are hashed before anybody notices, and leave nothing behind.

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors in safetensors files, mapped into memory: what nobody asks for is never read from the disk.
+"""Reads tensors by name from a checkpoint's safetensors files. They are mapped: only what is used comes from the disk.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes with the header's length, a JSON header with each tensor's
 dtype, shape and place, then the tensors. A checkpoint has one such file, or several (shards) with an index that says
@@ -8,6 +8,7 @@ which tensor lies where. Pickles are never opened.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from siglip_ingest.errors import CheckpointError
+from siglip_ingest.siglip.checkpoint.files import (
+    WEIGHTS_FILE,
+    WEIGHTS_INDEX_FILE,
+    find_weight_files,
+    read_weights_index,
+)
 from siglip_ingest.siglip.git_lfs import describe_pointer
 
-WEIGHTS_FILE = "model.safetensors"
-WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
-PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Where open_clip's SigLIP has its towers: timm's vision transformer, and its own text tower (src/open_clip/model.py).
 OPEN_CLIP_PREFIXES = ("visual.", "text.transformer.", "text.token_embedding.", "transformer.resblocks.")
 OPEN_CLIP_CONFIG_FILE = "open_clip_config.json"
@@ -118,6 +122,10 @@ class WeightReader:
             raise CheckpointError(f"{path}: {name} can't be read ({error}).") from error
         return tensor.to(device=device, dtype=dtype)
 
+    def count_parameters(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(math.prod(stored.shape) for stored in self.tensors.values())
+
     def _refuse_open_clip(self) -> None:
         """Refuse another library's layout of the same architecture, which some models are published in as `siglip`."""
         if foreign := sorted(name for name in self.tensors if name.startswith(OPEN_CLIP_PREFIXES)):
@@ -139,58 +147,6 @@ class WeightReader:
         if not any(name.startswith(("text_model.", "vision_model.")) for name in self.tensors):
             return "It is a checkpoint of another architecture."
         return "It belongs to another config.json, or to another architecture."
-
-
-def find_weight_files(folder: Path) -> list[Path]:
-    """List a checkpoint's safetensors files: one, or the shards that its index names, sorted.
-
-    Raises:
-        CheckpointError: If there are none, or only pickles, or a shard is missing.
-    """
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / WEIGHTS_INDEX_FILE).is_file():
-        names = sorted(set(_read_index(folder / WEIGHTS_INDEX_FILE).values()))
-        if outside := [name for name in names if Path(name).name != name]:
-            raise CheckpointError(
-                f"{folder} lacks {outside[0]!r}: {WEIGHTS_INDEX_FILE} may name only files of its own folder."
-            )
-        if missing := [name for name in names if not (folder / name).is_file()]:
-            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {WEIGHTS_INDEX_FILE} names.")
-        return [folder / name for name in names]
-    if pickles := sorted(path.name for pattern in PICKLE_PATTERNS for path in folder.glob(pattern)):
-        raise CheckpointError(
-            f"{folder} has its weights only as {', '.join(pickles)}. Pickled files can run code when they are opened "
-            f"and are never loaded: convert them to {WEIGHTS_FILE} first."
-        )
-    raise CheckpointError(f"{folder} is not a checkpoint: it has no {WEIGHTS_FILE}.")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one of a checkpoint's JSON files, which hold an object each.
-
-    Raises:
-        CheckpointError: If it is missing, can't be read, or isn't a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} is not a checkpoint: it has no {path.name}.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}). Fetch the checkpoint again.") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
-    return values
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    """Read which tensor lies in which shard."""
-    index = read_json(path).get("weight_map")
-    if not isinstance(index, dict) or not index:
-        raise CheckpointError(f"{path} has no weight_map.")
-    return {name: str(shard) for name, shard in index.items()}
 
 
 def _open(path: Path) -> Any:
@@ -215,7 +171,7 @@ def _join_shards(headers: Mapping[str, Mapping[str, StoredTensor]], index_path: 
     Raises:
         CheckpointError: If it isn't there, or a shard has a tensor that the index doesn't name.
     """
-    index = {name: shard for name, shard in _read_index(index_path).items() if not name.endswith(IGNORED_SUFFIX)}
+    index = {name: shard for name, shard in read_weights_index(index_path).items() if not name.endswith(IGNORED_SUFFIX)}
     for name, shard in index.items():
         if name not in headers[shard]:
             places = [other for other, header in headers.items() if name in header]

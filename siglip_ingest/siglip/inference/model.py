@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import CONSTANT_NAMES, read_config
+from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, read_config
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.inference.layers import Run, Source, find_runs
 from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower

@@ -1,4 +1,4 @@
-"""What tokenizers of both generations share: a full length without a mask, and a word about texts that are too long.
+"""The base class of both tokenizers: pads texts to the full length and reports those that are cut.
 
 Every text is padded to the model's full length and no mask goes with it: the model saw padding in training and pools
 the last position. A text that is too long loses its end, but never its end-of-text token, and the caller is told.

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.siglip.git_lfs import describe_pointer
 from siglip_ingest.siglip.tokenizer.base import Tokenizer, read_tokenizer_config, token_text
-from siglip_ingest.siglip.tokenizer.piece_file import PieceKind, list_merges, read_pieces
 
 if TYPE_CHECKING:
     import tokenizers
 
 TOKENIZER_FILE = "tokenizer.json"
-PIECE_FILE = "tokenizer.model"
 
 
 class LowerCaseTokenizer(Tokenizer):
@@ -27,10 +25,10 @@ class LowerCaseTokenizer(Tokenizer):
     """
 
     def __init__(self, path: Path, *, max_length: int, config: Mapping[str, Any] | None = None) -> None:
-        """Load a tokenizer.json, or a tokenizer.model, which gives the same ids and takes a second longer.
+        """Load a tokenizer.json.
 
         Args:
-            path: Of either file.
+            path: Of the file.
             max_length: `max_position_embeddings` of the text tower.
             config: Content of tokenizer_config.json; None reads the file beside it.
 
@@ -39,7 +37,7 @@ class LowerCaseTokenizer(Tokenizer):
         """
         from tokenizers import normalizers
 
-        tokenizer = _build_from_pieces(path) if path.suffix == ".model" else _load(path)
+        tokenizer = _load(path)
         config = read_tokenizer_config(path.parent) if config is None else config
         eos, pad = token_text(config.get("eos_token"), "<eos>"), token_text(config.get("pad_token"), "<pad>")
         eos_id, pad_id = tokenizer.token_to_id(eos), tokenizer.token_to_id(pad)
@@ -93,32 +91,4 @@ def _load(path: Path) -> tokenizers.Tokenizer:
         raise CheckpointError(
             describe_pointer(path) or f"{path} is not a whole tokenizer file ({error}). Fetch it again."
         ) from error
-    return tokenizer
-
-
-def _build_from_pieces(path: Path) -> tokenizers.Tokenizer:
-    """Build the tokenizer that tokenizer.json describes out of a sentencepiece file of the same pieces.
-
-    sentencepiece itself would give other ids where control tokens are typed, and where a text in capitals becomes one
-    of its fixed pieces when it is lower-cased.
-    """
-    import tokenizers
-    from tokenizers import models, normalizers, pre_tokenizers
-
-    pieces = read_pieces(path)
-    kinds = {PieceKind.UNKNOWN, PieceKind.CONTROL, PieceKind.USER_DEFINED}
-    fixed = [tokenizers.AddedToken(piece.text, normalized=False) for piece in pieces if piece.kind in kinds]
-    unknown = next((piece.text for piece in pieces if piece.kind == PieceKind.UNKNOWN), None)
-    tokenizer = tokenizers.Tokenizer(
-        models.BPE(
-            vocab={piece.text: number for number, piece in enumerate(pieces)},
-            merges=list_merges(pieces),
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=True,
-        )
-    )
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    tokenizer.add_tokens(fixed)
     return tokenizer

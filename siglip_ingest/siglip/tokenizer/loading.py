@@ -1,4 +1,4 @@
-"""Strings to token ids, as the two generations of SigLIP were trained."""
+"""Loads the tokenizer of a checkpoint: SigLIP's from spiece.model, SigLIP 2's from tokenizer.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE, TokenizedTexts, Tokenizer, Truncation, shorten
-from siglip_ingest.siglip.tokenizer.gemma import PIECE_FILE, TOKENIZER_FILE, LowerCaseTokenizer
+from siglip_ingest.siglip.tokenizer.gemma import TOKENIZER_FILE, LowerCaseTokenizer
 from siglip_ingest.siglip.tokenizer.sentencepiece import (
     SENTENCEPIECE_FILE,
     WORD_START,
@@ -15,7 +15,6 @@ from siglip_ingest.siglip.tokenizer.sentencepiece import (
 )
 
 __all__ = [
-    "PIECE_FILE",
     "SENTENCEPIECE_FILE",
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
@@ -33,26 +32,29 @@ __all__ = [
 
 
 def find_tokenizer_file(folder: Path) -> Path:
-    """Find a checkpoint's tokenizer: `spiece.model` (SigLIP), or else `tokenizer.json` or `tokenizer.model` (SigLIP 2).
+    """Find a checkpoint's tokenizer: `spiece.model` (SigLIP), or else `tokenizer.json` (SigLIP 2).
 
     The model_type doesn't tell which it is: SigLIP 2's fixed-resolution checkpoints have SigLIP's.
 
     Raises:
-        CheckpointError: If there is none.
+        CheckpointError: If neither is there.
     """
-    names = (SENTENCEPIECE_FILE, TOKENIZER_FILE, PIECE_FILE)
-    for name in names:
+    for name in (SENTENCEPIECE_FILE, TOKENIZER_FILE):
         if (folder / name).is_file():
             return folder / name
-    raise CheckpointError(f"{folder} has no tokenizer: none of {', '.join(names[:-1])} and {names[-1]} is there.")
+    # sentencepiece would read tokenizer.model, but gives other ids for runs of spaces and for typed control tokens.
+    has_piece_file = (folder / "tokenizer.model").is_file()
+    hint = (
+        f" tokenizer.model alone isn't enough: fetch the checkpoint's {TOKENIZER_FILE} too." if has_piece_file else ""
+    )
+    raise CheckpointError(f"{folder} has no tokenizer: neither {SENTENCEPIECE_FILE} nor {TOKENIZER_FILE}.{hint}")
 
 
 def load_tokenizer(folder: Path, *, max_length: int) -> Tokenizer:
     """Load a checkpoint's tokenizer.
 
     Args:
-        folder: Holds `spiece.model` (SigLIP: sentencepiece), or else `tokenizer.json` or `tokenizer.model` (SigLIP 2:
-            Gemma's, as two libraries write it).
+        folder: Holds `spiece.model` (SigLIP: sentencepiece), or else `tokenizer.json` (SigLIP 2: Gemma's).
         max_length: `max_position_embeddings` of the text tower; every text is padded or cut to it.
 
     Raises:

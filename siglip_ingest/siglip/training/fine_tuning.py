@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import load_model, load_part, read_config, write_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import load_model, load_part, read_config, write_checkpoint
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.model import SiglipClassifier, SiglipModel
 from siglip_ingest.siglip.model.classification import ARCHITECTURE, CLASSIFIER_NAMES

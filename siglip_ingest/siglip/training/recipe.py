@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import read_config
+from siglip_ingest.siglip.checkpoint.loading import read_config
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings
 from siglip_ingest.siglip.training.freezing import NONE
 from siglip_ingest.siglip.training.trainer import TrainingSettings

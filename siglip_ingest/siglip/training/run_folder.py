@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE
-from siglip_ingest.siglip.checkpoint.weights import WEIGHTS_FILE
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, WEIGHTS_FILE
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, PROCESSOR_FILE, read_image_processor
 
 RECIPE_FILE = "train.json"
@@ -31,7 +30,7 @@ LOG_FILE = "train_log.jsonl"
 STATE_FILE = "train_state.safetensors"
 PROCESSOR_FILES = (PREPROCESSOR_FILE, PROCESSOR_FILE)
 TOKENIZER_FILES = (
-    "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer.model",
+    "added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer.json",
     "tokenizer_config.json",
 )  # fmt: skip
 PARTIAL_FILES = {

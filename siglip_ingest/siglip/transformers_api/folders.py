@@ -10,7 +10,7 @@ from typing import Any
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.process import expand_user
-from siglip_ingest.siglip.checkpoint.hub import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 
 Name = str | os.PathLike[str]
 

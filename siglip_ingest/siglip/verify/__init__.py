@@ -1,4 +1,4 @@
-"""Whether a checkpoint gives the numbers that it should: published ones, and its own of an earlier time.
+"""Checks that a checkpoint gives its published numbers, and those that it gave before.
 
 `verify_checkpoint` is the whole of it, for `siglip-ingest verify`; `check_at_start` the part that a worker affords
 before it serves. Both put known texts and images that are drawn here through the loaded model.
@@ -6,91 +6,63 @@ before it serves. Both put known texts and images that are drawn here through th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest.errors import VerificationError
+from siglip_ingest.errors import InvalidInputError, VerificationError
+from siglip_ingest.siglip.verify.comparison import Comparison, describe_mismatches
 from siglip_ingest.siglip.verify.figures import Figures, compare_figures, take_figures
 from siglip_ingest.siglip.verify.inputs import DRAWN_IMAGES, TEXTS
-from siglip_ingest.siglip.verify.kept import KeptFigures
 from siglip_ingest.siglip.verify.published import (
     OpenPhotograph,
     Published,
+    compare_published,
     compare_quickly,
-    compare_with_published,
     find_published,
-    tokenize_published,
 )
-from siglip_ingest.siglip.verify.report import Comparison, Report, Verdict, describe_mismatches
-from siglip_ingest.siglip.verify.weights import read_weights
 
 if TYPE_CHECKING:
     from siglip_ingest.siglip.embedder import TorchEmbedder
 
-__all__ = [
-    "Comparison",
-    "Figures",
-    "KeptFigures",
-    "Published",
-    "Report",
-    "Verdict",
-    "check_at_start",
-    "compare_figures",
-    "find_published",
-    "require_same",
-    "take_figures",
-    "verify_checkpoint",
-]
+__all__ = ["check_at_start", "require_same", "verify_checkpoint"]
 
 
 def verify_checkpoint(
     embedder: TorchEmbedder,
     folder: Path,
-    name: str,
     *,
     published: Published | None,
     earlier: Figures | None,
     open_photograph: OpenPhotograph,
-) -> tuple[Report, Figures]:
+) -> tuple[list[Comparison], dict[str, Any]]:
     """Put all known inputs through a checkpoint and compare what comes out.
 
     Args:
         embedder: The loaded checkpoint.
         folder: Its files.
-        name: What the report calls it.
         published: What to compare with; None where nothing is published.
         earlier: Its own figures of an earlier time; None at the first.
         open_photograph: Opens a published image; a `NotFoundError` says why it can't.
 
     Returns:
-        What was found, and the figures to keep for the next time.
+        The comparisons in the order of the data (files, tokens, pixels, vectors, logits), and the figures to keep for
+        the next time.
 
     Raises:
         CheckpointError: If a file can't be read, or the model gives vectors that aren't finite or not of length 1.
+        InvalidInputError: If `earlier` can't be read.
     """
-    from siglip_ingest.siglip.checkpoint.weights import find_weight_files
+    from siglip_ingest.siglip.checkpoint.weights import WeightReader
 
-    weights = read_weights(find_weight_files(folder))
-    comparisons: list[Comparison] = []
+    rows: list[Comparison] = []
     if published is not None:
-        comparisons += compare_with_published(
-            published, embedder, parameters=weights.parameters, open_photograph=open_photograph
-        )
-    figures = take_figures(embedder, texts=TEXTS, images=DRAWN_IMAGES, tensors=weights.tensors)
+        parameters = WeightReader(folder).count_parameters()
+        rows += compare_published(published, embedder, parameters=parameters, open_photograph=open_photograph)
+    figures = take_figures(embedder, texts=TEXTS, images=DRAWN_IMAGES, folder=folder)
     if earlier is not None:
-        comparisons += compare_figures(figures, earlier)
-    return (
-        Report(
-            model=name,
-            published_as=None if published is None else published.name,
-            revision=figures.revision,
-            dtype=figures.dtype,
-            device=figures.device,
-            comparisons=comparisons,
-        ),
-        figures,
-    )
+        rows += compare_figures(figures, earlier)
+    return rows, figures
 
 
 def check_at_start(embedder: TorchEmbedder) -> dict[str, Any]:
@@ -107,24 +79,24 @@ def check_at_start(embedder: TorchEmbedder) -> dict[str, Any]:
     published = find_published(info.name, info.revision, Path(info.name))
     if published is not None:
         _require_match(
-            compare_quickly(published, info, tokenize_published(published, embedder)),
-            f"The checkpoint {info.name} is not what is published as {published.name}",
+            list(compare_quickly(published, embedder)),
+            f"The checkpoint {info.name} is not what is published as {published['name']}",
             "Fetch it again, all of its files.",
         )
-    return take_figures(embedder).to_dict()
+    return take_figures(embedder)
 
 
-def require_same(name: str, found: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+def require_same(name: str, found: Figures, earlier: Figures) -> None:
     """Compare the figures of two starts of a checkpoint, as `check_at_start` gave them.
 
     Raises:
         VerificationError: If they differ by more than dtypes and devices explain. The message names what differs.
     """
     try:
-        rows = compare_figures(Figures.from_dict(found), Figures.from_dict(earlier))
-    except (KeyError, TypeError, ValueError) as error:
+        rows = compare_figures(found, earlier)
+    except InvalidInputError as error:
         raise VerificationError(
-            f"The figures that the database keeps of {name} can't be read ({error!r}). Replace them: "
+            f"The figures that the database keeps of {name} can't be read ({error.__cause__!r}). Replace them: "
             f"siglip-ingest verify {name} --update --database"
         ) from error
     _require_match(
@@ -135,7 +107,6 @@ def require_same(name: str, found: Mapping[str, Any], earlier: Mapping[str, Any]
     )
 
 
-def _require_match(rows: Iterable[Comparison], what: str, advice: str) -> None:
-    mismatches = [row for row in rows if row.verdict is Verdict.MISMATCH]
-    if mismatches:
-        raise VerificationError(f"{what}: {describe_mismatches(mismatches)}. {advice}")
+def _require_match(rows: Sequence[Comparison], what: str, advice: str) -> None:
+    if differs := describe_mismatches(rows):
+        raise VerificationError(f"{what}: {differs}. {advice}")

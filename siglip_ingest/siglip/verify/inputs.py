@@ -6,14 +6,13 @@ Nothing here depends on a version: the test card is plain arithmetic, the circle
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 from siglip_ingest.errors import ImageError, NotFoundError
 from siglip_ingest.siglip.preprocess.files import download_file
 from siglip_ingest.siglip.preprocess.opening import DEFAULT_LIMITS, open_image
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # The first two go through every worker's start. Capitals, punctuation, accents and other scripts tell tokenizers apart;
 # all are short enough for the 16 positions of so400m-patch14-224.
@@ -34,12 +33,6 @@ SHAPES = ("red_square", "green_circle", "blue_triangle")
 CIRCLES = {f"circle_{height}x{width}": (height, width) for height, width in ((224, 224), (1024, 1024), (224, 1024))}
 DRAWN_IMAGES = (TEST_CARD, *SHAPES, *CIRCLES)
 
-_PHOTOGRAPH_SUFFIXES = (".png", ".jpg", ".jpeg")
-_PALE, _COLOURS = (
-    (245, 245, 245),
-    {"red_square": (220, 40, 40), "green_circle": (40, 170, 75), "blue_triangle": (40, 90, 220)},
-)
-
 
 def draw_image(name: str) -> Image.Image:
     """Draw one of `DRAWN_IMAGES`, RGB."""
@@ -53,36 +46,27 @@ def draw_circle(height: int, width: int) -> Image.Image:
 
     tests/models/siglip2/test_modeling_siglip2.py, `prepare_images`: its expected logits are of these pixels.
     """
-    from PIL import Image, ImageDraw
-
     image = Image.new("RGB", (width, height), color="red")
     x, y = width // 2, height // 2
     radius = min(x, y) // 8 * 7
-    ImageDraw.Draw(image).ellipse(
-        (x - radius, y - radius, x + radius, y + radius), fill="blue", outline="green", width=width // 20
-    )
+    corners = (x - radius, y - radius, x + radius, y + radius)
+    ImageDraw.Draw(image).ellipse(corners, fill="blue", outline="green", width=width // 20)
     return image
 
 
 def draw_shape(name: str) -> Image.Image:
     """Draw one of `SHAPES` on a pale ground of 32 x 32 pixels."""
-    import numpy as np
-    from PIL import Image
-
     y, x = np.mgrid[:32, :32]
-    covered = {
-        "red_square": (x >= 8) & (x < 24) & (y >= 8) & (y < 24),
-        "green_circle": (x - 16) ** 2 + (y - 16) ** 2 <= 9**2,
-        "blue_triangle": (y >= 7) & (y <= 25) & (abs(x - 16) <= (y - 7) // 2),
+    covered, colour = {
+        "red_square": ((x >= 8) & (x < 24) & (y >= 8) & (y < 24), (220, 40, 40)),
+        "green_circle": ((x - 16) ** 2 + (y - 16) ** 2 <= 9**2, (40, 170, 75)),
+        "blue_triangle": ((y >= 7) & (y <= 25) & (abs(x - 16) <= (y - 7) // 2), (40, 90, 220)),
     }[name]
-    return Image.fromarray(np.where(covered[..., None], _COLOURS[name], _PALE).astype(np.uint8))
+    return Image.fromarray(np.where(covered[..., None], colour, (245, 245, 245)).astype(np.uint8))
 
 
 def draw_test_card() -> Image.Image:
     """Draw 300 x 200 pixels whose edges, ramps and fine stripes every filter of a resize treats in its own way."""
-    import numpy as np
-    from PIL import Image
-
     y, x = np.mgrid[:200, :300]
     pixels = np.stack([x * 255 // 299, y * 255 // 199, (x + y) * 255 // 498], axis=-1)
     pixels[20:90, 20:140] = np.where((x[20:90, 20:140] // 3 % 2)[..., None], 255, 0)
@@ -105,10 +89,9 @@ def open_photograph(file: str, url: str, *, folder: Path | None, may_fetch: bool
         NotFoundError: If it isn't here and can't, or may not, be fetched. The message is the reason.
         ImageError: If a file of the folder can't be read.
     """
-    for suffix in _PHOTOGRAPH_SUFFIXES if folder is not None else ():
-        path = Path(folder or "", file + suffix)
-        if path.is_file():
-            return open_image(path)
+    paths = [] if folder is None else [folder / f"{file}{suffix}" for suffix in (".png", ".jpg", ".jpeg")]
+    if path := next((path for path in paths if path.is_file()), None):
+        return open_image(path)
     missing = f"{file}.jpg isn't here; " if folder is None else f"{folder} has no {file}.png or .jpg; "
     if not may_fetch:
         raise NotFoundError(f"{missing}get it from {url}, and name its folder with --images.")

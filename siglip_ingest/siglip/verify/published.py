@@ -1,60 +1,41 @@
-"""Numbers that are published of checkpoints, and comparing with them. The facts stand in published.json."""
+"""Compares a checkpoint with the numbers that are published of it, which stand in published.json.
+
+What is published of one checkpoint is a dict: its `name`; where known `parameters`, `weights_sha256`, `logit_scale` and
+`logit_bias`, each of `value` and `source`; `scores`, a list; `tokens` of `source` and `texts` (ids without padding);
+`images`, the `file` (without suffix) and `url` of those that aren't drawn here.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
-from siglip_ingest.siglip.verify.figures import TOLERANCES, coarser_dtype
+from siglip_ingest.siglip.scores import sigmoid
+from siglip_ingest.siglip.verify.comparison import Comparison
+from siglip_ingest.siglip.verify.figures import TOLERANCES, find_coarsest
 from siglip_ingest.siglip.verify.inputs import DRAWN_IMAGES, draw_image
-from siglip_ingest.siglip.verify.report import Comparison, compare_numbers, compare_values, not_compared
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from siglip_ingest.siglip.embedder import TorchEmbedder
-    from siglip_ingest.types import ModelInfo
 
+Published = Mapping[str, Any]
 OpenPhotograph = Callable[[str, str], "Image.Image"]
-_CONSTANTS = ("logit_scale", "logit_bias")
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What is published of one checkpoint.
-
-    Attributes:
-        name: Its name on the hub.
-        facts: `parameters`, `weights_sha256`, `logit_scale`, `logit_bias`, each an object of `value` and `source`, and
-            `scores`, a list of objects; each where it is known.
-        tokens: Token ids by text, without padding.
-        tokens_source: Where they are from.
-        photographs: File name without suffix and address of each image that isn't drawn here.
-    """
-
-    name: str
-    facts: Mapping[str, Any]
-    tokens: Mapping[str, list[int]] = field(default_factory=dict)
-    tokens_source: str = ""
-    photographs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @cache
-def load_table() -> Mapping[str, Published]:
+def load_table() -> dict[str, Published]:
     """Everything that is known, by checkpoint."""
     content = json.loads((files("siglip_ingest.siglip.verify") / "published.json").read_text(encoding="utf-8"))
-    photographs = {name: (place["file"], place["url"]) for name, place in content["images"].items()}
-    none = {"texts": {}, "source": ""}
-    kinds = {name: content["tokens"].get(facts.get("tokens"), none) for name, facts in content["checkpoints"].items()}
     return {
-        name: Published(name, facts, kinds[name]["texts"], kinds[name]["source"], photographs)
+        name: {**facts, "name": name, "tokens": content["tokens"].get(facts.get("tokens")), "images": content["images"]}
         for name, facts in content["checkpoints"].items()
     }
 
@@ -82,37 +63,24 @@ def find_published(
     if folder is not None and folder.parent.name == "snapshots":
         names.append(folder.parent.parent.name.removeprefix("models--").replace("--", "/"))
     digest = revision.removeprefix("sha256:")
-    known = [entry.name for entry in table.values() if entry.facts.get("weights_sha256", {}).get("value") == digest]
-    return next((table[candidate] for candidate in (*names, *known) if candidate in table), None)
+    names += [known for known, facts in table.items() if facts.get("weights_sha256", {}).get("value") == digest]
+    return next((table[candidate] for candidate in names if candidate in table), None)
 
 
-def compare_quickly(
-    published: Published, info: ModelInfo, ids_by_text: Mapping[str, list[int]] | None = None
-) -> Iterator[Comparison]:
-    """Compare what needs no forward pass: logit_scale, logit_bias and the token ids that are given.
-
-    Args:
-        published: What to compare with.
-        info: The loaded checkpoint's.
-        ids_by_text: Padded token ids of some of `published.tokens`.
-    """
-    for name in _CONSTANTS:
-        if fact := published.facts.get(name):
-            yield compare_numbers(name, fact["value"], getattr(info, name), atol=fact["atol"], source=fact["source"])
-    for text, found in (ids_by_text or {}).items():
-        expected = published.tokens[text]
-        padding = [int(info.text_settings["pad_id"])] * (len(found) - len(expected))
-        yield compare_values(f"tokens of {text!r}", expected + padding, found, source=published.tokens_source)
+def compare_quickly(published: Published, embedder: TorchEmbedder) -> Iterator[Comparison]:
+    """Compare what needs no forward pass: logit_scale, logit_bias, and the ids of texts that fit the model's length."""
+    info = embedder.info
+    for name in ("logit_scale", "logit_bias"):
+        if fact := published.get(name):
+            yield Comparison(name, fact["value"], getattr(info, name), fact["source"], fact["atol"])
+    tokens, length = published["tokens"] or {"texts": {}}, info.text_settings["max_length"]
+    texts = {text: ids for text, ids in tokens["texts"].items() if len(ids) <= length}
+    for (text, ids), found in zip(texts.items(), embedder.tokenize(list(texts)).tolist(), strict=True):
+        padding = [int(info.text_settings["pad_id"])] * (length - len(ids))
+        yield Comparison(f"tokens of {text!r}", ids + padding, found, tokens["source"])
 
 
-def tokenize_published(published: Published, embedder: TorchEmbedder) -> dict[str, list[int]]:
-    """Give the padded token ids of the published texts that fit into the model's length uncut."""
-    length = embedder.tokenize([""]).shape[1]
-    texts = [text for text, ids in published.tokens.items() if len(ids) <= length]
-    return dict(zip(texts, embedder.tokenize(texts).tolist(), strict=True)) if texts else {}
-
-
-def compare_with_published(
+def compare_published(
     published: Published, embedder: TorchEmbedder, *, parameters: int, open_photograph: OpenPhotograph
 ) -> Iterator[Comparison]:
     """Compare a loaded checkpoint with all that is published of it.
@@ -123,14 +91,13 @@ def compare_with_published(
         parameters: How many its files hold.
         open_photograph: Opens an image by the name of its file and its address; a `NotFoundError` says why it can't.
     """
-    facts, info = published.facts, embedder.info
-    if fact := facts.get("parameters"):
-        yield compare_values("parameters", fact["value"], parameters, source=fact["source"])
-    if (fact := facts.get("weights_sha256")) and info.revision.startswith("sha256:"):
-        found = info.revision.removeprefix("sha256:")
-        yield compare_values("sha256 of the weights", fact["value"], found, source=fact["source"])
-    yield from compare_quickly(published, info, tokenize_published(published, embedder))
-    for scores in facts.get("scores", []):
+    kind, _, digest = embedder.info.revision.partition(":")
+    if fact := published.get("parameters"):
+        yield Comparison("parameters", fact["value"], parameters, fact["source"])
+    if (fact := published.get("weights_sha256")) and kind == "sha256":
+        yield Comparison("sha256 of the weights", fact["value"], digest, fact["source"])
+    yield from compare_quickly(published, embedder)
+    for scores in published.get("scores", []):
         yield from _compare_scores(published, scores, embedder, open_photograph)
 
 
@@ -138,29 +105,22 @@ def _compare_scores(
     published: Published, scores: Mapping[str, Any], embedder: TorchEmbedder, open_photograph: OpenPhotograph
 ) -> Iterator[Comparison]:
     """Compare the logits or the probabilities of one image with some texts."""
-    name, kind = scores["image"], "logits" if "logits" in scores else "probabilities"
-    expected, texts, source = scores[kind], scores["texts"], scores["source"]
-    whats = [
-        f"{kind.removesuffix('s').replace('probabilitie', 'probability')} of {name} and {text!r}" for text in texts
-    ]
+    image, texts, source, info = scores["image"], scores["texts"], scores["source"], embedder.info
+    is_logit = "logits" in scores
+    expected = dict(zip(texts, scores["logits" if is_logit else "probabilities"], strict=True))
+    what = "logit" if is_logit else "probability"
     try:
-        image = draw_image(name) if name in DRAWN_IMAGES else open_photograph(*published.photographs[name])
+        place = published["images"].get(image, {})
+        opened = draw_image(image) if image in DRAWN_IMAGES else open_photograph(place["file"], place["url"])
     except NotFoundError as error:
-        for what, value in zip(whats, expected, strict=True):
-            yield not_compared(what, value, str(error), source=source)
+        for text, value in expected.items():
+            yield Comparison(f"{what} of {image} and {text!r}", value, None, source, reason=str(error))
         return
-    info = embedder.info
-    similarities = embedder.embed_texts(texts) @ embedder.embed_images([image])[0]
-    most_logit = TOLERANCES[coarser_dtype(embedder.dtype)][1] if coarser_dtype(embedder.dtype) != "float32" else 0.0
-    for what, value, similarity in zip(whats, expected, similarities.tolist(), strict=True):
+    dtype = find_coarsest(embedder.dtype)
+    most = 0.0 if dtype == "float32" else TOLERANCES[dtype][1]
+    tolerance = max(scores["atol"], most if is_logit else most / 4)  # a sigmoid is nowhere steeper than 1/4
+    similarities = embedder.embed_texts(texts) @ embedder.embed_images([opened])[0]
+    for (text, value), similarity in zip(expected.items(), similarities.tolist(), strict=True):
         logit = math.exp(info.logit_scale) * similarity + info.logit_bias
-        if kind == "logits":
-            yield compare_numbers(what, value, logit, atol=max(scores["atol"], most_logit), source=source)
-        else:  # a sigmoid is nowhere steeper than 1/4
-            atol = max(scores["atol"], most_logit / 4)
-            yield compare_numbers(what, value, _sigmoid(logit), atol=atol, source=source)
-
-
-def _sigmoid(logit: float) -> float:
-    """Compute 1 / (1 + exp(-logit)) without overflow."""
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+        found = logit if is_logit else float(sigmoid(logit))
+        yield Comparison(f"{what} of {image} and {text!r}", value, found, source, tolerance)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from siglip_ingest.errors import CheckpointError, ConfigurationError, InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, normalize, resize_image
 from siglip_ingest.types import Embedder

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.siglip.checkpoint import weights as weight_files
-from siglip_ingest.siglip.checkpoint.layout import load_model, save_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import load_model, save_checkpoint
 from siglip_ingest.siglip.inference import InferenceModel, linear
 from siglip_ingest.siglip.inference import model as inference
 from siglip_ingest.siglip.model import SiglipModel, config_from_dict

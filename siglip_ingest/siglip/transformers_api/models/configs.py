@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE, read_json
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, read_json
 from siglip_ingest.siglip.model import config as sizes
 from siglip_ingest.siglip.transformers_api.folders import (
     Name,

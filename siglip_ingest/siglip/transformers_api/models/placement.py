@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import CONSTANT_NAMES, TOWERS
+from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, TOWERS
 from siglip_ingest.siglip.devices import DTYPES, choose_device
 
 Device = str | int | torch.device

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE, CONSTANT_NAMES, load_part, read_json, write_checkpoint
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, read_json
+from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, load_part, write_checkpoint
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.model import set_attention
 from siglip_ingest.siglip.model.attention import DEFAULT_ATTENTION

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.layout import CONFIG_FILE, read_json
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, read_json
 from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE, read_tokenizer_config
-from siglip_ingest.siglip.tokenizer.gemma import PIECE_FILE, TOKENIZER_FILE, LowerCaseTokenizer
+from siglip_ingest.siglip.tokenizer.gemma import TOKENIZER_FILE, LowerCaseTokenizer
 from siglip_ingest.siglip.tokenizer.sentencepiece import SENTENCEPIECE_FILE, SentencePieceTokenizer
 from siglip_ingest.siglip.transformers_api.folders import Name, check_options, write_json
 from siglip_ingest.siglip.transformers_api.processing.tokenizer_base import DEFAULT_LENGTH, PreTrainedTokenizer
@@ -136,10 +136,10 @@ class Siglip2Tokenizer(PreTrainedTokenizer):
         padding_side: str = "right",
         **special_tokens: str,
     ) -> None:
-        """Load a tokenizer.json or tokenizer.model.
+        """Load a tokenizer.json.
 
         Args:
-            tokenizer_file: Of either kind.
+            tokenizer_file: Its path.
             model_max_length: What texts are padded to.
             padding_side: "right", as the models were trained, or "left".
             special_tokens: Other ones than `eos_token="<eos>"` and so on.
@@ -164,11 +164,9 @@ class Siglip2Tokenizer(PreTrainedTokenizer):
         Raises:
             CheckpointError: If there is none of this kind.
         """
-        path = next((folder / name for name in (TOKENIZER_FILE, PIECE_FILE) if (folder / name).is_file()), None)
-        if path is None:
-            raise CheckpointError(
-                f"{folder} has neither {TOKENIZER_FILE} nor {PIECE_FILE}: it isn't SigLIP 2's tokenizer."
-            )
+        path = folder / TOKENIZER_FILE
+        if not path.is_file():
+            raise CheckpointError(f"{folder} has no {TOKENIZER_FILE}: it isn't SigLIP 2's tokenizer.")
         config = _read_settings(folder, changes)
         return cls(
             path,
@@ -194,26 +192,12 @@ class Siglip2Tokenizer(PreTrainedTokenizer):
         """Write tokenizer.json into a folder that exists; returns its path."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         path = Path(save_directory) / (prefix + TOKENIZER_FILE)
-        if Path(self.vocab_file).suffix == ".json":
-            _copy(Path(self.vocab_file), path)
-        else:
-            self._write_json(path)
+        _copy(Path(self.vocab_file), path)
         return (str(path),)
 
     def describe(self) -> dict[str, Any]:
         """Give what tokenizer_config.json says of this kind of tokenizer."""
         return {}
-
-    def _write_json(self, path: Path) -> None:
-        """Write what was built out of a tokenizer.model, which doesn't hold the final token."""
-        from tokenizers import Tokenizer, processors
-
-        written = Tokenizer.from_str(self._library.to_str())
-        eos = self.special_tokens_map["eos_token"]
-        written.post_processor = processors.TemplateProcessing(
-            single=f"$A {eos}", special_tokens=[(eos, self._tokenizer.eos_id)]
-        )
-        written.save(str(path))
 
     def _join(self, ids: list[int], is_skipping: bool) -> str:
         # The file marks tokens as special that have no part, such as <start_of_turn>, and doesn't mark <mask>.

@@ -1,7 +1,7 @@
 """A stand-in for the model hub on the loopback interface: the requests that huggingface_hub makes for a snapshot.
 
 As the real one does, it keeps large files (weights, tokenizers) apart from git: a request for one is redirected, to
-another host, which honours ranges, and the ETag is the file's SHA-256 instead of git's hash.
+another host, and the ETag is the file's SHA-256 instead of git's hash.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,15 +33,8 @@ class Hub:
         revisions: Commit and folder of other branches, tags and commits, by `name@revision`.
         gated: Models whose files need permission; without the token `good` they are refused.
         cut_off: Names of files of which only the first half is ever sent.
-        bytes_per_answer: Connections break after so many bytes of a file.
-        corrupt: How many answers for a file, by its name, have a wrong byte, though the right length.
-        held: Names of files of which the second half is sent only once `released` is set.
-        ignores_ranges: Whether a range is answered with the whole file.
-        has_metadata: Whether sizes and hashes are listed; some mirrors don't.
         is_broken: Whether every answer is status 500.
         requested: Paths asked for so far.
-        ranges: The ranges asked for so far.
-        sent_bytes: Bytes sent of each file, by its name.
         tokens_elsewhere: Tokens that the other host was shown.
     """
 
@@ -51,16 +43,8 @@ class Hub:
     revisions: dict[str, tuple[str, Path]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     cut_off: set[str] = field(default_factory=set)
-    bytes_per_answer: int | None = None
-    corrupt: dict[str, int] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
-    released: threading.Event = field(default_factory=threading.Event)
-    ignores_ranges: bool = False
-    has_metadata: bool = True
     is_broken: bool = False
     requested: list[str] = field(default_factory=list)
-    ranges: list[str] = field(default_factory=list)
-    sent_bytes: dict[str, int] = field(default_factory=dict)
     tokens_elsewhere: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -136,10 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         if is_tree:
             entries = [_describe(file, folder) | {"type": "file"} for file in files]
             return self._send(200, json.dumps(entries).encode())
-        siblings = [
-            _describe(file, folder) if self.hub.has_metadata else {"rfilename": str(file.relative_to(folder))}
-            for file in files
-        ]
+        siblings = [_describe(file, folder) for file in files]
         return self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
 
     def _send_file(self, path: str, commit: str, file: Path) -> None:
@@ -156,34 +137,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(302, b"", headers)
 
     def _send_content(self, file: Path, headers: dict[str, str]) -> None:
-        content = bytearray(file.read_bytes())
-        whole = len(content)
-        wanted = self.headers.get("Range")
-        start = 0
-        if wanted:
-            self.hub.ranges.append(wanted)
-            start = 0 if self.hub.ignores_ranges else int((re.findall(r"\d+", wanted) or [0])[0])
-        if self.command == "GET" and self.hub.corrupt.get(file.name, 0):
-            self.hub.corrupt[file.name] -= 1
-            content[-1] ^= 1
-        end = whole // 2 if file.name in self.hub.cut_off else whole
-        if self.hub.bytes_per_answer is not None:
-            end = min(end, start + self.hub.bytes_per_answer)
-        if start:
-            headers = headers | {"Content-Range": f"bytes {start}-{whole - 1}/{whole}"}
-        sent = bytes(content[start:end])
-        if self.command == "GET":
-            self.hub.sent_bytes[file.name] = self.hub.sent_bytes.get(file.name, 0) + len(sent)
-        return self._send(206 if start else 200, sent, headers, length=whole - start)
-
-    def _write(self, content: bytes, *, is_held: bool) -> None:
-        half = len(content) // 2 if is_held else 0
-        self.wfile.write(content[:half])
-        if is_held:
-            self.wfile.flush()
-            self.hub.released.wait(60)
-        with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have gone away meanwhile
-            self.wfile.write(content[half:])
+        content = file.read_bytes()
+        sent = content[: len(content) // 2] if file.name in self.hub.cut_off else content
+        return self._send(200, sent, headers, length=len(content))
 
     def _send(
         self, status: int, content: bytes, headers: dict[str, str] | None = None, *, length: int | None = None
@@ -194,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self._write(content, is_held=self.path.rpartition("/")[2] in self.hub.held)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who asked may have gone away meanwhile
+                self.wfile.write(content)
 
 
 def _describe(file: Path, folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.layout import read_config
+from siglip_ingest.siglip.checkpoint.loading import read_config
 from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings, read_tokenizer
 from tests.checkpoints import tiny_config, tiny_naflex_config, write_naflex_preprocessor, write_processor
 

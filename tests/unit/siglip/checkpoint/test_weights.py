@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from siglip_ingest.embedders.local import check_checkpoint
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.embedder import TorchEmbedder
 

@@ -8,7 +8,7 @@ import pytest
 
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.siglip.tokenizer.loading import canonicalize_text, load_tokenizer
-from tests.checkpoints import write_gemma_style_piece_file, write_gemma_style_tokenizer, write_processor
+from tests.checkpoints import write_gemma_style_tokenizer, write_processor
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,13 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path, max_length=16)
 
 
-@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json", "tokenizer.model"])
+def test_tokenizer_model_alone_is_refused_with_what_to_fetch(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"sentencepiece's")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.model alone isn't enough: fetch .*tokenizer\.json"):
+        load_tokenizer(tmp_path, max_length=16)
+
+
+@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"garbage" * 100], ids=["empty", "braces", "garbage"])
 def test_a_broken_tokenizer_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -57,7 +63,7 @@ def test_a_broken_tokenizer_file_is_named(tmp_path: Path, name: str, content: by
         load_tokenizer(tmp_path, max_length=16)
 
 
-@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json", "tokenizer.model"])
+@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.json"])
 def test_a_git_lfs_pointer_is_recognized(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(CheckpointError, match=rf"{name} is a Git LFS pointer, .* run `git lfs pull`"):
@@ -71,26 +77,17 @@ def test_a_tokenizer_without_siglips_tokens_is_refused(tmp_path: Path) -> None:
         load_tokenizer(tmp_path, max_length=16)
 
 
-def test_a_tokenizer_model_without_siglips_tokens_is_refused(tmp_path: Path) -> None:
-    write_gemma_style_piece_file(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|endoftext|>"}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"lacks <\|endoftext\|> or <pad>"):
-        load_tokenizer(tmp_path, max_length=16)
-
-
-def test_tokenizer_json_goes_before_tokenizer_model_and_spiece_model_before_both(tmp_path: Path) -> None:
-    write_gemma_style_piece_file(tmp_path)
-    from_pieces = load_tokenizer(tmp_path, max_length=16)
-    size = write_gemma_style_tokenizer(tmp_path)
-    assert load_tokenizer(tmp_path, max_length=16).settings == from_pieces.settings | {"vocab_size": size}
+def test_spiece_model_goes_before_tokenizer_json(tmp_path: Path) -> None:
+    write_gemma_style_tokenizer(tmp_path)
+    assert load_tokenizer(tmp_path, max_length=16).settings["kind"] == "tokenizers"
     write_processor(tmp_path, image_size=32)
     assert load_tokenizer(tmp_path, max_length=16).settings["kind"] == "sentencepiece"
 
 
-def test_capitals_make_no_difference_to_siglip2_and_control_tokens_only_as_they_are_written(tmp_path: Path) -> None:
-    write_gemma_style_piece_file(tmp_path)
+def test_capitals_make_no_difference_to_siglip2_but_to_control_tokens(tmp_path: Path) -> None:
+    write_gemma_style_tokenizer(tmp_path)
     tokenizer = load_tokenizer(tmp_path, max_length=16)
-    capitals, small, token, no_token = tokenizer.encode(["Sunset over WATER", "sunset over water", "<b>", "<B>"])
+    capitals, small, token, no_token = tokenizer.encode(["Sunset over WATER", "sunset over water", "<bos>", "<BOS>"])
     assert capitals == small
     assert len(token) == 2
     assert len(no_token) > 2

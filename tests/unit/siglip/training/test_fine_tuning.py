@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
-from siglip_ingest.siglip.checkpoint.layout import load_model
+from siglip_ingest.siglip.checkpoint.loading import load_model
 from siglip_ingest.siglip.training import Trainer
 from siglip_ingest.siglip.training.fine_tuning import Listeners, fine_tune, load_classifier
 from siglip_ingest.siglip.training.recipe import Recipe

@@ -24,7 +24,6 @@ from siglip_ingest.siglip import (
     load_image,
 )
 from siglip_ingest.siglip.transformers_api.processing.batches import BatchFeature
-from tests.checkpoints import write_gemma_style_piece_file
 from tests.images import FILES, encode, make_image
 
 
@@ -87,15 +86,6 @@ def test_a_naflex_processor_pads_and_cuts_texts_by_itself(naflex_checkpoint: Pat
     assert list(inputs) == ["input_ids"]
     assert inputs.input_ids.shape == (2, 16)
     assert inputs.input_ids[1, -1] == processor.tokenizer.eos_token_id
-
-
-def test_a_tokenizer_from_a_piece_file_is_saved_as_json(tmp_path: Path) -> None:
-    write_gemma_style_piece_file(tmp_path)
-    first = AutoTokenizer.from_pretrained(tmp_path)
-    first.save_pretrained(tmp_path / "saved")
-    assert (tmp_path / "saved" / "tokenizer.json").is_file()
-    second = AutoTokenizer.from_pretrained(tmp_path / "saved")
-    assert first(["A Cat", "İstanbul"])["input_ids"] == second(["A Cat", "İstanbul"])["input_ids"]
 
 
 @pytest.mark.parametrize("options", [{"padding": "shortest"}, {"return_tensors": "jax"}], ids=["padding", "tensors"])

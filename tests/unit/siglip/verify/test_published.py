@@ -6,9 +6,8 @@ import pytest
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
-from siglip_ingest.siglip.verify import find_published
 from siglip_ingest.siglip.verify.inputs import CIRCLES, SHAPES
-from siglip_ingest.siglip.verify.published import load_table
+from siglip_ingest.siglip.verify.published import find_published, load_table
 from tests.parity.pairs import optional_data
 
 
@@ -16,19 +15,19 @@ def test_the_table_of_published_numbers_is_whole() -> None:
     table = load_table()
     assert {"google/siglip-base-patch16-224", "google/siglip2-base-patch16-224"} <= table.keys()
     for published in table.values():
-        for scores in published.facts.get("scores", []):
+        for scores in published.get("scores", []):
             values = scores.get("logits", scores.get("probabilities"))
             assert len(values) == len(scores["texts"])
             assert scores["source"]
-            assert scores["image"] in {*SHAPES, *CIRCLES, *published.photographs}
-        for ids in published.tokens.values():
+            assert scores["image"] in {*SHAPES, *CIRCLES, *published["images"]}
+        for ids in (published["tokens"] or {"texts": {}})["texts"].values():
             assert ids[-1] == 1
 
 
 def test_the_published_token_ids_of_siglip_2_are_those_of_the_published_tokenizer() -> None:
     published = load_table()["google/siglip2-base-patch16-naflex"]
     tokenizer = load_tokenizer(optional_data("tokenizers/siglip2/tokenizer.json").parent, max_length=64)
-    for text, ids in published.tokens.items():
+    for text, ids in published["tokens"]["texts"].items():
         assert tokenizer([text])[0].tolist() == ids + [0] * (64 - len(ids)), text
 
 
@@ -52,7 +51,7 @@ def test_published_numbers_are_found(
     name: str, revision: str, folder: Path | None, named_as: str | None, expected: str | None
 ) -> None:
     found = find_published(name, revision, folder, named_as=named_as)
-    assert (None if found is None else found.name) == expected
+    assert (None if found is None else found["name"]) == expected
 
 
 def test_a_name_that_nothing_is_published_of_is_refused() -> None:

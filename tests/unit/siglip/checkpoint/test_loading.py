@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.layout import load_model, read_config, save_checkpoint
+from siglip_ingest.siglip.checkpoint.loading import load_model, read_config, save_checkpoint
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
 from tests.checkpoints import tiny_config

@@ -1,4 +1,4 @@
-"""Checkpoints in the published layout: a folder with config.json and model.safetensors. Pickles are never opened."""
+"""Loads a SigLIP model from a folder with config.json and model.safetensors, and saves one. Never opens a pickle."""
 
 from __future__ import annotations
 
@@ -12,25 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.checkpoint.weights import WEIGHTS_FILE, WeightReader, find_weight_files, read_json
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, WEIGHTS_FILE, read_json
+from siglip_ingest.siglip.checkpoint.weights import WeightReader
 from siglip_ingest.siglip.model.config import SiglipConfig, config_from_dict
 from siglip_ingest.siglip.model.siglip import SiglipModel
 
-__all__ = [
-    "CONFIG_FILE",
-    "CONSTANT_NAMES",
-    "TOWERS",
-    "find_weight_files",
-    "load_model",
-    "load_part",
-    "load_weights",
-    "read_config",
-    "read_json",
-    "save_checkpoint",
-    "write_checkpoint",
-]
-
-CONFIG_FILE = "config.json"
 # Scores multiply every similarity by these two, so they are never rounded to a narrower dtype.
 CONSTANT_NAMES = ("logit_scale", "logit_bias")
 TOWERS = ("text_model", "vision_model")
