@@ -1,15 +1,17 @@
 # `make` alone lists the targets. Each one sets up all it uses.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
+EXTRAS ?= dev
+TESTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts mutants clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Debian has the module venv without its package python3-venv, but then without pip: the system's pip installs instead.
 $(READY): pyproject.toml constraints.txt
@@ -18,17 +20,39 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once; this takes some minutes ..."
 	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
 	else pip="$(PYTHON) -m pip --python $(BIN)/python"; fi; \
-	$$pip install --quiet --disable-pip-version-check --no-warn-script-location $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$$pip install --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]' $(PIP_FLAGS) >$(VENV)/install.log 2>&1 || \
+	{ tail -n 40 $(VENV)/install.log >&2; echo "pip failed; all that it said is in $(VENV)/install.log." >&2; exit 1; }
 	@touch $@
 
 demo: $(READY)  ## Index 400 images and search them, from nothing, in about a minute
 	@$(BIN)/siglip-ingest demo --folder .demo
 
 test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)
-	@$(BIN)/pytest -m 'not slow and not faults'
+	@$(BIN)/pytest -m 'not slow and not faults' $(TESTS)
 
 test-slow: $(READY)  ## Run the tests at true model sizes and those that kill processes
 	@$(BIN)/pytest -m 'slow or faults'
+
+# The next two install into a temporary folder. The lowest versions go without transformers, which asks for newer ones.
+IN_VENV = @venv=$$(mktemp -d) && trap 'rm -rf "$$venv"' EXIT && $(MAKE) --no-print-directory test VENV="$$venv/venv"
+LOWEST_TESTS := $(addprefix tests/,unit migrations project/test_imports.py project/test_wheel.py database/test_items.py \
+	database/test_search.py database/test_pool.py workers/test_worker.py cli/test_commands.py)
+NEWEST_TESTS := $(addprefix tests/,unit/db unit/sources unit/services migrations project/test_imports.py \
+	project/test_wheel.py database cli/test_without_a_home.py)
+NEWEST = $(shell for minor in 14 13 12 11; do for python in python3.$$minor $${PYENV_ROOT:-~/.pyenv}/versions/3.$$minor.*/bin/python; \
+	do $$python -c '' 2>/dev/null && echo $$python && exit; done; done)
+
+test-lowest:  ## Run a fast part of the tests with the lowest versions that pyproject.toml allows
+	$(IN_VENV) EXTRAS=all,test PIP_FLAGS='-c constraints-lowest.txt' TESTS='$(LOWEST_TESTS)'
+
+test-newest:  ## Run the tests that need no torch, without torch, on the newest Python that is installed
+	$(IN_VENV) PYTHON='$(NEWEST)' EXTRAS=embedded,test PIP_FLAGS='httpx pillow-heif' TESTS='$(NEWEST_TESTS)'
+
+# oneDNN chooses its instructions by itself: unless it is told the same, products in bfloat16 fail.
+test-cpu-variants: $(READY)  ## Run the small parity tests with the kernels that torch has for older processors
+	@for variant in default:SSE41 avx2:AVX2; do \
+	ATEN_CPU_CAPABILITY=$${variant%:*} ONEDNN_MAX_CPU_ISA=$${variant#*:} $(BIN)/pytest -m 'not slow' tests/parity/test_*layers.py \
+	tests/parity/test_inference.py tests/parity/test_transformers_models.py tests/parity/test_family_embedding.py || exit 1; done
 
 check: $(READY)  ## Lint, type-check and check the import contracts
 	@$(BIN)/ruff format --check .
