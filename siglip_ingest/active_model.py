@@ -7,9 +7,9 @@ import time
 from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelRow
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import DEFAULT_MODEL
 from siglip_ingest.siglip.checkpoint.hub import model_name
 
+DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 LABELS_POLL_S = 0.2
 
 

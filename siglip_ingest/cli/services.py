@@ -19,7 +19,8 @@ from siglip_ingest.db.items import count_all
 from siglip_ingest.db.migrate import migrate as migrate_schema
 from siglip_ingest.db.models import active_model
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import WHOLE_DISK, Settings
+from siglip_ingest.settings import Settings
+from siglip_ingest.sources.settings import WHOLE_DISK
 
 
 def _embedded_settings() -> Settings:

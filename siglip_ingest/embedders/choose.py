@@ -8,7 +8,7 @@ from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelRow
 from siglip_ingest.embedders.local import has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from siglip_ingest.settings import Settings
+from siglip_ingest.embedders.settings import QuerySettings
 from siglip_ingest.types import Embedder
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def make_query_embedder(
-    row: ModelRow, settings: Settings, database: Database, services: EmbeddedServices | None
+    row: ModelRow, settings: QuerySettings, database: Database, services: EmbeddedServices | None
 ) -> Embedder:
     """Make an embedder of a model for queries.
 
