@@ -88,7 +88,8 @@ bench-texts: $(READY)  ## Milliseconds of a new text in plain SQL, and beside th
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py
 
-docs: $(READY)  ## Run the examples that the documents show
+docs: $(READY)  ## Write docs/settings.md from the code, and run the examples that the documents show
+	@$(BIN)/python -m tools.settings_page
 	@$(BIN)/pytest tests/project/test_docs.py
 
 clean:  ## Remove the virtual environment and caches

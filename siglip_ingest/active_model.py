@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelKey, ModelRow
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import DEFAULT_MODEL
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_ingest.types import Embedder
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+DEFAULT_MODEL = "google/siglip2-base-patch16-224"
 LABELS_POLL_S = 0.2
 MODEL_CHANGES = 3  # so many times the active model may change while a text or a label set is embedded
 

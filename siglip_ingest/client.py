@@ -96,7 +96,7 @@ class SiglipClient:
             raise InvalidInputError("Give SiglipClient either `settings` or single values, not both.")
         self.settings = settings
         self._embedder = QueryEmbedder(settings, embedder)
-        self._workers = Workers(settings, environment={})
+        self._workers = self._make_workers({})
         self._database: Database | None = None
         self._is_model_checked = False
         self._lock = threading.RLock()
@@ -108,7 +108,7 @@ class SiglipClient:
         client = cls(settings=Settings.from_environment(environment))
         # What huggingface_hub reads, HF_TOKEN for instance, counts for the embedded worker as it does here.
         hub = {name: value for name, value in environment.items() if name.startswith("HF_")}
-        client._workers = Workers(client.settings, environment=hub)
+        client._workers = client._make_workers(hub)
         return client
 
     def __enter__(self) -> SiglipClient:
@@ -296,7 +296,7 @@ class SiglipClient:
                 logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
                 self.database,
-                self._get_text_embedder if self._embedder.can_embed else None,
+                self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None,
                 query,
                 options,
                 timeout_s=self.settings.embed_timeout_s,
@@ -378,6 +378,12 @@ class SiglipClient:
         opened = self._open_image(image)
         return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
 
+    def _make_workers(self, environment: Mapping[str, str]) -> Workers:
+        settings = self.settings
+        return Workers(
+            settings, is_embedded=settings.is_embedded, broker_url=settings.broker_url, environment=environment
+        )
+
     def _get_embedder(self, model: ModelKey) -> Embedder:
         return self._embedder.get(model, self.database, self._workers.start_services)
 
@@ -426,7 +432,7 @@ class SiglipClient:
                 query.strip(),
                 max_image_bytes=settings.max_image_bytes,
                 timeout_s=settings.fetch_timeout_s,
-                policy=SourcePolicy.of_user(settings),
+                policy=SourcePolicy.for_user(settings),
             )
         return open_image(query, settings.image_limits)
 

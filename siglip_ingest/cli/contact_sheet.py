@@ -11,9 +11,9 @@ from pathlib import Path
 from string import Template
 
 from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
-from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.preprocess.opening import open_image
 from siglip_ingest.sources import SourcePolicy, fetch
+from siglip_ingest.sources.settings import SourceSettings
 from siglip_ingest.types import ImageMatch
 
 THUMBNAIL_PIXELS = 360
@@ -30,7 +30,7 @@ class Section:
     matches: Sequence[ImageMatch]
 
 
-def write_contact_sheet(path: Path, title: str, sections: Sequence[Section], settings: Settings) -> None:
+def write_contact_sheet(path: Path, title: str, sections: Sequence[Section], settings: SourceSettings) -> None:
     """Write the sections to an HTML file that needs no other file and no network.
 
     An image that can't be read any more, or that the settings refuse, is shown as a grey field with its reason.
@@ -47,7 +47,7 @@ def write_contact_sheet(path: Path, title: str, sections: Sequence[Section], set
         raise InvalidInputError(f"The file {path} can't be written: {error.strerror}.") from error
 
 
-def _render_section(section: Section, settings: Settings) -> str:
+def _render_section(section: Section, settings: SourceSettings) -> str:
     cards = (
         "\n".join(_render_match(match, settings) for match in section.matches)
         or "<li><figcaption>No matches.</figcaption></li>"
@@ -55,7 +55,7 @@ def _render_section(section: Section, settings: Settings) -> str:
     return f"<h2>{escape(section.heading)}</h2>\n<p>{escape(section.note)}</p>\n<ol>\n{cards}\n</ol>"
 
 
-def _render_match(match: ImageMatch, settings: Settings) -> str:
+def _render_match(match: ImageMatch, settings: SourceSettings) -> str:
     name = escape(match.uri.rsplit("/", 1)[-1])
     return (
         f"<li><figure>{_render_image(match.uri, settings)}<figcaption><b>{match.score:.3f}</b>"
@@ -64,13 +64,13 @@ def _render_match(match: ImageMatch, settings: Settings) -> str:
     )
 
 
-def _render_image(uri: str, settings: Settings) -> str:
+def _render_image(uri: str, settings: SourceSettings) -> str:
     try:
         content = fetch(
             uri,
             max_image_bytes=settings.max_image_bytes,
             timeout_s=settings.fetch_timeout_s,
-            policy=SourcePolicy.of_user(settings),
+            policy=SourcePolicy.for_user(settings),
         )
         image = open_image(content, settings.image_limits)
     except ImageError as error:

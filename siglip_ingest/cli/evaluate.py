@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from siglip_ingest.active_model import DEFAULT_MODEL
 from siglip_ingest.cli.output import hide_warnings, json_option, local_path, print_json, print_table
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.settings import DEFAULT_MODEL, Settings
+from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
     from siglip_ingest.siglip.evaluation import Evaluation

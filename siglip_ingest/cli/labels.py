@@ -6,11 +6,12 @@ import os
 
 import click
 
+from siglip_ingest.active_model import DEFAULT_MODEL
 from siglip_ingest.cli.output import json_option, local_path, print_json, print_label_scores, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.labeling import delete_label_set, list_label_sets
-from siglip_ingest.settings import DEFAULT_MODEL, Settings
+from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 
 template_option = click.option(

@@ -20,7 +20,8 @@ from siglip_ingest.db.models import active_model
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.db.schema import migrate as migrate_schema
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import WHOLE_DISK, Settings
+from siglip_ingest.settings import Settings
+from siglip_ingest.sources.settings import WHOLE_DISK
 
 
 def _embedded_settings() -> Settings:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from siglip_ingest.cli.output import json_option, local_path, print_json
+from siglip_ingest.embedders.settings import PATCHES_RANGE
 from siglip_ingest.errors import ConfigurationError, SiglipError
-from siglip_ingest.settings import PATCHES_RANGE, Settings
+from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
     from siglip_ingest.siglip.training.trainer import StepLog

@@ -10,7 +10,7 @@ from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelKey, ModelRow, get_model
 from siglip_ingest.embedders.local import has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from siglip_ingest.settings import Settings
+from siglip_ingest.embedders.settings import QuerySettings
 from siglip_ingest.types import Embedder
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class QueryEmbedder:
         embedder: A fixed one, which belongs to the caller; None to choose one at first use.
     """
 
-    def __init__(self, settings: Settings, embedder: Embedder | None = None) -> None:
+    def __init__(self, settings: QuerySettings, embedder: Embedder | None = None) -> None:
         self._settings = settings
         self._embedder = embedder
         self._is_fixed = embedder is not None
@@ -34,8 +34,8 @@ class QueryEmbedder:
 
     @property
     def can_embed(self) -> bool:
-        """Whether this process, or a worker that it may start, embeds texts; else any worker that listens does."""
-        return self._embedder is not None or self._settings.is_embedded or has_torch()
+        """Whether this process embeds texts; else a worker does."""
+        return self._embedder is not None or has_torch()
 
     def get(
         self, model: ModelKey, database: Database, start_services: Callable[[], EmbeddedServices | None]
@@ -68,7 +68,7 @@ class QueryEmbedder:
 
 
 def _make_embedder(
-    row: ModelRow, settings: Settings, database: Database, services: EmbeddedServices | None
+    row: ModelRow, settings: QuerySettings, database: Database, services: EmbeddedServices | None
 ) -> Embedder:
     """Make an embedder of a model. The embedded worker, where it runs, answers sooner than torch is imported here."""
     has_worker = services is not None and row.info is not None and services.has_ready_worker(row.name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from siglip_ingest.embedders.settings import EmbedderSettings
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import expand_user
-from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.types import ModelInfo
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from siglip_ingest.siglip.embedder import TorchEmbedder
 
 
-def load_embedder(name: str, settings: Settings, *, known: ModelInfo | None = None) -> TorchEmbedder:
+def load_embedder(name: str, settings: EmbedderSettings, *, known: ModelInfo | None = None) -> TorchEmbedder:
     """Find a checkpoint, fetching it where it must be, and open it on the settings' device.
 
     Each tower is read when it is first needed, or by the embedder's `load`.

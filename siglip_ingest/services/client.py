@@ -21,7 +21,7 @@ from siglip_ingest.services.joining import (
     join,
     require_packages,
 )
-from siglip_ingest.settings import Settings
+from siglip_ingest.services.settings import ServiceSettings
 
 _ANSWER_TIMEOUT_S = 60.0
 _POLL_S = 0.05
@@ -49,7 +49,7 @@ class EmbeddedServices:
         environment: Variables for the worker on top of those that the first program had (`HF_TOKEN`, for instance).
     """
 
-    def __init__(self, settings: Settings, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: ServiceSettings, *, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._home = Home.at(settings.home)
         self._environment = {
@@ -186,7 +186,7 @@ class EmbeddedServices:
         return str(self._description[name])
 
 
-def start_services(settings: Settings, *, keep: bool = True, worker: bool = True) -> bool:
+def start_services(settings: ServiceSettings, *, keep: bool = True, worker: bool = True) -> bool:
     """Start the services of a home and a worker, and leave them running; returns whether they ran already.
 
     Raises:
@@ -201,7 +201,7 @@ def start_services(settings: Settings, *, keep: bool = True, worker: bool = True
     return was_running
 
 
-def services_status(settings: Settings) -> dict[str, Any]:
+def services_status(settings: ServiceSettings) -> dict[str, Any]:
     """Describe the services of a home; starts and writes nothing.
 
     Returns:
@@ -224,7 +224,7 @@ def services_status(settings: Settings) -> dict[str, Any]:
     return {"state": "stopped", "home": str(home.folder)}
 
 
-def stop_services(settings: Settings) -> StoppedServices | None:
+def stop_services(settings: ServiceSettings) -> StoppedServices | None:
     """Stop the services of a home, whoever uses them; returns None if nothing ran. The data stay.
 
     Raises:

@@ -11,7 +11,7 @@ from siglip_ingest.broker.tickets import TicketSender
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
 from siglip_ingest.db.workers import count_workers
-from siglip_ingest.settings import Settings
+from siglip_ingest.services.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from siglip_ingest.services import EmbeddedServices
@@ -23,12 +23,18 @@ class Workers:
     """Starts the embedded services at first use, and sends tickets to workers behind a broker. Thread-safe.
 
     Args:
-        settings: The client's.
+        settings: For the embedded services, where they are used.
+        is_embedded: Whether the embedded services are used.
+        broker_url: URL of the Redis that other workers take tickets from; None where it isn't known.
         environment: Variables that the embedded worker gets besides `SIGLIP_*`, such as HF_TOKEN.
     """
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: ServiceSettings, *, is_embedded: bool, broker_url: str | None, environment: Mapping[str, str]
+    ) -> None:
         self._settings = settings
+        self._is_embedded = is_embedded
+        self._broker_url = broker_url
         self._environment = dict(environment)
         self._services: EmbeddedServices | None = None
         self._tickets: TicketSender | None = None
@@ -42,7 +48,7 @@ class Workers:
 
     def start_services(self) -> EmbeddedServices | None:
         """Start the embedded services, or join those that run; None where PostgreSQL is the user's own."""
-        if not self._settings.is_embedded:
+        if not self._is_embedded:
             return None
         with self._lock:
             if self._services is None:
@@ -55,12 +61,11 @@ class Workers:
 
     def send_tickets(self, model_id: int, images: int) -> None:
         """Tell the workers of a model that images are queued; they find them without that too, only later."""
-        broker_url = self._settings.broker_url
-        if broker_url is None:
+        if self._broker_url is None:
             return  # the embedded worker hears the database's notification
         with self._lock:
-            self._tickets = self._tickets or TicketSender(broker_url)
-        self._tickets.send(model_id, images)
+            self._tickets = tickets = self._tickets or TicketSender(self._broker_url)
+        tickets.send(model_id, images)
 
     def ensure_worker(self, database: Database, model_id: int) -> None:
         """Start the embedded worker for a model, without waiting for it; other workers aren't ours to start."""

@@ -1,4 +1,4 @@
-"""What may be read on behalf of whoever can queue an address."""
+"""Which files and hosts may be read, given that other people may queue addresses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import Settings
 from siglip_ingest.sources.addresses import IPAddress, IPNetwork, is_public
+from siglip_ingest.sources.settings import SourceSettings
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
@@ -36,23 +36,20 @@ class SourcePolicy:
             _parse_host(entry)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> SourcePolicy:
-        """What a worker may read. One with a database of its own reads no files unless it is told which.
+    def for_worker(cls, settings: SourceSettings) -> SourcePolicy:
+        """What a worker may read: no files unless it is told which. The embedded worker is told the whole disk.
 
         Raises:
-            ConfigurationError: If an allowed host is none.
+            ConfigurationError: If an allowed host isn't one.
         """
-        roots = settings.allowed_roots
-        if roots is None and not settings.is_embedded:
-            roots = ()
-        return cls(allowed_roots=roots, allowed_hosts=settings.allowed_hosts)
+        return cls(allowed_roots=settings.allowed_roots or (), allowed_hosts=settings.allowed_hosts)
 
     @classmethod
-    def of_user(cls, settings: Settings) -> SourcePolicy:
-        """What a program may read that runs for the person who started it: unless told otherwise, any file of theirs.
+    def for_user(cls, settings: SourceSettings) -> SourcePolicy:
+        """What a program may read for the person who started it: any file of theirs, unless it is told which.
 
         Raises:
-            ConfigurationError: If an allowed host is none.
+            ConfigurationError: If an allowed host isn't one.
         """
         return cls(allowed_roots=settings.allowed_roots, allowed_hosts=settings.allowed_hosts)
 
@@ -84,7 +81,7 @@ def _parse_host(entry: str) -> _AllowedHost:
     """Take an entry apart.
 
     Raises:
-        ConfigurationError: If it is none of the four kinds.
+        ConfigurationError: If it isn't one of the four kinds.
     """
     text, port = entry.strip().lower(), None
     if parts := re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d{1,5})", text):
@@ -101,5 +98,5 @@ def _parse_host(entry: str) -> _AllowedHost:
     return _AllowedHost(name, None, port)
 
 
-# For what the person at the keyboard names, as every other program fetches it.
+# For what a person names on the command line: fetched as any other program would.
 UNRESTRICTED = SourcePolicy(allowed_roots=None, allowed_hosts=frozenset({"0.0.0.0/0", "::/0"}))

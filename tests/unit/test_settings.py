@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,50 +11,79 @@ from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import Settings
 
 
-@pytest.mark.parametrize("number", [16, 256, 1024])
-def test_the_number_of_patches_travels_through_the_environment(number: int) -> None:
-    settings = Settings.from_environment({"SIGLIP_MAX_NUM_PATCHES": str(number)})
-    assert settings.max_num_patches == number
-    assert Settings.from_environment(settings.to_environment()) == settings
-
-
-def test_without_a_number_of_patches_the_checkpoint_or_the_database_decides() -> None:
-    settings = Settings.from_environment({"SIGLIP_MAX_NUM_PATCHES": " "})
-    assert settings.max_num_patches is None
-    assert "SIGLIP_MAX_NUM_PATCHES" not in settings.to_environment()
-
-
-@pytest.mark.parametrize("text", ["15", "1025", "0", "-256"])
-def test_a_number_of_patches_out_of_range_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"SIGLIP_MAX_NUM_PATCHES must be from 16 to 1024, not {text}"):
-        Settings.from_environment({"SIGLIP_MAX_NUM_PATCHES": text})
-
-
-def test_a_number_of_patches_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="SIGLIP_MAX_NUM_PATCHES must be a number, not 'many'"):
-        Settings.from_environment({"SIGLIP_MAX_NUM_PATCHES": "many"})
+def read(**variables: str) -> Settings:
+    return Settings.from_environment({f"SIGLIP_{name}": text for name, text in variables.items()})
 
 
 @pytest.mark.parametrize(
-    ("text", "roots"),
+    ("name", "text", "value"),
     [
-        pytest.param("/photos", (Path("/photos"),), id="one"),
-        pytest.param("/photos:/more photos:", (Path("/photos"), Path("/more photos")), id="two"),
-        pytest.param(":", (), id="none"),
-        pytest.param(" ", None, id="unset"),
+        pytest.param("MAX_NUM_PATCHES", " 256 ", 256, id="a whole number"),
+        pytest.param("MAX_NUM_PATCHES", " ", None, id="blank"),
+        pytest.param("LEASE_S", "0.5", 0.5, id="a number"),
+        pytest.param("HOME", "/data", Path("/data"), id="a folder"),
+        pytest.param("DATABASE_URL", "postgresql://me:secret@db/x", "postgresql://me:secret@db/x", id="a URL"),
+        pytest.param("ALLOWED_ROOTS", "/photos", (Path("/photos"),), id="one folder"),
+        pytest.param("ALLOWED_ROOTS", "/a:/b c:", (Path("/a"), Path("/b c")), id="two folders"),
+        pytest.param("ALLOWED_ROOTS", ":", (), id="no folder"),
+        pytest.param("ALLOWED_HOSTS", "nas:80, 10.0.0.0/8,", frozenset({"nas:80", "10.0.0.0/8"}), id="hosts"),
     ],
 )
-def test_allowed_folders_travel_through_the_environment(text: str, roots: tuple[Path, ...] | None) -> None:
-    settings = Settings.from_environment({"SIGLIP_ALLOWED_ROOTS": text})
-    assert settings.allowed_roots == roots
+def test_a_value_travels_through_the_environment(name: str, text: str, value: object) -> None:
+    settings = read(**{name: text})
+    assert getattr(settings, name.lower()) == value
     assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_what_has_no_value_is_not_in_the_environment_of_a_child() -> None:
+    unset = {"SIGLIP_DATABASE_URL", "SIGLIP_MAX_NUM_PATCHES", "SIGLIP_ALLOWED_ROOTS", "SIGLIP_ALLOWED_HOSTS"}
+    assert not unset & Settings().to_environment().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        pytest.param("BATCH_SIZE", "0", "must be at least 1, not 0.", id="too small"),
+        pytest.param("MAX_DECODING_PIXELS", "-5", "must be at least 1, not -5.", id="negative"),
+        pytest.param("DECODE_THREADS", "-1", "must be at least 0, not -1.", id="zero is allowed"),
+        pytest.param("MAX_NUM_PATCHES", "15", "must be from 16 to 1024, not 15.", id="below a range"),
+        pytest.param("MAX_NUM_PATCHES", "1025", "must be from 16 to 1024, not 1025.", id="above a range"),
+        pytest.param("MAX_NUM_PATCHES", "1.5", "must be a whole number, not '1.5'.", id="a fraction"),
+        pytest.param("LEASE_S", "many", "must be a number, not 'many'.", id="a word"),
+        pytest.param("LEASE_S", "0", "must be a finite number above 0, not 0.0.", id="no seconds"),
+        pytest.param("FETCH_TIMEOUT_S", "inf", "must be a finite number above 0, not inf.", id="infinite"),
+        pytest.param("EMBED_TIMEOUT_S", "nan", "must be a finite number above 0, not nan.", id="not a number"),
+        pytest.param("POOLER", "session", "must be one of auto, none, transaction, not 'session'.", id="pooler"),
+        pytest.param("DTYPE", "f32", "must be one of auto, float32, bfloat16, float16, not 'f32'.", id="dtype"),
+    ],
+)
+def test_a_wrong_value_gets_one_sentence(name: str, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        read(**{name: text})
+    assert str(raised.value) == f"SIGLIP_{name} {sentence}"
+
+
+@pytest.mark.parametrize("url", ["http://x:secret@y", "garbage", "amqp://host", "redis+socket:///tmp/x"])
+def test_a_broker_that_is_no_redis_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SIGLIP_BROKER_URL must be the URL of a Redis") as raised:
+        read(BROKER_URL=url)
+    assert "secret" not in str(raised.value)
+
+
+def test_no_password_is_shown() -> None:
+    url = "://me:secret@host/x"
+    settings = Settings(
+        database_url="postgresql" + url, direct_database_url="x" + url, standby_urls="y" + url, broker_url="redis" + url
+    )
+    assert "secret" not in repr(settings)
+    assert "batch_size=32" in repr(settings)
 
 
 def test_a_relative_allowed_folder_is_the_one_below_this_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Settings.from_environment({"SIGLIP_ALLOWED_ROOTS": "photos"}).allowed_roots == (tmp_path / "photos",)
+    assert read(ALLOWED_ROOTS="photos").allowed_roots == (tmp_path / "photos",)
 
 
 def test_an_allowed_folder_that_would_become_two_is_refused() -> None:
@@ -61,19 +91,24 @@ def test_an_allowed_folder_that_would_become_two_is_refused() -> None:
         Settings(allowed_roots=(Path("/photos:/etc"),))
 
 
-def test_allowed_hosts_travel_through_the_environment() -> None:
-    settings = Settings.from_environment({"SIGLIP_ALLOWED_HOSTS": "nas.local:8080, 10.0.0.0/8,"})
-    assert settings.allowed_hosts == {"nas.local:8080", "10.0.0.0/8"}
-    assert Settings.from_environment(settings.to_environment()) == settings
-    assert "SIGLIP_ALLOWED_HOSTS" not in Settings().to_environment()
+def test_the_home_is_the_users_unless_the_environment_says_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/me")
+    data = {"XDG_DATA_HOME": "/data"}
+    assert read().home == Path("/me/.local/share/siglip_ingest")
+    assert read(HOME="~/images").home == Path("/me/images")
+    assert Settings.from_environment(data).home == Path("/data/siglip_ingest")
+    assert Settings.from_environment(data | {"SIGLIP_HOME": "/other"}).home == Path("/other")
 
 
-def test_pixels_being_decoded_are_at_least_one() -> None:
-    with pytest.raises(ConfigurationError, match="SIGLIP_MAX_DECODING_PIXELS must be at least 1"):
-        Settings(max_decoding_pixels=0)
+def test_only_the_mapping_that_is_given_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGLIP_BATCH_SIZE", "7")
+    assert read().batch_size == Settings().batch_size == 32
 
 
-@pytest.mark.parametrize("url", ["http://x", "garbage", "amqp://host", "redis+socket:///tmp/x"])
-def test_a_broker_that_is_no_redis_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="SIGLIP_BROKER_URL must be the URL of a Redis"):
-        Settings.from_environment({"SIGLIP_BROKER_URL": url})
+def test_an_unknown_name_gets_a_warning_with_the_nearest_real_one(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Settings.from_environment({"SIGLIP_BACH_SIZE": "8", "SIGLIP_XYZZY": "", "HOME": "/me", "SIGLIP_MODEL": "demo"})
+    assert caplog.messages == [
+        "SIGLIP_BACH_SIZE is not a setting and is ignored. Did you mean SIGLIP_BATCH_SIZE?",
+        "SIGLIP_XYZZY is not a setting and is ignored.",
+    ]

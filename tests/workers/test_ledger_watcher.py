@@ -118,7 +118,7 @@ def test_a_worker_that_takes_no_messages_any_more_stops(
 ) -> None:
     """Tickets wait, this worker is idle, and none of them reaches it, as after some losses of Redis."""
     monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "CONSUMER_STALL_S", 0.0)
     enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(3):
         watching.attend()
@@ -135,7 +135,7 @@ def test_a_worker_whose_tickets_others_take_does_not_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    monkeypatch.setattr(ledger_watcher, "HOPELESS_S", 0.0)
+    monkeypatch.setattr(ledger_watcher, "CONSUMER_STALL_S", 0.0)
     enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     for _ in range(5):
         watching.attend()

@@ -26,7 +26,7 @@ IDLE_S = 0.5  # without a notification, the ledger is looked at this often
 SWEEP_S = 1.0
 OUTAGE_PAUSE_S = 1.0
 RESEND_S = 1.0  # a ticket that brought no work within this may be lost: another one is sent
-HOPELESS_S = 120.0  # tickets have been lying there for so long: Celery takes none any more, and the worker ends itself
+CONSUMER_STALL_S = 120.0  # tickets waited this long at an idle worker: Celery's consumer is stuck, and the worker ends
 
 
 class LedgerWatcher:
@@ -122,7 +122,7 @@ class LedgerWatcher:
         is_ignored = self._handler.is_idle and self._broker.count_tickets(self._model_id) > 0
         if not is_ignored or self._ignored_since is None or self._handler.started_at > self._ignored_since:
             self._ignored_since = now if is_ignored else None
-        elif now - self._ignored_since > HOPELESS_S:
+        elif now - self._ignored_since > CONSUMER_STALL_S:
             logger.error("This worker no longer takes messages from Redis; it stops, to be started again.")
             self._ignored_since = None
             self._stop_worker()

@@ -15,13 +15,14 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from siglip_ingest import labeling
+from siglip_ingest.active_model import DEFAULT_MODEL
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
 from siglip_ingest.db import Connection, Database, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
-from siglip_ingest.settings import DEFAULT_MODEL, Settings
+from siglip_ingest.settings import Settings
 from siglip_ingest.siglip import verify
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_workers.broker import Broker

@@ -102,7 +102,7 @@ class Stream:
         self._device = device
         self._model_id = model_id
         self._settings = settings
-        self._policy = SourcePolicy.from_settings(settings)
+        self._policy = SourcePolicy.for_worker(settings)
         self._budget = PixelBudget(settings.max_decoding_pixels)
         self._threads = ThreadPoolExecutor(
             settings.decode_threads or min(MAX_DECODE_THREADS, cores), thread_name_prefix="decode"

@@ -20,7 +20,7 @@ from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import start_process, stop_orphans
 from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.services.supervisor.worker import Worker, WorkerState
-from siglip_ingest.settings import WHOLE_DISK
+from siglip_ingest.sources.settings import WHOLE_DISK
 
 _TICK_S = 0.1
 _FIRST_CLIENT_TIMEOUT_S = 30.0

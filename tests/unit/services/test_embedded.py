@@ -29,7 +29,8 @@ from siglip_ingest.services import (
 from siglip_ingest.services.supervisor.accounts import Account, open_path
 from siglip_ingest.services.supervisor.logs import explain
 from siglip_ingest.services.supervisor.processes import find_free_port
-from siglip_ingest.settings import WHOLE_DISK, Settings
+from siglip_ingest.settings import Settings
+from siglip_ingest.sources.settings import WHOLE_DISK
 from tests.programs import find_processes, start_client, wait_until, write_worker
 
 _is_root = os.geteuid() == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.settings import WHOLE_DISK, Settings
 from siglip_ingest.sources import UNRESTRICTED, SourcePolicy
+from siglip_ingest.sources.settings import WHOLE_DISK, SourceSettings
 
 
 def policy_for(*hosts: str) -> SourcePolicy:
@@ -59,19 +59,16 @@ def test_an_entry_that_is_no_host_is_refused(entry: str) -> None:
         policy_for(entry)
 
 
-def test_a_worker_of_the_embedded_services_reads_what_its_user_may_read() -> None:
-    assert SourcePolicy.from_settings(Settings()).allowed_roots is None
-    assert SourcePolicy.from_settings(Settings(allowed_roots=())).allowed_roots == ()
-    told = Settings(database_url="postgresql://embedded", allowed_roots=WHOLE_DISK)
-    assert SourcePolicy.from_settings(told).allows_file("/home/me/a.jpg")
+def test_a_worker_that_is_told_the_whole_disk_reads_every_file() -> None:
+    assert SourcePolicy.for_worker(SourceSettings(allowed_roots=WHOLE_DISK)).allows_file("/home/me/a.jpg")
 
 
-def test_a_worker_with_its_own_database_reads_no_file_unless_told() -> None:
-    settings = Settings(database_url="postgresql://db/photos")
-    assert SourcePolicy.from_settings(settings).allowed_roots == ()
-    assert SourcePolicy.of_user(settings).allowed_roots is None
-    told = Settings(database_url="postgresql://db/photos", allowed_roots=(Path("/photos"),))
-    assert SourcePolicy.from_settings(told).allowed_roots == (Path("/photos"),)
+def test_a_worker_reads_no_file_unless_told_and_a_user_any() -> None:
+    assert SourcePolicy.for_worker(SourceSettings()).allowed_roots == ()
+    assert SourcePolicy.for_user(SourceSettings()).allowed_roots is None
+    told = SourceSettings(allowed_roots=(Path("/photos"),))
+    assert SourcePolicy.for_worker(told) == SourcePolicy.for_user(told)
+    assert SourcePolicy.for_worker(told).allowed_roots == (Path("/photos"),)
 
 
 def test_a_file_is_allowed_below_a_root_and_not_beside_it(tmp_path: Path) -> None:

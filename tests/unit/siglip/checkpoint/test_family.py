@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from siglip_ingest.settings import DEFAULT_MODEL
+from siglip_ingest.active_model import DEFAULT_MODEL
 from siglip_ingest.siglip.checkpoint.family import FAMILY, find_checkpoint, measure, suggest_names
 from siglip_ingest.siglip.model import SiglipConfig
 from tests.parity.pairs import PUBLISHED
