@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.types import ModelInfo
 from siglip_workers.device import Device
-from siglip_workers.text_listener import TextListener
+from siglip_workers.queries.text_listener import TextListener
 from tests.database.helpers import INFO, text_vector
 from tests.programs import wait_until
 

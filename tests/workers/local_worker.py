@@ -16,8 +16,8 @@ from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.sources.settings import WHOLE_DISK
 from siglip_workers.device import Device
-from siglip_workers.stream import Stream
-from siglip_workers.ticket_handler import TicketHandler
+from siglip_workers.ingest.stream import Stream
+from siglip_workers.ingest.ticket_handler import TicketHandler
 
 SETTINGS = Settings(
     batch_size=4, chunk_size=100, lease_s=30, allowed_roots=WHOLE_DISK, allowed_hosts=frozenset({"127.0.0.1"})

@@ -9,10 +9,11 @@ import os
 import time
 
 from siglip_ingest.db.items import ItemRow
-from siglip_workers import runtime, stream
+from siglip_workers import runtime
 from siglip_workers.__main__ import main
-from siglip_workers.outcome import PreparedImage
-from siglip_workers.stream import Stream
+from siglip_workers.ingest import stream
+from siglip_workers.ingest.outcome import PreparedImage
+from siglip_workers.ingest.stream import Stream
 
 
 class PoisonedStream(Stream):

@@ -10,8 +10,8 @@ import pytest
 from siglip_ingest.db import Database, workers
 from siglip_ingest.ingest import enqueue_images
 from siglip_ingest.settings import Settings
-from siglip_workers import ledger_watcher
-from siglip_workers.ledger_watcher import LedgerWatcher
+from siglip_workers.ingest import ledger_watcher
+from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.runtime import enter_model
 from tests.database.helpers import claim
 from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_images

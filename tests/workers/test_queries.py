@@ -23,7 +23,7 @@ from siglip_ingest.db.models import ModelRow, get_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import ConfigurationError, WorkerUnavailableError
 from siglip_ingest.ingest import enqueue_images
-from siglip_workers.queries import NO_LONGER_AWAITED
+from siglip_workers.queries.answers import NO_LONGER_AWAITED
 from siglip_workers.runtime import TASK_THREADS
 from tests.images import make_image
 from tests.programs import wait_until

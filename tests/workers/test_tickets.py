@@ -15,9 +15,9 @@ import pytest
 from siglip_ingest.db import Database, items, workers
 from siglip_ingest.errors import DatabaseUnavailableError, ImageError
 from siglip_ingest.ingest import enqueue_images
-from siglip_workers import outcome, stream, ticket_handler
+from siglip_workers.ingest import outcome, stream, ticket_handler
+from siglip_workers.ingest.ticket_handler import MAX_TICKETS
 from siglip_workers.runtime import enter_model
-from siglip_workers.ticket_handler import MAX_TICKETS
 from tests.database.helpers import claim
 from tests.programs import wait_until
 from tests.workers.helpers import count_embeddings, fetch_all, items_by_state, load_tiny_embedder, write_images

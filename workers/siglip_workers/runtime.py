@@ -27,11 +27,11 @@ from siglip_ingest.siglip import verify
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
-from siglip_workers.ledger_watcher import LedgerWatcher
-from siglip_workers.stream import Stream
-from siglip_workers.text_listener import TextListener
+from siglip_workers.ingest.ledger_watcher import LedgerWatcher
+from siglip_workers.ingest.stream import Stream
+from siglip_workers.ingest.ticket_handler import TicketHandler
+from siglip_workers.queries.text_listener import TextListener
 from siglip_workers.threads import Repeater
-from siglip_workers.ticket_handler import TicketHandler
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -7,7 +7,7 @@ from typing import Any
 
 from siglip_ingest.broker.tickets import EMBED_IMAGES
 from siglip_workers.celery import app
-from siglip_workers.queries import NO_LONGER_AWAITED, answer_query_images, answer_texts
+from siglip_workers.queries.answers import NO_LONGER_AWAITED, answer_query_images, answer_texts
 from siglip_workers.runtime import current_runtime
 
 

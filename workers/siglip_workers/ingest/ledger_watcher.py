@@ -16,8 +16,8 @@ from siglip_ingest.db import Connection, Database, items, workers
 from siglip_ingest.errors import DatabaseError
 from siglip_ingest.settings import Settings
 from siglip_workers.broker import Broker
+from siglip_workers.ingest.ticket_handler import TicketHandler
 from siglip_workers.threads import make_thread, stop_process
-from siglip_workers.ticket_handler import TicketHandler
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.siglip.preprocess.image import hold_decoded_image
 from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.device import Device
-from siglip_workers.outcome import Outcome, PreparedImage
+from siglip_workers.ingest.outcome import Outcome, PreparedImage
 from siglip_workers.threads import make_thread
 
 if TYPE_CHECKING:

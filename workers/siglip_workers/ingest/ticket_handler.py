@@ -17,9 +17,9 @@ from siglip_ingest.errors import DatabaseError
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import hide_secrets
 from siglip_workers.device import Device, DeviceError
+from siglip_workers.ingest.outcome import Outcome, write_outcome
+from siglip_workers.ingest.stream import StalledError, Stream
 from siglip_workers.outages import retry_through_outages
-from siglip_workers.outcome import Outcome, write_outcome
-from siglip_workers.stream import StalledError, Stream
 from siglip_workers.threads import end_process, stop_process
 
 logger = logging.getLogger(__name__)
