@@ -151,6 +151,13 @@ class EmbeddedServices:
         """Leave the services running when the last lease is gone, until `stop_services`."""
         self._request({"do": "keep"})
 
+    def pass_lease_to_exec(self) -> None:
+        """Let the program that this process becomes by `os.exec*` hold the lease, for as long as it runs."""
+        with self._lock:
+            self.start()
+            assert self._channel is not None  # noqa: S101  # start connected it
+            self._channel.connection.set_inheritable(True)
+
     def close(self) -> None:
         """Give up the lease. If it was the last one, the services are stopped when this returns."""
         with self._lock:
