@@ -56,6 +56,7 @@ def print_json(value: Any) -> None:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, indent: str = "") -> None:
     """Print rows in columns; numbers stand to the right."""
+    # Not rich: it wraps at 80 columns where the output is a pipe, so that a path is no longer one word.
     cells = [[_format(value) for value in row] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(headings, *cells, strict=True)]
     is_number = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(headings))]

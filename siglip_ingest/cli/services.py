@@ -26,14 +26,14 @@ from siglip_ingest.db.schema import migrate as migrate_schema
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources.settings import WHOLE_DISK
+from siglip_ingest.types import IngestCounts
 
 
 def _embedded_settings() -> Settings:
     settings = Settings.from_environment(os.environ)
     if not settings.is_embedded:
         raise ConfigurationError(
-            "SIGLIP_DATABASE_URL is set, so the services are yours, not the embedded ones. Unset it to use `up` "
-            "and `down`."
+            "SIGLIP_DATABASE_URL is set, so the embedded services are not used. Unset it to use `up` and `down`."
         )
     return settings
 
@@ -73,7 +73,7 @@ def down() -> None:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show the services, the model and how many images are where."""
+    """Show the services, the model, and how many images are queued, in progress, done and failed."""
     settings = Settings.from_environment(os.environ)
     state: dict[str, Any] = {}
     if settings.is_embedded:
@@ -100,7 +100,7 @@ def status(as_json: bool) -> None:
 
 def _in_words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{count} {name}" for name, count in value.items())
+        return str(IngestCounts(**value))
     if isinstance(value, list):
         return " | ".join(value) or "-"
     # URLs without their passwords: people paste what `status` prints. `up` and --json show them.

@@ -1,6 +1,7 @@
 """Each command, as it is typed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -136,8 +137,8 @@ def test_models_list_shows_the_active_model_and_its_vectors(terminal: Terminal) 
 def test_status_counts_the_images(terminal: Terminal) -> None:
     status = terminal.run("status")
     assert status.returncode == 0, status.stderr
-    assert "demo" in status.stdout
-    assert "done" in status.stdout
+    assert "model: demo\n" in status.stdout
+    assert re.search(r"images: 0 queued, 0 in progress, \d+ done, \d+ failed\n", status.stdout)
 
 
 def test_migrate_of_an_up_to_date_schema_changes_nothing(terminal: Terminal) -> None:
