@@ -16,8 +16,8 @@ from typing import Any
 
 from siglip_ingest.errors import ConfigurationError, ServiceError
 from siglip_ingest.process import expand_user
-from siglip_ingest.services.supervisor.accounts import Account, open_path
-from siglip_ingest.services.supervisor.logs import explain
+from siglip_ingest.services.accounts import Account, open_path
+from siglip_ingest.services.logs import explain
 
 
 @dataclass(frozen=True, slots=True)

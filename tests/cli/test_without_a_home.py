@@ -13,7 +13,7 @@ import pytest
 
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.services.home import Home
-from siglip_ingest.services.supervisor.logs import explain
+from siglip_ingest.services.logs import explain
 from siglip_ingest.settings import Settings
 from tests.images import encode, make_image
 

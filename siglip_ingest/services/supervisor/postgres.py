@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.services.accounts import Account, find_account, open_path
 from siglip_ingest.services.home import Home
-from siglip_ingest.services.supervisor.accounts import Account, find_account, open_path
-from siglip_ingest.services.supervisor.logs import explain, read_tail
+from siglip_ingest.services.logs import explain, read_tail
 from siglip_ingest.services.supervisor.processes import find_free_port, is_alive, start_process, stop_process
 from siglip_ingest.services.supervisor.server import Server
 

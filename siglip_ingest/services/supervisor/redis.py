@@ -10,7 +10,7 @@ from pathlib import Path
 
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.home import Home
-from siglip_ingest.services.supervisor.logs import explain, read_tail
+from siglip_ingest.services.logs import explain, read_tail
 from siglip_ingest.services.supervisor.processes import find_free_port, start_process
 from siglip_ingest.services.supervisor.server import Server
 

@@ -26,8 +26,8 @@ from siglip_ingest.services import (
     start_services,
     stop_services,
 )
-from siglip_ingest.services.supervisor.accounts import Account, open_path
-from siglip_ingest.services.supervisor.logs import explain
+from siglip_ingest.services.accounts import Account, open_path
+from siglip_ingest.services.logs import explain
 from siglip_ingest.services.supervisor.processes import find_free_port
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources.settings import WHOLE_DISK
