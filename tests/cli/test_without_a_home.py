@@ -99,6 +99,7 @@ def test_with_a_database_images_are_queued(siglip: Run, database_url: str, tmp_p
 
 
 def test_the_checkpoint_that_comes_along_classifies(siglip: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     (tmp_path / "one.png").write_bytes(encode(make_image(40, 30), "PNG"))
     done = siglip("classify", str(tmp_path / "one.png"), "--labels", "a cat,a dog", SIGLIP_MODEL="demo")
     assert done.returncode == 0, done.stderr
