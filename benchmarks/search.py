@@ -36,7 +36,7 @@ from siglip_ingest.db import Connection, Database, models
 from siglip_ingest.db.connection.vectors import HalfVectorDumper, half_vector
 from siglip_ingest.db.schema import migrate
 from siglip_ingest.search import search_by_embedding
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.types import ModelInfo
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help=f"times that each way asks for all {QUERIES} queries")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
-        postgres = Postgres(Home.at(Path(folder) / "home"), SERVER)
+        postgres = Postgres(DataFolder.at(Path(folder) / "home"), SERVER)
         postgres.start()
         try:
             measure(postgres.url.rpartition("/")[0] + "/postgres", arguments.count, arguments.repeats)

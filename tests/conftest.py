@@ -23,7 +23,7 @@ import pytest
 from psycopg import sql
 
 from siglip_ingest.services import EmbeddedServices, stop_services
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.supervisor.postgres import Postgres, find_binaries
 from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.settings import Settings
@@ -70,8 +70,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     if given[0] and given[1]:
         yield Services(given[0], given[1])
         return
-    home = Home.at(tmp_path_factory.mktemp("services") / "home")
-    postgres, redis = Postgres(home, _SETTINGS), Redis(home)
+    folder = DataFolder.at(tmp_path_factory.mktemp("services") / "home")
+    postgres, redis = Postgres(folder, _SETTINGS), Redis(folder)
     try:
         postgres.start()
         redis.start()

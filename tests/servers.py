@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from siglip_ingest.services.accounts import find_account, open_path
+from siglip_ingest.services.accounts import allow_traversal, find_account
 from siglip_ingest.services.supervisor.postgres import find_binaries
 from siglip_ingest.services.supervisor.processes import find_free_port, start_process, stop_process
 from tests.programs import wait_until
@@ -56,8 +56,8 @@ class PostgresServer:
         self._data.mkdir(parents=True, mode=0o700)
         if self._account is not None:
             os.chown(self._data, self._account.uid, self._account.gid)
-            open_path(self._data, self._account)
-            open_path(self._binaries, self._account)
+            allow_traversal(self._data, self._account)
+            allow_traversal(self._binaries, self._account)
 
     @property
     def url(self) -> str:
@@ -132,7 +132,7 @@ class PgBouncer:
             f"auth_type = scram-sha-256\nauth_file = {users}\n"
         )
         if account is not None:
-            open_path(folder, account)
+            allow_traversal(folder, account)
             for path in (users, settings):
                 path.chmod(0o644)
         command = [program, "--quiet", str(settings)]

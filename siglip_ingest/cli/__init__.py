@@ -30,6 +30,7 @@ for _command in (
     services.up,
     services.down,
     services.status,
+    services.psql,
     services.migrate,
     services.worker,
     images.index,

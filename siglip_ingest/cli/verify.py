@@ -60,7 +60,7 @@ def verify(
     SIGLIP_DTYPE says otherwise. Exit status 1 if something differs.
     """
     from siglip_ingest.embedders.local import load_embedder
-    from siglip_ingest.services.home import Home
+    from siglip_ingest.services.data_folder import DataFolder
     from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
     from siglip_ingest.siglip.checkpoint.names import model_name
     from siglip_ingest.siglip.verify import verify_checkpoint
@@ -75,7 +75,7 @@ def verify(
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
     settings = replace(settings, dtype=dtype, max_num_patches=None)
     name, folder = model_name(model), resolve_checkpoint(model)
-    embedder, home = load_embedder(str(folder), settings), Home.at(settings.home).figures
+    embedder, home = load_embedder(str(folder), settings), DataFolder.at(settings.home).figures
     revision = embedder.info.revision
     published = find_published(name, revision, folder, named_as=named_as)
     earlier = None if update else read_figures(home, name, revision)

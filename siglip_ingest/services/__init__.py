@@ -1,4 +1,4 @@
-"""PostgreSQL + pgvector, Redis and a worker of our own, from pip packages, as child processes.
+"""The embedded services: PostgreSQL with pgvector, Redis and one worker, from pip packages, as child processes.
 
 One supervisor process per SIGLIP_HOME owns them. Programs hold a lease on them: a connection to the supervisor's
 socket. When the last lease is gone everything stops, unless `siglip-ingest up` asked to keep it.

@@ -1,6 +1,6 @@
-"""The supervisor's process: `python -m siglip_ingest.services HOME FD`, started by a client; people have no use for it.
+"""The supervisor's process, `python -m siglip_ingest.services HOME FD`, which clients start.
 
-It leaves the client's terminal and parent behind, and writes a word to the pipe FD when clients can connect.
+It detaches itself from the client, and writes "ready" to the pipe FD when clients can connect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from siglip_ingest.errors import ServiceError
-from siglip_ingest.services.home import Home, hold_lock
+from siglip_ingest.services.data_folder import DataFolder, hold_lock
 from siglip_ingest.services.supervisor.supervisor import Supervisor
 
 READY = "ready"
@@ -19,12 +19,12 @@ _PREDECESSOR_TIMEOUT_S = 90.0
 
 
 def main(arguments: list[str]) -> int:
-    """Become the supervisor of a home."""
-    home, pipe = Home(Path(arguments[0])), int(arguments[1])
+    """Run the supervisor of a SIGLIP_HOME."""
+    folder, pipe = DataFolder(Path(arguments[0])), int(arguments[1])
     os.set_inheritable(pipe, False)  # or its end would not be seen before our children's
     if os.fork() > 0:  # the client waits for this process only; the supervisor isn't its child
         os._exit(0)
-    os.chdir(home.folder)
+    os.chdir(folder.path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
     def report(text: str) -> None:
@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> int:
         os.close(pipe)
 
     try:
-        with hold_lock(home.supervisor_lock, timeout_s=_PREDECESSOR_TIMEOUT_S, waiting_for="stopping the services"):
-            Supervisor(home).run(lambda: report(READY))
+        with hold_lock(folder.supervisor_lock, timeout_s=_PREDECESSOR_TIMEOUT_S, waiting_for="stopping the services"):
+            Supervisor(folder).run(lambda: report(READY))
     except ServiceError as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # the sentence says it all
         return 1

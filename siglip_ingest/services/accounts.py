@@ -1,4 +1,4 @@
-"""The system user that PostgreSQL runs as: ourselves or, where we are root (which it refuses), one without rights."""
+"""The system user that PostgreSQL runs as: the current one, or one without rights where that is root."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from siglip_ingest.errors import ServiceError
 _NAME = "pgserver"  # the same name as the package that carries PostgreSQL uses
 _FALLBACK = "nobody"
 
+# By hand: setfacl isn't installed everywhere, and without an entry for one user everybody would have to be let in.
 # POSIX ACL as the kernel stores it: a version, then (tag, permissions, id) for each entry. <linux/posix_acl_xattr.h>
 _ACL = "system.posix_acl_access"
 _ACL_VERSION, _OWNER, _USER, _GROUP, _MASK, _OTHERS, _NO_ID = 2, 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
@@ -36,7 +37,7 @@ class Account:
 
 
 def find_account() -> Account | None:
-    """The user to run PostgreSQL as, made where it is missing; None means as we are (we aren't root)."""
+    """The user to run PostgreSQL as, made where it is missing; None means the current one, which isn't root."""
     if os.geteuid() != 0:
         return None
     return _look_up(_NAME) or _create(_NAME) or _require(_FALLBACK)
@@ -78,17 +79,19 @@ def _require(name: str) -> Account:
     return account
 
 
-def open_path(folder: Path, account: Account) -> None:
+def allow_traversal(folder: Path, account: Account) -> None:
     """Let the account pass through the folders above and including `folder`, and change nothing else.
 
     A folder that everybody may pass through stays as it is. Another (root's home, for instance) gets an access control
     entry for this one user to pass, not to list or read; where the file system knows no such entries, everybody may
     pass.
     """
+    if _can_traverse(folder, account):
+        return
     for parent in reversed([folder, *folder.parents]):
-        if not _may_pass(parent, account):
+        if not _can_traverse(parent, account):
             try:
-                _add_pass_entry(parent, account)
+                _add_traverse_entry(parent, account)
             except OSError:
                 try:
                     parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
@@ -99,18 +102,12 @@ def open_path(folder: Path, account: Account) -> None:
                     ) from error
 
 
-def _may_pass(folder: Path, account: Account) -> bool:
-    status = folder.stat()
-    if status.st_uid == account.uid:
-        return bool(status.st_mode & stat.S_IXUSR)
-    entries = _read_acl(folder)
-    mask = next((permissions for tag, permissions, _ in entries if tag == _MASK), 7)
-    for tag, permissions, owner in entries:
-        if tag == _USER and owner == account.uid:
-            return bool(permissions & mask & 1)
-    if status.st_gid == account.gid:
-        return bool(status.st_mode & stat.S_IXGRP)
-    return bool(status.st_mode & stat.S_IXOTH)
+def _can_traverse(folder: Path, account: Account) -> bool:
+    try:
+        done = subprocess.run(["test", "-x", folder], check=False, **account.popen_arguments())
+    except OSError:
+        return True  # nothing can be run as this user: starting PostgreSQL will say so
+    return done.returncode == 0
 
 
 def _read_acl(folder: Path) -> list[tuple[int, int, int]]:
@@ -121,7 +118,7 @@ def _read_acl(folder: Path) -> list[tuple[int, int, int]]:
     return list(struct.iter_unpack("<HHI", content[4:]))
 
 
-def _add_pass_entry(folder: Path, account: Account) -> None:
+def _add_traverse_entry(folder: Path, account: Account) -> None:
     mode = folder.stat().st_mode
     entries = _read_acl(folder) or [
         (_OWNER, (mode >> 6) & 7, _NO_ID),

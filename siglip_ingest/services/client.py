@@ -1,4 +1,4 @@
-"""The callers' side of the embedded services: start them or join them, hold a lease, let go."""
+"""Client of the embedded services: starts them or joins those that run, and holds a lease on them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from siglip_ingest import process
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.channel import Channel, connect
-from siglip_ingest.services.home import Home, hold_lock
-from siglip_ingest.services.joining import (
+from siglip_ingest.services.connection import (
     START_TIMEOUT_S,
     STOP_TIMEOUT_S,
-    NobodyThereError,
+    SupervisorGoneError,
     ask,
-    join,
+    connect_or_start,
     require_packages,
 )
+from siglip_ingest.services.data_folder import DataFolder, hold_lock
 from siglip_ingest.services.settings import ServiceSettings
 
 _ANSWER_TIMEOUT_S = 60.0
@@ -42,7 +42,7 @@ class StoppedServices:
 class EmbeddedServices:
     """A lease on the PostgreSQL, Redis and worker of one SIGLIP_HOME. Thread-safe; a context manager.
 
-    The services run for as long as anybody holds a lease. A program that is killed loses its lease at once.
+    The services run for as long as any program holds a lease. A program that is killed loses its lease at once.
 
     Args:
         settings: `home` says where the services live; the worker gets all of them.
@@ -51,13 +51,13 @@ class EmbeddedServices:
 
     def __init__(self, settings: ServiceSettings, *, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
-        self._home = Home.at(settings.home)
+        self._folder = DataFolder.at(settings.home)
         self._environment = {
             name: value
             for name, value in {
                 **(environment or {}),
                 **settings.to_environment(),
-                "SIGLIP_HOME": str(self._home.folder),
+                "SIGLIP_HOME": str(self._folder.path),
             }.items()
             if name not in ("SIGLIP_DATABASE_URL", "SIGLIP_BROKER_URL")
         }
@@ -87,7 +87,7 @@ class EmbeddedServices:
         with self._lock:
             if self._channel is None or not self._channel.is_open():
                 self._disconnect()
-                self._channel, self._description = join(self._home)
+                self._channel, self._description = connect_or_start(self._folder)
         return self
 
     @property
@@ -110,9 +110,8 @@ class EmbeddedServices:
                 download.
 
         Raises:
-            ServiceError: If it stopped before it was ready, with its own last words; or if it serves another model to
-                another
-                program.
+            ServiceError: If it stopped before it was ready (the message has the last line of its log), or serves
+                another model to another program.
         """
         environment = self._environment if model is None else {**self._environment, "SIGLIP_MODEL": model}
         self._request({"do": "worker", "environment": environment})
@@ -138,7 +137,7 @@ class EmbeddedServices:
         """Ask how the worker is; cheap, and starts nothing.
 
         Raises:
-            ServiceError: If it stopped before it was ready, with its own last words.
+            ServiceError: If it stopped before it was ready, with the last line of its log.
         """
         self._request({"do": "worker_state"})
 
@@ -151,6 +150,13 @@ class EmbeddedServices:
         """Leave the services running when the last lease is gone, until `stop_services`."""
         self._request({"do": "keep"})
 
+    def pass_lease_to_exec(self) -> None:
+        """Let the program that this process becomes by `os.exec*` hold the lease, for as long as it runs."""
+        with self._lock:
+            self.start()
+            assert self._channel is not None  # noqa: S101  # start connected it
+            self._channel.connection.set_inheritable(True)
+
     def close(self) -> None:
         """Give up the lease. If it was the last one, the services are stopped when this returns."""
         with self._lock:
@@ -158,14 +164,14 @@ class EmbeddedServices:
                 if self._channel is not None:
                     answer = ask(self._channel, {"do": "release"}, _ANSWER_TIMEOUT_S)
                     if answer["is_last"]:
-                        self._channel.receive(STOP_TIMEOUT_S)  # nothing comes but the end
+                        self._channel.receive(STOP_TIMEOUT_S)  # nothing comes but the end of the connection
             except (ServiceError, OSError):
-                pass  # nobody there to give it up to
+                pass  # the supervisor is gone already
             finally:
                 self._disconnect()
 
     def forget_inherited(self) -> None:
-        """In a process that was forked off: leave the lease to the parent. `start` takes one of one's own."""
+        """In a process that was forked off: leave the lease to the parent. `start` takes a new one."""
         self._lock = threading.RLock()
         self._disconnect()  # closes this process's end only; held open, it would keep a lease that the parent gave up
 
@@ -187,7 +193,7 @@ class EmbeddedServices:
 
 
 def start_services(settings: ServiceSettings, *, keep: bool = True, worker: bool = True) -> bool:
-    """Start the services of a home and a worker, and leave them running; returns whether they ran already.
+    """Start the services and a worker, and leave them running; returns whether they ran already.
 
     Raises:
         ServiceError: If they can't be started; the message says why and what to do.
@@ -202,56 +208,56 @@ def start_services(settings: ServiceSettings, *, keep: bool = True, worker: bool
 
 
 def services_status(settings: ServiceSettings) -> dict[str, Any]:
-    """Describe the services of a home; starts and writes nothing.
+    """Describe the services; starts and writes nothing.
 
     Returns:
         `state` is `stopped`, `running` or `failed`. Where something runs: `database_url`, `broker_url`, the processes'
         ids, how many programs are `connected`, whether they are kept without any, and how the `worker` is, with its
         last log lines where that isn't well.
     """
-    home = Home.at(settings.home)
+    folder = DataFolder.at(settings.home)
     try:
-        channel = connect(home.socket)
+        channel = connect(folder.socket)
     except OSError as error:
-        raise home.failure(error) from error
+        raise folder.failure(error) from error
     if channel is not None:
         try:
             return ask(channel, {"do": "status"}, START_TIMEOUT_S)
-        except NobodyThereError:
-            pass  # it was about to end
+        except SupervisorGoneError:
+            pass  # it was just ending
         finally:
             channel.close()
-    return {"state": "stopped", "home": str(home.folder)}
+    return {"state": "stopped", "home": str(folder.path)}
 
 
 def stop_services(settings: ServiceSettings) -> StoppedServices | None:
-    """Stop the services of a home, whoever uses them; returns None if nothing ran. The data stay.
+    """Stop the services, even if programs use them; returns None if nothing ran. The data stay.
 
     Raises:
         ServiceError: If they don't stop.
     """
-    home = Home.at(settings.home)
+    folder = DataFolder.at(settings.home)
     try:
-        if not home.folder.exists():
+        if not folder.path.exists():
             return None
     except OSError as error:
-        raise home.failure(error) from error
-    home.prepare()
+        raise folder.failure(error) from error
+    folder.prepare()
     require_packages()
     from siglip_ingest.services.supervisor.postgres import Postgres
     from siglip_ingest.services.supervisor.processes import stop_orphans
 
-    with hold_lock(home.start_lock, timeout_s=START_TIMEOUT_S, waiting_for="starting the services"):
-        channel = connect(home.socket)
+    with hold_lock(folder.start_lock, timeout_s=START_TIMEOUT_S, waiting_for="starting the services"):
+        channel = connect(folder.socket)
         connected: int | None = None
         if channel is not None:
             try:
                 connected = int(ask(channel, {"do": "stop"}, START_TIMEOUT_S)["connected"])
                 channel.receive(STOP_TIMEOUT_S)
-            except NobodyThereError:
-                connected = 0  # it was about to end
+            except SupervisorGoneError:
+                connected = 0  # it was just ending
             finally:
                 channel.close()
-        with hold_lock(home.supervisor_lock, timeout_s=STOP_TIMEOUT_S, waiting_for="stopping the services"):
-            has_orphans = Postgres(home).stop_orphan() | stop_orphans(home.read_state())
+        with hold_lock(folder.supervisor_lock, timeout_s=STOP_TIMEOUT_S, waiting_for="stopping the services"):
+            has_orphans = Postgres(folder).stop_orphan() | stop_orphans(folder.read_state())
     return StoppedServices(connected or 0) if connected is not None or has_orphans else None

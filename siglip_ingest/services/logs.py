@@ -1,4 +1,4 @@
-"""The services' logs: kept short, read from the end, and what to do about what they say."""
+"""The services' logs: their rotation, their last lines, and advice on failures that they show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_tail(log: Path, lines: int = 10, *, since: int = 0) -> list[str]:
     return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
-def explain(text: str) -> str:
+def suggest_fix(text: str) -> str:
     """Say what to do about a failure, where the text of it shows the cause; else an empty string."""
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "The disk is full: free some space, or set SIGLIP_HOME to a folder on another disk."

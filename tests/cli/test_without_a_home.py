@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.services.home import Home
-from siglip_ingest.services.logs import explain
+from siglip_ingest.services.data_folder import DataFolder
+from siglip_ingest.services.logs import suggest_fix
 from siglip_ingest.settings import Settings
 from tests.images import encode, make_image
 
@@ -131,11 +131,11 @@ def test_a_checkpoint_from_the_hub_asks_for_hf_home(siglip: Run, tmp_path: Path)
 
 def test_a_home_that_is_none_is_refused_wherever_it_is_needed() -> None:
     with pytest.raises(ConfigurationError, match="Set SIGLIP_HOME to a folder"):
-        Home.at(None)
+        DataFolder.at(None)
     settings = Settings(home=None)
     assert "SIGLIP_HOME" not in settings.to_environment()
 
 
 def test_the_embedded_postgresql_needs_a_user_that_the_system_knows() -> None:
-    advice = explain("initdb: could not look up effective user ID 12345: user does not exist")
+    advice = suggest_fix("initdb: could not look up effective user ID 12345: user does not exist")
     assert "add this one to /etc/passwd, or set SIGLIP_DATABASE_URL" in advice

@@ -13,7 +13,7 @@ import pytest
 
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services import EmbeddedServices, services_status, start_services, stop_services
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import ProcessRecord
 from siglip_ingest.services.supervisor.redis import Redis
@@ -62,12 +62,12 @@ def test_a_killed_supervisor_takes_its_children_along_and_the_next_start_finds_t
 
 
 def test_servers_that_outlived_their_supervisor_are_stopped(settings: Settings) -> None:
-    home = Home.at(settings.home)
-    postgres, redis = Postgres(home), Redis(home)
+    folder = DataFolder.at(settings.home)
+    postgres, redis = Postgres(folder), Redis(folder)
     postgres.start()
     redis.start()
     assert redis.record is not None
-    home.write_state({"redis_port": redis.port, "processes": [redis.record.to_json()]})
+    folder.write_state({"redis_port": redis.port, "processes": [redis.record.to_json()]})
     with EmbeddedServices(settings) as services:
         assert not postgres.is_running()
         assert not redis.is_running()
@@ -77,7 +77,7 @@ def test_servers_that_outlived_their_supervisor_are_stopped(settings: Settings) 
 
 
 def test_down_stops_servers_that_outlived_their_supervisor(settings: Settings) -> None:
-    postgres = Postgres(Home.at(settings.home))
+    postgres = Postgres(DataFolder.at(settings.home))
     postgres.start()
     assert stop_services(settings) is not None
     assert not postgres.is_running()
@@ -87,19 +87,19 @@ def test_down_stops_servers_that_outlived_their_supervisor(settings: Settings) -
 def test_stale_files_are_forgotten_and_no_other_process_is_touched(settings: Settings) -> None:
     with EmbeddedServices(settings):
         pass
-    home = Home.at(settings.home)
+    folder = DataFolder.at(settings.home)
     # The pids of this very test, as after a reboot that gave them to other programs.
     stale = ProcessRecord.of(os.getpid(), "python")
     assert stale is not None
-    home.write_state({"processes": [{**stale.to_json(), "started_at": stale.started_at - 1000}, "nonsense"]})
-    (home.postgres / "postmaster.pid").write_text(
-        f"{os.getpid()}\n{home.postgres}\n1700000000\n5432\n\n127.0.0.1\n0 0\nready\n"
+    folder.write_state({"processes": [{**stale.to_json(), "started_at": stale.started_at - 1000}, "nonsense"]})
+    (folder.postgres / "postmaster.pid").write_text(
+        f"{os.getpid()}\n{folder.postgres}\n1700000000\n5432\n\n127.0.0.1\n0 0\nready\n"
     )
-    home.socket.touch()
+    folder.socket.touch()
     with EmbeddedServices(settings) as services:
         assert services.database_url
-    home.state.write_text("{")
-    home.socket.unlink(missing_ok=True)
+    folder.state.write_text("{")
+    folder.socket.unlink(missing_ok=True)
     with EmbeddedServices(settings) as services:
         assert services.database_url
 

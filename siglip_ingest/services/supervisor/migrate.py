@@ -1,4 +1,4 @@
-"""Makes our database and brings its schema up to date: `python -m siglip_ingest.services.supervisor.migrate`.
+"""Creates the database and brings its schema up to date: `python -m siglip_ingest.services.supervisor.migrate`.
 
 A process of its own, started before PostgreSQL is up, so that its imports cost no time. It reads the URL from standard
 input once it is; on a command line everybody could read the password.

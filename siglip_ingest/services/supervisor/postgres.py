@@ -1,4 +1,4 @@
-"""PostgreSQL of our own: initialised, started, found again, stopped."""
+"""The embedded PostgreSQL: initdb, start, stop, and stopping one that a killed supervisor left."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 
 from siglip_ingest.errors import ServiceError
-from siglip_ingest.services.accounts import Account, find_account, open_path
-from siglip_ingest.services.home import Home
-from siglip_ingest.services.logs import explain, read_tail
+from siglip_ingest.services.accounts import Account, allow_traversal, find_account
+from siglip_ingest.services.data_folder import DataFolder
+from siglip_ingest.services.logs import read_tail, suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port, is_alive, start_process, stop_process
 from siglip_ingest.services.supervisor.server import Server
 
@@ -43,18 +43,18 @@ class Postgres(Server):
     """One PostgreSQL server with its data in SIGLIP_HOME, on a free port of the loopback interface.
 
     Args:
-        home: Where the data lie.
-        settings: PostgreSQL settings on top of ours.
+        folder: Where the data lie.
+        settings: PostgreSQL settings that override these.
     """
 
-    def __init__(self, home: Home, settings: Mapping[str, str] | None = None) -> None:
-        super().__init__(home, program="postgres", log=home.logs / "postgres.log", stop_signals=_STOP_SIGNALS)
+    def __init__(self, folder: DataFolder, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder, program="postgres", log=folder.logs / "postgres.log", stop_signals=_STOP_SIGNALS)
         self._settings = {**_SETTINGS, **(settings or {})}
 
     @property
     def url(self) -> str:
-        """URL of our database, with the password."""
-        return f"postgresql://{ROLE}:{self._home.password('postgres')}@127.0.0.1:{self.port}/{DATABASE}"
+        """URL of the database, with the password."""
+        return f"postgresql://{ROLE}:{self._folder.password('postgres')}@127.0.0.1:{self.port}/{DATABASE}"
 
     def start(self, preferred_port: int | None = None) -> None:
         """Start the server and wait until it takes connections; the first time, initialise its data.
@@ -64,13 +64,13 @@ class Postgres(Server):
         """
         account = find_account()
         binaries = find_binaries()
-        self._home.prepare()
+        self._folder.prepare()
         if account is not None:
-            open_path(binaries, account)
-        if not self._home.postgres.exists():
+            allow_traversal(binaries, account)
+        if not self._folder.postgres.exists():
             self._initialise(binaries, account)
         self._require_version()
-        self._home.prepare_postgres(self._home.postgres, account)
+        self._folder.prepare_postgres(self._folder.postgres, account)
         self.stop_orphan()
         give_up_at = time.monotonic() + _RETRY_S
         while not self._try_start(binaries, account, preferred_port):
@@ -80,12 +80,12 @@ class Postgres(Server):
             time.sleep(0.2)
 
     def _initialise(self, binaries: Path, account: Account | None) -> None:
-        """Make the data directory under another name, so that one that was interrupted is never taken for whole."""
-        new = self._home.folder / "postgres.new"
+        """Make the data directory under another name: an interrupted one is never taken for a complete one."""
+        new = self._folder.path / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
-        self._home.prepare_postgres(new, account)
-        password_file = self._home.folder / "initdb.password"
-        self._home.write_private(password_file, self._home.password("postgres"))
+        self._folder.prepare_postgres(new, account)
+        password_file = self._folder.path / "initdb.password"
+        self._folder.write_private(password_file, self._folder.password("postgres"))
         if account is not None:
             os.chown(password_file, account.uid, account.gid)
         command = [str(binaries / "initdb"), f"--pgdata={new}", f"--username={ROLE}", f"--pwfile={password_file}"]
@@ -95,21 +95,21 @@ class Postgres(Server):
             child = start_process(command, folder=new, log=self._log, account=account, environment=_environment())
             if child.wait() != 0:
                 raise self._failure("could not be initialised")
-            new.rename(self._home.postgres)
+            new.rename(self._folder.postgres)
         finally:
             password_file.unlink(missing_ok=True)
             shutil.rmtree(new, ignore_errors=True)
 
     def _require_version(self) -> None:
         try:
-            version = (self._home.postgres / "PG_VERSION").read_text(encoding="ascii").strip()
+            version = (self._folder.postgres / "PG_VERSION").read_text(encoding="ascii").strip()
         except FileNotFoundError as error:
             raise ServiceError(
-                f"{self._home.postgres} holds no PostgreSQL data. Move it away, or set SIGLIP_HOME to another folder."
+                f"{self._folder.postgres} holds no PostgreSQL data. Move it away, or set SIGLIP_HOME to another folder."
             ) from error
         if version != _MAJOR_VERSION:
             raise ServiceError(
-                f"{self._home.postgres} was written by PostgreSQL {version}; this version of siglip_ingest brings "
+                f"{self._folder.postgres} was written by PostgreSQL {version}; this version of siglip_ingest brings "
                 f"PostgreSQL {_MAJOR_VERSION}. Set SIGLIP_HOME to a new folder and index the images again."
             )
 
@@ -117,11 +117,11 @@ class Postgres(Server):
         """Start once; False where a port was taken or an old server is still dying, so that another try is worth it."""
         self.port = find_free_port(preferred_port)
         settings = {**self._settings, "port": str(self.port), "dynamic_shared_memory_type": _shared_memory_type()}
-        command = [str(binaries / "postgres"), "-D", str(self._home.postgres)]
+        command = [str(binaries / "postgres"), "-D", str(self._folder.postgres)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self._child = start_process(
             command,
-            folder=self._home.postgres,
+            folder=self._folder.postgres,
             log=self._log,
             account=account,
             environment=_environment(),
@@ -146,7 +146,7 @@ class Postgres(Server):
 
     def _read_pid_file(self) -> list[str]:
         try:
-            return (self._home.postgres / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            return (self._folder.postgres / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
 
@@ -155,7 +155,7 @@ class Postgres(Server):
         orphan = self._find_server()
         if orphan is None:
             # PostgreSQL refuses to start where the pid in this file is in use, be it by another program.
-            (self._home.postgres / "postmaster.pid").unlink(missing_ok=True)
+            (self._folder.postgres / "postmaster.pid").unlink(missing_ok=True)
             return False
         if not stop_process(orphan, _STOP_SIGNALS):
             raise ServiceError(f"An earlier PostgreSQL doesn't stop. Stop it with: kill -QUIT {orphan.pid}")
@@ -169,7 +169,7 @@ class Postgres(Server):
         try:
             process = psutil.Process(int(lines[0]))
             is_ours = (
-                is_alive(process) and "postgres" in process.name() and str(self._home.postgres) in process.cmdline()
+                is_alive(process) and "postgres" in process.name() and str(self._folder.postgres) in process.cmdline()
             )
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
@@ -180,7 +180,7 @@ class Postgres(Server):
         reasons = [line for line in tail if any(word in line for word in ("FATAL", "PANIC", "error:"))] or tail[-1:]
         detail = " ".join(reasons[-1:]) or "it wrote nothing"
         return ServiceError(
-            f"PostgreSQL {what}: {detail}. {explain(' '.join(tail))}".rstrip() + f" Its log is {self._log}"
+            f"PostgreSQL {what}: {detail}. {suggest_fix(' '.join(tail))}".rstrip() + f" Its log is {self._log}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Child processes: they die with their parent, are known by pid and start time, and are stopped without mistakes."""
+"""Child processes that die with their parent, are identified by pid and start time, and are stopped by signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psutil
 
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.accounts import Account
-from siglip_ingest.services.logs import explain, rotate_log
+from siglip_ingest.services.logs import rotate_log, suggest_fix
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _START_TIME_TOLERANCE_S = 2.0  # the wall clock may be corrected between two readings of a process's start time
@@ -147,7 +147,7 @@ def start_process(
                 **({} if account is None else account.popen_arguments()),
             )
     except (OSError, subprocess.SubprocessError) as error:
-        raise ServiceError(f"{command[0]} could not be started: {error}. {explain(str(error))}".rstrip()) from error
+        raise ServiceError(f"{command[0]} could not be started: {error}. {suggest_fix(str(error))}".rstrip()) from error
     if stdin is not None and child.stdin is not None:
         with child.stdin:
             child.stdin.write(stdin)
@@ -162,7 +162,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
     def die_with_parent() -> None:
         # The kernel forgets this request when a process changes its user, so it has to come after that; Popen calls
-        # this last. The parent may have died before the request: then nobody is left to wait for us.
+        # this last. The parent may have died before the request: then this child ends too.
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -171,7 +171,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
 
 def find_free_port(preferred: int | None = None) -> int:
-    """A TCP port of the loopback interface that nobody listens on: `preferred`, where that is free."""
+    """A TCP port of the loopback interface that no program listens on: `preferred`, where that is free."""
     for port in (preferred or 0, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What PostgreSQL and Redis of our own have in common: one child process on a port of the loopback interface."""
+"""What the embedded PostgreSQL and Redis have in common: a child process on a port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 import psutil
 
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.supervisor.processes import ProcessRecord, stop_process
 
 
 class Server:
-    """A server program that runs as our child; what starts it keeps the child here.
+    """A server program that runs as a child process; subclasses start it and keep it in `_child`.
 
     Args:
-        home: Where its data and its log lie.
+        folder: Where its data and its log lie.
         program: Name of its process, by which it is known again after the supervisor died.
         log: What it writes goes there.
         stop_signals: What is sent to stop it, one after the other, and seconds to wait after each.
     """
 
     def __init__(
-        self, home: Home, *, program: str, log: Path, stop_signals: Sequence[tuple[signal.Signals, float]]
+        self, folder: DataFolder, *, program: str, log: Path, stop_signals: Sequence[tuple[signal.Signals, float]]
     ) -> None:
-        self._home = home
+        self._folder = folder
         self._program = program
         self._log = log
         self._stop_signals = stop_signals

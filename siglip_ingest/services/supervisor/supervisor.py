@@ -1,4 +1,4 @@
-"""The one process per SIGLIP_HOME that owns PostgreSQL, Redis and the worker, and stops them when nobody needs them."""
+"""The supervisor: one process per SIGLIP_HOME that owns PostgreSQL, Redis and the worker until they are unused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.channel import Channel, listen
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.logs import read_tail
 from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import start_process, stop_orphans
@@ -42,11 +42,11 @@ class Lease:
 class Supervisor:
     """Serves clients until the last lease is gone (unless it was told to keep on), then stops everything."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._postgres = Postgres(home)
-        self._redis = Redis(home)
-        self._worker = Worker(home, self._redis.has_consumer)
+    def __init__(self, folder: DataFolder) -> None:
+        self._folder = folder
+        self._postgres = Postgres(folder)
+        self._redis = Redis(folder)
+        self._worker = Worker(folder, self._redis.has_consumer)
         self._leases: list[Lease] = []
         self._is_kept = False
         self._is_stopping = False
@@ -62,7 +62,7 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
-        with selectors.DefaultSelector() as selector, listen(self._home.socket) as listener:
+        with selectors.DefaultSelector() as selector, listen(self._folder.socket) as listener:
             listener.setblocking(False)
             selector.register(listener, selectors.EVENT_READ)
             ready()
@@ -70,8 +70,8 @@ class Supervisor:
                 self._start()
                 self._serve(selector, listener)
             finally:
-                # Whoever comes now finds nobody here and starts another supervisor, which waits for this one's end.
-                self._home.socket.unlink(missing_ok=True)
+                # A client that comes now finds no socket and starts another supervisor, which waits for this one's end.
+                self._folder.socket.unlink(missing_ok=True)
                 listener.close()
                 self._stop()
 
@@ -79,13 +79,13 @@ class Supervisor:
         self._is_stopping = True
 
     def _start(self) -> None:
-        state = self._home.read_state()
+        state = self._folder.read_state()
         try:
             stop_orphans(state)
             migration = start_process(
                 [sys.executable, "-P", "-m", "siglip_ingest.services.supervisor.migrate"],
-                folder=self._home.folder,
-                log=self._home.logs / "migrations.log",
+                folder=self._folder.path,
+                log=self._folder.logs / "migrations.log",
                 stdin=None,
             )
             try:
@@ -107,7 +107,7 @@ class Supervisor:
             migration.kill()
             migration.wait()
         if url and migration.returncode != 0:
-            log = self._home.logs / "migrations.log"
+            log = self._folder.logs / "migrations.log"
             raise ServiceError(
                 f"The schema could not be brought up to date: {' '.join(read_tail(log, 1))} Its log is {log}"
             )
@@ -126,7 +126,7 @@ class Supervisor:
             held = self._count_held() > 0
             self._had_lease = self._had_lease or held
             has_waited = self._had_lease or time.monotonic() > first_client_by
-            if (not held and not self._is_kept and has_waited) or not self._home.socket.exists():
+            if (not held and not self._is_kept and has_waited) or not self._folder.socket.exists():
                 self._is_stopping = True
 
     def _read(self, selector: selectors.BaseSelector, lease: Lease) -> None:
@@ -195,7 +195,7 @@ class Supervisor:
         lease.uses_worker = True
         if has_other_model or not self._worker.is_wanted:
             urls = {"SIGLIP_DATABASE_URL": self._postgres.url, "SIGLIP_BROKER_URL": self._redis.url}
-            # It has a database of its own as far as it knows; it is nobody's but this user's.
+            # A worker reads no local files unless it is told; this one belongs to the user who asks.
             files = {"SIGLIP_ALLOWED_ROOTS": os.pathsep.join(map(str, WHOLE_DISK))}
             self._worker.start({**files, **environment, **urls})
             self._write_state()
@@ -204,8 +204,8 @@ class Supervisor:
     def _describe_worker(self, _: Lease, __: dict[str, Any]) -> dict[str, Any]:
         if self._worker.state is not WorkerState.FAILED:
             return {"worker": self._worker.state.value}
-        reason = " ".join(self._worker.last_words[-1:]).removeprefix("siglip_workers: ") or "it wrote nothing."
-        return {"error": f"The worker could not start: {reason} Its log is {self._home.logs / 'worker.log'}"}
+        reason = " ".join(self._worker.log_tail[-1:]).removeprefix("siglip_workers: ") or "it wrote nothing."
+        return {"error": f"The worker could not start: {reason} Its log is {self._folder.logs / 'worker.log'}"}
 
     def _watch(self) -> None:
         if self._worker.watch():
@@ -233,7 +233,7 @@ class Supervisor:
         worker = self._worker
         return {
             "state": "running" if self._failure is None else "failed",
-            "home": str(self._home.folder),
+            "home": str(self._folder.path),
             "is_kept": self._is_kept,
             "connected": self._count_held(),
             "database_url": self._postgres.url,
@@ -244,12 +244,12 @@ class Supervisor:
             "worker_pid": None if worker.record is None else worker.record.pid,
             "worker": worker.state.value,
             "worker_model": worker.model,
-            "worker_log": [] if worker.state in (WorkerState.READY, WorkerState.STOPPED) else worker.last_words[-3:],
+            "worker_log": [] if worker.state in (WorkerState.READY, WorkerState.STOPPED) else worker.log_tail[-3:],
         }
 
     def _write_state(self) -> None:
         records = (self._postgres.record, self._redis.record, self._worker.record)
-        self._home.write_state(
+        self._folder.write_state(
             {
                 "postgres_port": self._postgres.port,
                 "redis_port": self._redis.port,
@@ -262,5 +262,5 @@ class Supervisor:
         self._worker.stop()
         self._redis.stop()
         self._postgres.stop()
-        if self._home.folder.exists() and self._failure is None:
+        if self._folder.path.exists() and self._failure is None:
             self._write_state()

@@ -1,4 +1,4 @@
-"""The embedded services' one worker: `python -m siglip_workers`, started when somebody asks, watched, started again."""
+"""The embedded worker: starts `python -m siglip_workers` on request, watches it, and restarts it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from siglip_ingest.services.home import Home
+from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.logs import read_tail
 from siglip_ingest.services.supervisor.processes import ProcessRecord, start_process
 
@@ -38,13 +38,13 @@ class Worker:
     """A worker process. Nothing here blocks: `watch`, called often, moves it on.
 
     Args:
-        home: Where its log lies.
-        has_consumer: Tells whether somebody takes tasks from the broker, which a worker does once its model is loaded.
+        folder: Where its log lies.
+        has_consumer: Tells whether a worker takes tasks from the broker, which a worker does once its model is loaded.
     """
 
-    def __init__(self, home: Home, has_consumer: Callable[[], bool]) -> None:
-        self._home = home
-        self._log = home.logs / "worker.log"
+    def __init__(self, folder: DataFolder, has_consumer: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._log = folder.logs / "worker.log"
         self._log_start = 0
         self._has_consumer = has_consumer
         self._child: subprocess.Popen[bytes] | None = None
@@ -70,8 +70,8 @@ class Worker:
         return self.state not in (WorkerState.STOPPED, WorkerState.FAILED)
 
     @property
-    def last_words(self) -> list[str]:
-        """Last lines that it wrote since it was started."""
+    def log_tail(self) -> list[str]:
+        """Last lines of its log since it was started."""
         size = self._log.stat().st_size if self._log.exists() else 0
         return read_tail(self._log, since=self._log_start if size >= self._log_start else 0)
 
@@ -94,7 +94,7 @@ class Worker:
             if self.state == WorkerState.RESTARTING and now >= self._due_at:
                 self._start()
         elif self._child.poll() is not None:
-            self._bury(self._child.returncode, now)
+            self._handle_exit(self._child.returncode, now)
         elif self.state == WorkerState.STOPPING and now >= self._due_at:
             self._child.kill()
         elif self.state == WorkerState.STARTING and self._has_consumer():
@@ -120,7 +120,7 @@ class Worker:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
         self._child = start_process(
             [sys.executable, "-P", "-m", "siglip_workers"],
-            folder=self._home.folder,
+            folder=self._folder.path,
             log=self._log,
             environment={**inherited, "PYTHONUNBUFFERED": "1", **self._environment},
             death_signal=signal.SIGTERM,
@@ -128,13 +128,13 @@ class Worker:
         self._ready_at = _NEVER
         self.state = WorkerState.STARTING
 
-    def _bury(self, exit_code: int, now: float) -> None:
+    def _handle_exit(self, exit_code: int, now: float) -> None:
         """Decide what comes after the process's end."""
         self._child = None
         if self.state == WorkerState.STOPPING:
             self._start()
             return
-        _logger.warning("The worker ended with exit code %d: %s", exit_code, " ".join(self.last_words[-1:]))
+        _logger.warning("The worker ended with exit code %d: %s", exit_code, " ".join(self.log_tail[-1:]))
         if self.state == WorkerState.STARTING:
             self.state = WorkerState.FAILED
             return

