@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from siglip_ingest.services.supervisor.accounts import allow_traversal, find_account
+from siglip_ingest.services.accounts import allow_traversal, find_account
 from siglip_ingest.services.supervisor.postgres import find_binaries
 from siglip_ingest.services.supervisor.processes import find_free_port, start_process, stop_process
 from tests.programs import wait_until

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from siglip_ingest.demo.drawing.canvas import Colour
-
 SKIES = ("sunset", "night sky", "clear sky", "cloudy sky", "storm")
 GROUNDS = ("water", "mountains", "desert", "forest", "city", "field", "snow")
 THINGS = ("boat", "house", "tree", "tent", "car", "windmill", "lighthouse", "castle", "umbrella", "flag")
@@ -16,7 +14,7 @@ FLYERS = ("moon", "balloon", "kite", "birds", "airplane", "rainbow")
 PLACES = ("left", "middle", "right")
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring")
 BACKGROUNDS = ("white", "black", "gray", "striped", "dotted", "checkered")
-COLOURS: Mapping[str, Colour] = {
+COLOURS: Mapping[str, tuple[int, int, int]] = {  # RGB
     "red": (216, 38, 40),
     "orange": (246, 132, 28),
     "yellow": (252, 216, 48),

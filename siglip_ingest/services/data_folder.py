@@ -16,8 +16,8 @@ from typing import Any
 
 from siglip_ingest.errors import ConfigurationError, ServiceError
 from siglip_ingest.process import expand_user
-from siglip_ingest.services.supervisor.accounts import Account, allow_traversal
-from siglip_ingest.services.supervisor.logs import suggest_fix
+from siglip_ingest.services.accounts import Account, allow_traversal
+from siglip_ingest.services.logs import suggest_fix
 
 
 @dataclass(frozen=True, slots=True)

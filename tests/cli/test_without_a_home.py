@@ -13,7 +13,7 @@ import pytest
 
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.services.data_folder import DataFolder
-from siglip_ingest.services.supervisor.logs import suggest_fix
+from siglip_ingest.services.logs import suggest_fix
 from siglip_ingest.settings import Settings
 from tests.images import encode, make_image
 
@@ -99,6 +99,7 @@ def test_with_a_database_images_are_queued(siglip: Run, database_url: str, tmp_p
 
 
 def test_the_checkpoint_that_comes_along_classifies(siglip: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     (tmp_path / "one.png").write_bytes(encode(make_image(40, 30), "PNG"))
     done = siglip("classify", str(tmp_path / "one.png"), "--labels", "a cat,a dog", SIGLIP_MODEL="demo")
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from siglip_ingest import active_model as models
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.services.supervisor.accounts import find_account
+from siglip_ingest.services.accounts import find_account
 from siglip_ingest.settings import Settings
 from tests.database.helpers import (
     FakeEmbedder,

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "siglip_ingest"
-SHARED = ("errors.py", "process.py", "types.py")  # what it takes along
+SHARED = ("errors.py", "types.py", "process")  # what it takes along
 PROGRAM = """
 import sys
 
@@ -38,9 +38,10 @@ print(TorchEmbedder.from_checkpoint(Path(folder), name="demo", device="cpu").emb
 
 def test_the_model_half_runs_alone(tmp_path: Path, demo_checkpoint: Path) -> None:
     alone = tmp_path / "alone" / "siglip_ingest"
-    shutil.copytree(PACKAGE / "siglip", alone / "siglip", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in SHARED:
-        shutil.copy(PACKAGE / name, alone)
+    alone.mkdir(parents=True)
+    for name in ("siglip", *SHARED):
+        copy = shutil.copytree if (PACKAGE / name).is_dir() else shutil.copy
+        copy(PACKAGE / name, alone / name)
     (alone / "__init__.py").touch()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(demo_checkpoint)],

@@ -30,7 +30,33 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return threading.Thread(target=run, name=name, daemon=True)
 
 
-class Repeater:
+class StoppableThread:
+    """A thread with a loop that ends soon after `stop`. Subclasses write the loop, `run`, which looks at `stopping`."""
+
+    def __init__(self, name: str) -> None:
+        self.stopping = threading.Event()
+        self._thread = make_thread(name, self.run)
+
+    def run(self) -> None:
+        """Loop until `stopping` is set."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop. Sets a flag only: for signal handlers."""
+        self.stopping.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread."""
+        self.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+class Repeater(StoppableThread):
     """A thread that does something again and again; PostgreSQL or Redis being away doesn't end it."""
 
     def __init__(self, name: str, action: Callable[[], None], every_s: float) -> None:
@@ -41,29 +67,15 @@ class Repeater:
             action: Runs at once, and then every `every_s` seconds.
             every_s: Seconds.
         """
+        super().__init__(name)
         self._name = name
         self._action = action
         self._every_s = every_s
-        self._stopping = threading.Event()
-        self._thread = make_thread(name, self._run)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Go on no more. Sets a flag only: for signal handlers."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Stop, and wait for the thread."""
-        self.stop()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it until `stop`; an error is logged once, however often it comes."""
         said = ""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             try:
                 self._action()
                 said = ""
@@ -72,7 +84,7 @@ class Repeater:
                 if message != said:
                     logger.warning("%s: %s", self._name, message)
                 said = message
-            self._stopping.wait(self._every_s)
+            self.stopping.wait(self._every_s)
 
 
 def stop_process() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.services.accounts import Account, allow_traversal, find_account
 from siglip_ingest.services.data_folder import DataFolder
-from siglip_ingest.services.supervisor.accounts import Account, allow_traversal, find_account
-from siglip_ingest.services.supervisor.logs import read_tail, suggest_fix
+from siglip_ingest.services.logs import read_tail, suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port, is_alive, start_process, stop_process
 from siglip_ingest.services.supervisor.server import Server
 

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 
 from siglip_ingest.errors import ServiceError
-from siglip_ingest.services.supervisor.accounts import Account
-from siglip_ingest.services.supervisor.logs import rotate_log, suggest_fix
+from siglip_ingest.services.accounts import Account
+from siglip_ingest.services.logs import rotate_log, suggest_fix
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _START_TIME_TOLERANCE_S = 2.0  # the wall clock may be corrected between two readings of a process's start time

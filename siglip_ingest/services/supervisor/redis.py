@@ -10,7 +10,7 @@ from pathlib import Path
 
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.data_folder import DataFolder
-from siglip_ingest.services.supervisor.logs import read_tail, suggest_fix
+from siglip_ingest.services.logs import read_tail, suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port, start_process
 from siglip_ingest.services.supervisor.server import Server
 

@@ -15,7 +15,7 @@ from typing import Any
 from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.channel import Channel, listen
 from siglip_ingest.services.data_folder import DataFolder
-from siglip_ingest.services.supervisor.logs import read_tail
+from siglip_ingest.services.logs import read_tail
 from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import start_process, stop_orphans
 from siglip_ingest.services.supervisor.redis import Redis

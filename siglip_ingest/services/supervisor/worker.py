@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from siglip_ingest.services.data_folder import DataFolder
-from siglip_ingest.services.supervisor.logs import read_tail
+from siglip_ingest.services.logs import read_tail
 from siglip_ingest.services.supervisor.processes import ProcessRecord, start_process
 
 _FIRST_DELAY_S = 1.0

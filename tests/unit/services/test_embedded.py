@@ -25,8 +25,8 @@ from siglip_ingest.services import (
     start_services,
     stop_services,
 )
-from siglip_ingest.services.supervisor.accounts import Account, allow_traversal
-from siglip_ingest.services.supervisor.logs import suggest_fix
+from siglip_ingest.services.accounts import Account, allow_traversal
+from siglip_ingest.services.logs import suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources.settings import WHOLE_DISK

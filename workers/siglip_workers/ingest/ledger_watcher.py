@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ from siglip_ingest.errors import DatabaseError
 from siglip_ingest.settings import Settings
 from siglip_workers.broker import Broker
 from siglip_workers.ingest.ticket_handler import TicketHandler
-from siglip_workers.threads import make_thread, stop_process
+from siglip_workers.threads import StoppableThread, stop_process
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ RESEND_S = 1.0  # a ticket that brought no work within this may be lost: another
 CONSUMER_STALL_S = 120.0  # tickets waited this long at an idle worker: Celery's consumer is stuck, and the worker ends
 
 
-class LedgerWatcher:
+class LedgerWatcher(StoppableThread):
     """A thread. Survives restarts of PostgreSQL and of Redis."""
 
     def __init__(
@@ -42,6 +41,7 @@ class LedgerWatcher:
         *,
         stop_worker: Callable[[], None] = stop_process,
     ) -> None:
+        super().__init__("ledger-watcher")
         self._database = database
         self._broker = broker
         self._handler = handler
@@ -51,29 +51,14 @@ class LedgerWatcher:
         self._swept_at = -SWEEP_S
         self._sent_at = -RESEND_S
         self._ignored_since: float | None = None
-        self._stopping = threading.Event()
-        self._thread = make_thread("ledger-watcher", self._run)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more. Sets a flag only: for signal handlers."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Stop, and wait for the thread."""
-        self.stop()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Send tickets and take items back until `stop`, through outages of PostgreSQL and Redis."""
         outage = ""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             try:
                 with self._listen() as connection:
-                    while not self._stopping.is_set():
+                    while not self.stopping.is_set():
                         self.attend()
                         if outage:
                             logger.info("PostgreSQL and Redis answer again.")
@@ -88,7 +73,7 @@ class LedgerWatcher:
             if not outage:
                 logger.warning("%s; trying again every %.0f s.", message, OUTAGE_PAUSE_S)
             outage = message
-            self._stopping.wait(OUTAGE_PAUSE_S)
+            self.stopping.wait(OUTAGE_PAUSE_S)
 
     def attend(self) -> None:
         """Look once: at what was lost, and at whether a ticket is needed."""
@@ -112,7 +97,7 @@ class LedgerWatcher:
 
     def _wait(self, connection: Connection | None) -> None:
         if connection is None or not self._handler.is_idle:
-            self._stopping.wait(IDLE_S)
+            self.stopping.wait(IDLE_S)
             return
         for _ in connection.notifies(timeout=IDLE_S, stop_after=1):
             self._sent_at = -RESEND_S  # news: no need to wait for what was sent before

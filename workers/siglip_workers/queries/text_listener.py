@@ -19,7 +19,7 @@ from siglip_ingest.db.texts import EmbeddedText
 from siglip_ingest.errors import ConfigurationError, DatabaseConflictError, DatabaseError
 from siglip_ingest.search import TOO_LONG
 from siglip_workers.device import Device
-from siglip_workers.threads import make_thread
+from siglip_workers.threads import StoppableThread
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ PAUSE_S = 1.0
 LONG_PAUSE_S = 60.0  # where the server's address or the role's rights don't allow it
 
 
-class TextListener:
+class TextListener(StoppableThread):
     """The thread for one server. Survives restarts of PostgreSQL."""
 
     def __init__(
@@ -54,6 +54,7 @@ class TextListener:
             model_id: For which texts are answered.
             max_cached_texts: Texts kept for the model.
         """
+        super().__init__("text-listener")
         self._server = server
         self._primary = primary
         self._device = device
@@ -63,26 +64,15 @@ class TextListener:
         self._pause_s = FIRST_PAUSE_S
         self._rest_until: dict[TextRequest, float] = {}  # those that were tried, and when they may be tried again
         self._has_tried = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = make_thread("text-listener", self._run)
 
     def start(self) -> None:
         """Begin to listen. Who asks once this has returned finds a listener, if the server can be reached."""
-        self._thread.start()
+        super().start()
         self._has_tried.wait(START_PATIENCE_S)
 
-    def stop(self) -> None:
-        """Listen no more. Sets a flag only: for signal handlers."""
-        self._stopping.set()
-
-    def close(self) -> None:
-        """Stop, and wait for the thread."""
-        self.stop()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    def run(self) -> None:
+        """Answer until `stop`, through outages of PostgreSQL."""
+        while not self.stopping.is_set():
             try:
                 with self._server.session() as connection:
                     self._listen(connection)
@@ -98,31 +88,31 @@ class TextListener:
             if message != self._said:
                 logger.warning("%s", message)
                 self._said = message
-            self._stopping.wait(pause_s)
+            self.stopping.wait(pause_s)
 
     def _listen(self, connection: Connection) -> None:
         text_requests.announce_listener(connection, self._model_id)
         self._has_tried.set()
         while not text_requests.try_to_be_elected(connection, self._model_id):
-            if self._stopping.wait(STAND_BY_S):
+            if self.stopping.wait(STAND_BY_S):
                 return
         busy_at = -BUSY_FOR_S
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             asked: list[TextRequest] = []
             try:
                 if asked := text_requests.read_text_requests(connection, self._model_id):
                     self._answer(asked)
             except psycopg.errors.OutOfMemory:  # the lock table is full: askers are told, and this one listens on
-                self._stopping.wait(FIRST_PAUSE_S)
+                self.stopping.wait(FIRST_PAUSE_S)
             except DatabaseError as error:
                 if not error.is_retryable:
                     raise
                 # The primary server is away, say; a session that was lost is noticed with the next look.
-                self._stopping.wait(FIRST_PAUSE_S)
+                self.stopping.wait(FIRST_PAUSE_S)
             if asked:
                 busy_at = time.monotonic()
                 self._said, self._pause_s = "", FIRST_PAUSE_S
-            self._stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
+            self.stopping.wait(BUSY_POLL_S if time.monotonic() - busy_at < BUSY_FOR_S else IDLE_POLL_S)
 
     def _answer(self, asked: list[TextRequest]) -> None:
         # A question stays for a moment, on a standby until its answer has been replicated.
