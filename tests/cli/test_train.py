@@ -46,6 +46,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@pytest.mark.faults
 def test_a_killed_run_goes_on_to_the_losses_of_one_that_was_not(desk: Terminal) -> None:
     arguments = ["captions", "--from", "checkpoint", *QUICK, "--steps", "200", "--save-every", "3", "--seed", "5"]
     whole = desk.run("train", *arguments, "--to", "whole", "--json")
@@ -80,7 +81,8 @@ def test_a_killed_run_goes_on_to_the_losses_of_one_that_was_not(desk: Terminal) 
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("parallel", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_under_torchrun_have_the_losses_of_one(desk: Terminal, parallel: str) -> None:
     arguments = ["train", "captions", "--from", "checkpoint", *QUICK, "--steps", "4", "--accumulate", "2"]
     alone = desk.run(*arguments, "--to", f"alone beside {parallel}")
@@ -125,6 +127,7 @@ def test_a_run_that_is_interrupted_saves_its_step(desk: Terminal, number: signal
     load_model(desk.folder / target)
 
 
+@pytest.mark.slow
 def test_a_mistake_of_all_processes_is_said_once_and_leaves_the_folder_free(desk: Terminal) -> None:
     programs = Path(sys.executable).parent
     arguments = ["train", "captions", "--from", "checkpoint", *QUICK, "--steps", "1", "--to", "mistaken"]

@@ -34,7 +34,10 @@ def folder(request: pytest.FixtureRequest, reference_checkpoints: dict[str, Path
     return reference_checkpoints[request.param]
 
 
-@pytest.fixture(scope="module", params=["siglip", "naflex", "t5's vocabulary", "the published tokenizer.json"])
+PUBLISHED_TOKENIZER = pytest.param("the published tokenizer.json", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["siglip", "naflex", "t5's vocabulary", PUBLISHED_TOKENIZER])
 def tokenizers(
     request: pytest.FixtureRequest, reference_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Any]:

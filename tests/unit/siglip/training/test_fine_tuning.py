@@ -74,7 +74,7 @@ def test_training_goes_on_to_lower_losses(captions: Path, tiny_checkpoint: Path,
     fine_tune(recipe, tmp_path / "out", device=CPU, log_interval=10)
     losses = [loss for _, loss in read_losses(tmp_path / "out")]
     assert len(losses) == 3
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 class StoppedError(Exception):
