@@ -15,6 +15,8 @@ from siglip_ingest.sources.settings import SourceSettings
 
 logger = logging.getLogger(__name__)
 
+_MISSPELT = 0.91  # difflib's ratio: one letter or two
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings(EnvironmentSettings):
@@ -58,15 +60,14 @@ class Settings(WorkerSettings, SourceSettings, QuerySettings, DatabaseSettings):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings from a mapping such as `os.environ`; warns of names that are no settings.
+        """Read the settings from a mapping such as `os.environ`; warns of a name that looks like a misspelt setting.
 
         Raises:
             ConfigurationError: If a value can't be read as its field's type or is out of range.
         """
-        known = [name.removeprefix(PREFIX) for name in cls.variables()]
-        for name in environment:
-            if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
-                nearest = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
-                hint = f" Did you mean {PREFIX}{nearest[0]}?" if nearest else ""
-                logger.warning("%s is not a setting and is ignored.%s", name, hint)
+        known = cls.variables()
+        for name in (name for name in environment if name.startswith(PREFIX) and name not in known):
+            # Variables of other programs, docker-compose.yml's for instance, are like none of ours.
+            if nearest := difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT):
+                logger.warning("%s is not a setting and is ignored. Did you mean %s?", name, nearest[0])
         return super().from_environment(environment)

@@ -105,10 +105,11 @@ def test_only_the_mapping_that_is_given_is_read(monkeypatch: pytest.MonkeyPatch)
     assert read().batch_size == Settings().batch_size == 32
 
 
-def test_an_unknown_name_gets_a_warning_with_the_nearest_real_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misspelt_name_gets_a_warning_with_the_real_one(caplog: pytest.LogCaptureFixture) -> None:
+    names = ("SIGLIP_BACH_SIZE", "SIGLIP_MODLE", "SIGLIP_PHOTOS", "SIGLIP_DATABASE_PORT", "SIGLIP_TEST_DATABASE_URL")
     with caplog.at_level(logging.WARNING):
-        Settings.from_environment({"SIGLIP_BACH_SIZE": "8", "SIGLIP_XYZZY": "", "HOME": "/me", "SIGLIP_MODEL": "demo"})
+        Settings.from_environment(dict.fromkeys(names, "8") | {"SIGLIP_MODEL": "demo"})
     assert caplog.messages == [
         "SIGLIP_BACH_SIZE is not a setting and is ignored. Did you mean SIGLIP_BATCH_SIZE?",
-        "SIGLIP_XYZZY is not a setting and is ignored.",
+        "SIGLIP_MODLE is not a setting and is ignored. Did you mean SIGLIP_MODEL?",
     ]
