@@ -61,7 +61,7 @@ check: $(READY)  ## Lint, type-check and check the import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-fmt: $(READY)  ## Format the code and mend what ruff can mend
+fmt: $(READY)  ## Format the code and apply what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

@@ -81,7 +81,6 @@ class Way:
     name: str
     search: Callable[[int], Sequence[Any]]
     connection: Callable[[], Any]
-    warm_up: Callable[[int], object] | None = None
 
 
 def main() -> None:

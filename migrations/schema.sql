@@ -1,4 +1,4 @@
--- The schema siglip at revision 0004, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0005, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -27,12 +27,12 @@ CREATE TABLE siglip.image_embeddings (
     CONSTRAINT image_embeddings_content_hash_check CHECK ((octet_length(content_hash) = 32))
 ) PARTITION BY LIST (model_id);
 
--- One row is one picture at one URI in one collection.
+-- One row is one image at one URI in one collection.
 CREATE TABLE siglip.images (
     image_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     collection text DEFAULT 'default'::text NOT NULL,
     uri text NOT NULL,
-    key text,  -- The caller's own key for the picture, if there is one.
+    key text,  -- The caller's own key for the image, if there is one.
     source_version text,  -- What tells that the source has changed, for files <mtime_ns>-<size>.
     content_hash bytea,  -- SHA-256 of the bytes that were embedded last; NULL before the first time.
     width integer,
@@ -97,7 +97,7 @@ CREATE TABLE siglip.label_embeddings (
 );
 CREATE INDEX label_embeddings_label_id_btree_idx ON siglip.label_embeddings USING btree (label_id);
 
--- One row is a named vocabulary.
+-- One row is a label set: a named list of labels.
 CREATE TABLE siglip.label_sets (
     label_set_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
     name text NOT NULL,
@@ -108,7 +108,7 @@ CREATE TABLE siglip.label_sets (
     CONSTRAINT label_sets_name_check CHECK ((name <> ''::text))
 );
 
--- One row is a label of a vocabulary, with the prompts whose mean stands for it.
+-- One row is a label of a label set, with the prompts whose mean stands for it.
 CREATE TABLE siglip.labels (
     label_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
     label_set_id integer NOT NULL,

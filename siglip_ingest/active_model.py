@@ -38,7 +38,7 @@ def check_model(database: Database, requested: str | None, max_num_patches: int 
     """
     name = model_name(requested) if requested else None
     with database.connection() as connection:
-        active = models.active_model(connection)
+        active = models.get_active_model(connection)
     if active is None or name in {None, active.name}:
         check_patches(active, max_num_patches)
         return active
@@ -62,7 +62,7 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
 
     def choose(connection: Connection) -> ModelRow:
         models.lock_models(connection)
-        active = models.active_model(connection)
+        active = models.get_active_model(connection)
         if active is not None and active.info is not None:
             return active  # another caller's, or a worker's, meanwhile
         model_id = models.register_model(connection, model_name(requested or DEFAULT_MODEL))
@@ -171,6 +171,6 @@ def give_up_model(database: Database, model_id: int) -> ModelRow | None:
 
     def give_up(connection: Connection) -> ModelRow | None:
         models.delete_unused_model(connection, model_id)
-        return models.active_model(connection)
+        return models.get_active_model(connection)
 
     return database.transact(give_up)

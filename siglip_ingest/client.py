@@ -15,8 +15,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from siglip_ingest import active_model as models
-from siglip_ingest import ingest, labeling, process, search
+from siglip_ingest import active_model, ingest, labeling, process, search
 from siglip_ingest.db import Database, checks, items
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, get_model
@@ -27,7 +26,7 @@ from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embe
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import InvalidInputError, SiglipError
 from siglip_ingest.process import expand_user
-from siglip_ingest.services.workers import Workers
+from siglip_ingest.services.worker_client import Workers
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
@@ -52,7 +51,7 @@ def _is_address(text: str) -> bool:
 
 
 def _describe_file(text: str) -> str:
-    """Say how to name a file, where there is one that is called as a text; else an empty string."""
+    """Say how to name a file, where there is a file of that name; else an empty string."""
     try:
         is_file = len(text) < _LONGEST_NAME and expand_user(text).is_file()
     except (OSError, ValueError):  # what no file can be called
@@ -164,7 +163,9 @@ class SiglipClient:
         """
         settings = self.settings
         requested = (None, None) if self._is_model_checked else (settings.model, settings.max_num_patches)
-        row = models.check_model(self.database, *requested) or models.choose_model(self.database, settings.model)
+        row = active_model.check_model(self.database, *requested) or active_model.choose_model(
+            self.database, settings.model
+        )
         self._is_model_checked = True
         return row
 
@@ -190,7 +191,7 @@ class SiglipClient:
         Raises:
             InvalidInputError: If a file doesn't exist or a folder holds no images. Then nothing is queued.
         """
-        models.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
+        active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         ingestion = ingest.enqueue_images(
             self.database, sources, collection=collection, metadata=metadata, check_worker=self._check_worker
         )
@@ -205,7 +206,7 @@ class SiglipClient:
         """
         name, max_num_patches = self.settings.model or self.model.name, self.settings.max_num_patches
         check_checkpoint(name, max_num_patches=max_num_patches)  # before anything is queued
-        model_id = models.queue_for_model(self.database, name, max_num_patches).model_id
+        model_id = active_model.queue_for_model(self.database, name, max_num_patches).model_id
         try:
             return self._follow_model(model_id)
         except SiglipError:
@@ -218,7 +219,7 @@ class SiglipClient:
         A model that got some vectors stays beside the active one, and `embed_under_model` goes on with it.
         """
         with contextlib.suppress(SiglipError):  # what failed before is what there is to say
-            active = models.give_up_model(self.database, model_id)
+            active = active_model.give_up_model(self.database, model_id)
             if active is not None:
                 self._workers.restore_worker(active.name)
 
@@ -237,7 +238,7 @@ class SiglipClient:
 
     def follow_model(self, model_id: int) -> ingest.Ingestion:
         """Queue what has come since `embed_under_model`, and follow all images of the model once more."""
-        self._workers.send_tickets(model_id, models.queue_missing(self.database, model_id))
+        self._workers.send_tickets(model_id, active_model.queue_missing(self.database, model_id))
         return self._follow_model(model_id)
 
     def switch_model(self, model_id: int, *, wait_for_labels_s: float = LABELS_TIMEOUT_S) -> None:
@@ -256,7 +257,7 @@ class SiglipClient:
             labeling.embed_labels_for_model(
                 self.database, load_embedder(row.name, self.settings, known=row.info), model_id
             )
-        if not models.switch_model(self.database, model_id, wait_for_labels_s=wait_for_labels_s):
+        if not active_model.switch_model(self.database, model_id, wait_for_labels_s=wait_for_labels_s):
             logger.warning(
                 "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
             )
@@ -338,7 +339,7 @@ class SiglipClient:
         template: str = DEFAULT_TEMPLATE,
         replace: bool = False,
     ) -> None:
-        """Store a vocabulary of labels, so that every image has a score for each of them in `siglip.label_scores`.
+        """Store a label set, so that every image has a score for each of them in `siglip.label_scores`.
 
         Args:
             name: What the label set is called.
@@ -396,7 +397,7 @@ class SiglipClient:
         """Raise at first use if the settings name another model than the database's active one."""
         if not self._is_model_checked:
             settings = self.settings
-            row = models.check_model(self.database, settings.model, settings.max_num_patches)
+            row = active_model.check_model(self.database, settings.model, settings.max_num_patches)
             self._is_model_checked = row is not None
 
     def _describe_model(self) -> None:

@@ -33,7 +33,7 @@ def create_label_set(
     template: str = DEFAULT_TEMPLATE,
     replace: bool = False,
 ) -> None:
-    """Store a vocabulary and its vectors under the active model.
+    """Store a label set and its vectors under the active model.
 
     A label's vector is the mean of its prompts' unit vectors, normalised; of one prompt, that prompt's vector.
 
@@ -83,7 +83,7 @@ def _store(
     *,
     replace: bool,
 ) -> bool:
-    """Store a vocabulary with its vectors; False where another model has become the active one meanwhile.
+    """Store a label set with its vectors; False where another model has become the active one meanwhile.
 
     Other models' vectors are added by their workers.
     """

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from siglip_ingest.active_model import MODEL_CHANGES, EmbedderFactory, embed_query
-from siglip_ingest.db import Database
-from siglip_ingest.db import search as queries
+from siglip_ingest.db import Database, search as queries
 from siglip_ingest.db.checks import check_image_id, check_query
 from siglip_ingest.db.models import ModelKey, check_same_revision
 from siglip_ingest.db.search import SearchOptions

@@ -1,4 +1,4 @@
-"""The values that the public API takes and gives. This module imports nothing of ours."""
+"""Types of the public API's arguments and results."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ template_option = click.option(
 
 @click.group()
 def label() -> None:
-    """Label sets: vocabularies that every image has scores for."""
+    """Label sets: lists of labels that every image has scores for."""
 
 
 @label.command("create")

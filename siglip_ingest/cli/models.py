@@ -18,8 +18,7 @@ from siglip_ingest.db.schema import check_schema
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.checkpoint.download import pull as pull_checkpoint
-from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
+from siglip_ingest.siglip.checkpoint.download import pull as pull_checkpoint, resolve_checkpoint
 from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, model_name, parse_name
 
 _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever

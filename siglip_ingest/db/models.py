@@ -192,7 +192,7 @@ def lock_models(connection: Connection) -> None:
 def hold_active_model(connection: Connection) -> ModelRow | None:
     """The active model, which stays the active one until the transaction ends: what is written for it is in time."""
     connection.execute(SQL.hold_models)
-    return active_model(connection)
+    return get_active_model(connection)
 
 
 def activate_model(connection: Connection, model_id: int) -> None:
@@ -226,7 +226,7 @@ def delete_unused_model(connection: Connection, model_id: int) -> bool:
     return True
 
 
-def active_model(connection: Connection) -> ModelRow | None:
+def get_active_model(connection: Connection) -> ModelRow | None:
     """The model that searches use; None where none is active yet."""
     row = connection.execute(SQL.get_model, {"model_id": None}).fetchone()
     return None if row is None else _one(row)
@@ -238,7 +238,7 @@ def described_model(connection: Connection) -> tuple[ModelRow, ModelInfo]:
     Raises:
         NotFoundError: If no model is active, or no worker has loaded the active one.
     """
-    model = active_model(connection)
+    model = get_active_model(connection)
     if model is None:
         raise NotFoundError(
             "No model is active in this database yet: nothing has been indexed. Index some images first "

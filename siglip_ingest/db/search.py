@@ -1,4 +1,4 @@
-"""Vector searches. The queries themselves are functions of the schema: see sql/ of siglip_migrations.
+"""Vector searches. The queries themselves are functions of the schema: see migrations/schema.sql.
 
 Each search is one statement: one round trip, in autocommit mode.
 """

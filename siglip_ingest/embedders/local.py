@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest.embedders.settings import EmbedderSettings
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.process import expand_user
+from siglip_ingest.process import expand_user, how_to_install
 from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.types import ModelInfo
 
@@ -35,7 +35,7 @@ def load_embedder(name: str, settings: EmbedderSettings, *, known: ModelInfo | N
         from siglip_ingest.siglip.embedder import TorchEmbedder
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"Embedding in this process needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
+            f"Embedding in this process needs {error.name}, which isn't installed: {how_to_install('model')}."
         ) from error
     folder = resolve_checkpoint(name)
     max_num_patches = settings.max_num_patches

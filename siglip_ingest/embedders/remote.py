@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest.broker.tasks import TaskClient, decode_array, encode_array, queries_queue
 from siglip_ingest.db import Database, texts
 from siglip_ingest.errors import ConfigurationError, SiglipError, WorkerUnavailableError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class RemoteEmbedder:
         if self._tasks is None:
             raise ConfigurationError(
                 "A query image must be embedded, but torch isn't installed here and the workers' Redis isn't known. "
-                "Set SIGLIP_BROKER_URL, or pip install 'siglip-ingest[model]'."
+                f"Set SIGLIP_BROKER_URL, or {how_to_install('model')}."
             )
         settings = ImageSettings.from_dict(self.info.image_settings)
         pixels = [encode_array(resize_image(image, settings)) for image in images]

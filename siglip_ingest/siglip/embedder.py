@@ -24,7 +24,7 @@ from siglip_ingest.siglip.devices import choose_device, choose_dtype, is_out_of_
 from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.siglip.preprocess.naflex import cut_images
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, shorten
+from siglip_ingest.siglip.tokenizer.base import Tokenizer, shorten
 from siglip_ingest.types import ModelInfo
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from siglip_ingest.errors import ConfigurationError, ImageError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.siglip.preprocess.files import WEB_SCHEMES
 from siglip_ingest.sources.files import read_file
 from siglip_ingest.sources.policy import SourcePolicy
@@ -43,7 +44,5 @@ def fetch(uri: str, *, max_image_bytes: int, timeout_s: float, policy: SourcePol
     try:
         from siglip_ingest.sources.web import download
     except ImportError as error:
-        raise ConfigurationError(
-            "Fetching images from the web needs httpx: pip install 'siglip-ingest[worker]'."
-        ) from error
+        raise ConfigurationError(f"Fetching images from the web needs httpx: {how_to_install('worker')}.") from error
     return download(uri, max_image_bytes=max_image_bytes, timeout_s=timeout_s, policy=policy)

@@ -1,4 +1,4 @@
-"""Which files and hosts may be read, given that other people may queue addresses."""
+"""Decides which files and hosts a worker may read."""
 
 from __future__ import annotations
 
@@ -96,7 +96,3 @@ def _parse_host(entry: str) -> _AllowedHost:
             "10.0.0.0/8; a name beyond ASCII is written in its xn-- form."
         )
     return _AllowedHost(name, None, port)
-
-
-# For what a person names on the command line: fetched as any other program would.
-UNRESTRICTED = SourcePolicy(allowed_roots=None, allowed_hosts=frozenset({"0.0.0.0/0", "::/0"}))

@@ -1,4 +1,4 @@
-"""A terminal with the services running, as somebody has it who typed `siglip-ingest up`."""
+"""A terminal with the services running, as after `siglip-ingest up`."""
 
 import os
 import subprocess

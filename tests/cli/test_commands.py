@@ -1,4 +1,4 @@
-"""Each command, as it is typed."""
+"""Each command, run as a program."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`siglip-ingest psql`: SQL on the embedded database, or on one's own."""
+"""`siglip-ingest psql` on the embedded database and on the user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the library warns of reaches whoever typed the command."""
+"""The library's warnings appear on the command line."""
 
 from __future__ import annotations
 

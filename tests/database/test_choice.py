@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from siglip_ingest import active_model as models
+from siglip_ingest import active_model
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import (
     activate_model,
@@ -48,20 +48,20 @@ def test_a_client_that_asks_for_what_is_there_gets_it(
     database: Database, requested: str | None, max_num_patches: int | None
 ) -> None:
     model_id = activate(database, NAFLEX)
-    row = models.choose_model(database, requested, max_num_patches)
+    row = active_model.choose_model(database, requested, max_num_patches)
     assert (row.model_id, row.info) == (model_id, NAFLEX)
 
 
 def test_a_client_that_asks_for_another_number_of_patches_is_refused(database: Database) -> None:
     activate(database, NAFLEX)
     with pytest.raises(ConfigurationError, match=r"asks for 512, but .*'demo' are made with 256\. Unset it"):
-        models.choose_model(database, None, 512)
+        active_model.choose_model(database, None, 512)
 
 
 def test_a_client_that_asks_for_patches_of_a_model_of_a_fixed_size_is_refused(database: Database) -> None:
     activate(database, FIXED)
     with pytest.raises(ConfigurationError, match=r"SIGLIP_MAX_NUM_PATCHES is 512, but .* not NaFlex"):
-        models.check_model(database, "demo", 512)
+        active_model.check_model(database, "demo", 512)
 
 
 def test_a_change_to_a_model_with_another_number_of_patches_is_refused_though_nothing_is_left_to_embed(
@@ -70,15 +70,15 @@ def test_a_change_to_a_model_with_another_number_of_patches_is_refused_though_no
     naflex = activate(database, NAFLEX)
     activate(database, dataclasses.replace(FIXED, name="someone/fixed"))
     with pytest.raises(ConfigurationError, match=r"asks for 64, but .*'demo' are made with 256\. Unset it"):
-        models.queue_for_model(database, "demo", 64)
+        active_model.queue_for_model(database, "demo", 64)
     with pytest.raises(ConfigurationError, match=r"SIGLIP_MAX_NUM_PATCHES is 64, but .*'someone/fixed' is not NaFlex"):
-        models.queue_for_model(database, "someone/fixed", 64)
-    assert models.queue_for_model(database, "demo", 256).model_id == naflex
+        active_model.queue_for_model(database, "someone/fixed", 64)
+    assert active_model.queue_for_model(database, "demo", 256).model_id == naflex
 
 
 def test_any_number_of_patches_may_be_asked_of_a_model_that_nobody_has_loaded(database: Database) -> None:
-    assert models.check_model(database, None, 512) is None
-    assert models.choose_model(database, "demo", 512).info is None
+    assert active_model.check_model(database, None, 512) is None
+    assert active_model.choose_model(database, "demo", 512).info is None
 
 
 def test_a_row_with_other_image_settings_is_not_described_again(database: Database) -> None:

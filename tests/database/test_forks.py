@@ -16,7 +16,7 @@ from siglip_ingest.db import Database
 from tests.database.helpers import index_images, unit_vectors
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120  # whoever hangs is ended
+TIMEOUT_S = 120  # what hangs is ended
 
 PRELUDE = """
 import contextlib, json, multiprocessing, os, pathlib, sys, threading, traceback

@@ -100,7 +100,7 @@ def test_a_model_has_a_partition_with_an_hnsw_index_of_its_dimension(database: D
 def test_at_most_one_model_is_active(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         other = add_model(connection, dataclasses.replace(INFO, name="other"))
-        active = models.active_model(connection)
+        active = models.get_active_model(connection)
         assert active is not None
         assert active.model_id == other
         assert [row.is_active for row, _ in models.list_models(connection)] == [False, True]
@@ -110,14 +110,14 @@ def test_an_unknown_model_is_not_activated_and_the_old_one_stays(database: Datab
     with pytest.raises(NotFoundError, match="no model 99"), database.connection() as connection:
         models.activate_model(connection, 99)
     with database.connection() as connection:
-        active = models.active_model(connection)
+        active = models.get_active_model(connection)
     assert active is not None
     assert active.model_id == model_id
 
 
 def test_without_any_model_none_is_active(database: Database) -> None:
     with database.connection() as connection:
-        assert models.active_model(connection) is None
+        assert models.get_active_model(connection) is None
         assert models.list_models(connection) == []
 
 

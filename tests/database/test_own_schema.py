@@ -7,8 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, labeling, search
-from siglip_ingest import active_model as models
+from siglip_ingest import SiglipClient, active_model, labeling, search
 from siglip_ingest.db import Database, images, items, texts
 from siglip_ingest.db.models import delete_unused_model
 from siglip_ingest.db.schema import migrate
@@ -113,11 +112,11 @@ def test_a_model_is_changed_and_one_is_taken_out(database: Database, model_id: i
     labeling.create_label_set(database, make_fake, "pets", ["cat"])
     with database.connection() as connection:
         new_id = add_model(connection, NEW, is_active=False)
-    unused = models.queue_for_model(database, "nobody/unused").model_id
+    unused = active_model.queue_for_model(database, "nobody/unused").model_id
     with database.connection() as connection:
         store_text(connection, new_id, "cat", NEW)
     assert labeling.embed_labels_for_model(database, FakeEmbedder(NEW), new_id) == 1
-    assert models.switch_model(database, new_id)
+    assert active_model.switch_model(database, new_id)
     assert search.search_by_text(database, make_named, "a dog") == []
     with database.connection() as connection:
         assert states(connection, new_id) == {"queued": 30}

@@ -1,4 +1,4 @@
-"""Connections and what becomes of psycopg's errors."""
+"""The connection pool, and how psycopg's errors are mapped."""
 
 from __future__ import annotations
 

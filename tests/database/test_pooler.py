@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, ingest, labeling, search
-from siglip_ingest import active_model as models
+from siglip_ingest import SiglipClient, active_model, ingest, labeling, search
 from siglip_ingest.db import Database, items
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError
@@ -63,7 +62,7 @@ def use_everything(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         new_id = add_model(connection, NEW, is_active=False)
     for chosen in (new_id, model_id):
-        models.switch_model(database, chosen)
+        active_model.switch_model(database, chosen)
 
 
 def test_no_session_state_is_left_behind(database_url: str, model_id: int) -> None:

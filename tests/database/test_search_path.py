@@ -12,8 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from siglip_ingest import active_model as models
-from siglip_ingest import labeling, search
+from siglip_ingest import active_model, labeling, search
 from siglip_ingest.db import Database, images, items, workers
 from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import (
@@ -133,5 +132,5 @@ def test_who_may_create_in_public_does_not_become_superuser(database: Database, 
         workers.requeue_lost(connection, 1)
         workers.delete_lost_workers(connection)
         workers.count_workers(connection)
-    models.switch_model(database, new_id)
+    active_model.switch_model(database, new_id)
     assert not _is_superuser(database, attacker)

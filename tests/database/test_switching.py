@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from siglip_ingest import active_model as models
-from siglip_ingest import ingest, labeling, search
+from siglip_ingest import active_model, ingest, labeling, search
 from siglip_ingest.db import Database, images, items, labels
-from siglip_ingest.db.models import ModelKey, activate_model, active_model, delete_unused_model, hold_active_model
+from siglip_ingest.db.models import ModelKey, activate_model, delete_unused_model, get_active_model, hold_active_model
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.types import ModelInfo
 from tests.database.helpers import (
@@ -75,7 +74,7 @@ def nearest(info: ModelInfo, image_ids: Sequence[int], query: str) -> list[int]:
 
 
 def switch(database: Database, model_id: int) -> None:
-    assert models.switch_model(database, model_id)
+    assert active_model.switch_model(database, model_id)
 
 
 def wait_for_a_lock(database: Database) -> None:
@@ -146,7 +145,7 @@ def test_no_image_is_left_without_an_item_under_the_active_model(
         for n in range(40):
             switch(database, [new_id, model_id][n % 2])
             with database.connection() as connection:
-                active = active_model(connection)
+                active = get_active_model(connection)
                 assert active is not None
                 assert items.queue_missing(connection, active.model_id) == 0
 
@@ -271,7 +270,7 @@ class PatientClock:
 
 def active_id(database: Database) -> int:
     with database.connection() as connection:
-        active = active_model(connection)
+        active = get_active_model(connection)
     assert active is not None
     return active.model_id
 
@@ -285,8 +284,8 @@ def test_a_switch_waits_until_the_labels_have_the_new_model_s_vectors(
         assert active_id(database) == model_id
         labeling.embed_labels_for_model(database, NamedEmbedder(NEW), new_id)
 
-    monkeypatch.setattr(models, "time", PatientClock(work))
-    assert models.switch_model(database, new_id, wait_for_labels_s=60)
+    monkeypatch.setattr(active_model, "time", PatientClock(work))
+    assert active_model.switch_model(database, new_id, wait_for_labels_s=60)
     assert active_id(database) == new_id
     assert len(labeling.label_scores_of_image_id(database, image_ids[0], "pets")) == 2
 
@@ -296,8 +295,8 @@ def test_a_switch_waits_for_labels_only_so_long(
 ) -> None:
     labeling.create_label_set(database, make_named, "pets", ["cat"])
     clock = PatientClock(lambda: None)
-    monkeypatch.setattr(models, "time", clock)
-    assert not models.switch_model(database, new_id, wait_for_labels_s=60)
+    monkeypatch.setattr(active_model, "time", clock)
+    assert not active_model.switch_model(database, new_id, wait_for_labels_s=60)
     assert 60 <= clock.now_s < 61
     assert active_id(database) == new_id
 
@@ -318,7 +317,7 @@ def test_a_switch_waits_for_those_who_make_labels_and_knows_of_them(
 ) -> None:
     with database.connection() as connection:
         hold_active_model(connection)
-        switching = thread.submit(models.switch_model, database, new_id)
+        switching = thread.submit(active_model.switch_model, database, new_id)
         wait_for_a_lock(database)
         labels.store_label_set(connection, "pets", "{label}", {"cat": ["cat"]}, replace=False)
     assert switching.result(60) is False

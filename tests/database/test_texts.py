@@ -1,4 +1,4 @@
-"""The cache of texts stays small whoever writes to it, and keeps only what a model may read of a text."""
+"""The cache of texts stays small, whichever role writes to it, and keeps only what a model may read of a text."""
 
 from __future__ import annotations
 

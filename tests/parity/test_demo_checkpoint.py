@@ -1,4 +1,4 @@
-"""The checkpoint that comes along, through the reference from files to scores."""
+"""The demo checkpoint in transformers, from files to scores."""
 
 from __future__ import annotations
 

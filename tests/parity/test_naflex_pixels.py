@@ -7,8 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image
 from transformers.image_utils import load_image
 from transformers.models.siglip2.image_processing_pil_siglip2 import (

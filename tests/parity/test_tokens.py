@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from tests.checkpoints import write_gemma_style_tokenizer, write_processor
 from tests.hard_texts import FRAGMENTS, HARD_TEXTS, random_texts
 from tests.parity.pairs import PUBLISHED, optional_data

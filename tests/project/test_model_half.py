@@ -30,6 +30,10 @@ import siglip_ingest.siglip.zero_shot, siglip_ingest.siglip.training.fine_tuning
 assert "alone" in siglip_ingest.__path__[0], siglip_ingest.__path__
 folder, image = sys.argv[1], Image.new("RGB", (60, 40), "red")
 inputs = AutoProcessor.from_pretrained(folder)(text=["a boat"], images=image, return_tensors="pt", padding="max_length")
+try:
+    AutoModel.from_pretrained("demo")
+except siglip_ingest.errors.CheckpointError as error:
+    assert "which isn't here" in str(error), error
 print(AutoModel.from_pretrained(folder)(**inputs).logits_per_image.shape)
 print(pipeline("zero-shot-image-classification", model=folder)(image, candidate_labels=["boat", "night"]))
 print(TorchEmbedder.from_checkpoint(Path(folder), name="demo", device="cpu").embed_texts(["a boat"]).shape)

@@ -184,7 +184,7 @@ def test_a_folder_of_what_cannot_be_decoded_says_what_was_skipped(
         enqueue_images(database, tmp_path, model_id=model_id)
     assert str(caught.value) == (
         f"The folder {tmp_path} holds no images that can be read: 12 .heic files were skipped, for which pillow-heif "
-        "is needed: pip install 'siglip-ingest[worker]'."
+        "is needed: pip install '.[worker]' in a clone of siglip_ingest."
     )
 
 

@@ -1,4 +1,4 @@
-"""Who has the device next."""
+"""Which caller gets the device next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's eye on the ledger, with a Redis of the test's."""
+"""The ledger watcher, with a Redis of its own."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.db import Database
-from siglip_ingest.db.models import active_model
+from siglip_ingest.db.models import get_active_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.ingest import enqueue_images
@@ -68,7 +68,7 @@ def test_a_remote_embedder_gives_the_vectors_of_a_local_one(
 ) -> None:
     start_worker(model=naflex_checkpoint)
     with database.connection() as connection:
-        active = active_model(connection)
+        active = get_active_model(connection)
     assert active is not None
     local, remote = load_tiny_embedder(naflex_checkpoint), RemoteEmbedder(active, database, broker_url=broker_url)
     assert remote.info == local.info

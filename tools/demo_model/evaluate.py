@@ -23,7 +23,8 @@ from siglip_ingest.siglip.evaluation import find_ranks, share_within
 from siglip_ingest.siglip.model import SiglipModel
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings, normalize, resize_image
 from siglip_ingest.siglip.scores import score_similarities
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 
 CALIBRATED_PRECISION = 0.925  # a little above the aim, since it is set on other images than measured
 

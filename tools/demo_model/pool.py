@@ -19,7 +19,7 @@ from PIL import Image
 from siglip_ingest.demo.captions import find_matches, label_captions, vary, write_caption
 from siglip_ingest.demo.description import describe_scene
 from siglip_ingest.demo.drawing.scene import draw_scene
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
 from tools.demo_model.attributes import DemoBatch, find_targets
 
 SHIFT = 2  # pixels by which a training image may be moved

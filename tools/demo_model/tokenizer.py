@@ -12,12 +12,8 @@ from typing import Any
 
 from siglip_ingest.demo.captions import label_captions, write_caption
 from siglip_ingest.demo.description import describe_scene
-from siglip_ingest.siglip.tokenizer.loading import (
-    SENTENCEPIECE_FILE,
-    TOKENIZER_CONFIG_FILE,
-    WORD_START,
-    canonicalize_text,
-)
+from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE
+from siglip_ingest.siglip.tokenizer.sentencepiece import SENTENCEPIECE_FILE, WORD_START, canonicalize_text
 
 VOCABULARY_SIZE = 448
 TEXT_LENGTH = 30

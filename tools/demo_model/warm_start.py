@@ -1,4 +1,4 @@
-"""First weights that let a small vision tower learn in an hour on a CPU what random ones take many to find.
+"""Initial weights with which a small vision tower trains in an hour on a CPU.
 
 Everything is learned on from there. The patch projection starts as a whitening of the training images' patches, so
 that nothing of a patch is lost and no direction drowns the others; positions start as sines and cosines of row and

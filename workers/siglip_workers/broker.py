@@ -1,4 +1,4 @@
-"""Looks into Redis besides Celery: how many tickets are queued, and what Celery left behind."""
+"""Reads queue lengths from Redis, and removes what Celery left behind."""
 
 from __future__ import annotations
 

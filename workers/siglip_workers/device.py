@@ -1,4 +1,4 @@
-"""Shares the device: a query, which a client waits for, goes before the next batch of images."""
+"""Shares the device: queries go before batches of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Celery request whose acknowledgement may come too late without an error."""
+"""A Celery request that tolerates a late acknowledgement."""
 
 from __future__ import annotations
 

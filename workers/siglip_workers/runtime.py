@@ -205,7 +205,7 @@ def make_runtime(settings: Settings) -> Runtime:
     try:
         check_schema(database)
         with database.connection() as connection:
-            active = models.active_model(connection)
+            active = models.get_active_model(connection)
         name = model_name(settings.model) if settings.model else active.name if active else model_name(DEFAULT_MODEL)
         with database.connection() as connection:
             known = models.find_model(connection, name)
@@ -236,7 +236,7 @@ def enter_model(database: Database, info: ModelInfo) -> int:
 
     def enter(connection: Connection) -> int:
         models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
-        active = models.active_model(connection)
+        active = models.get_active_model(connection)
         if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
             raise ConfigurationError(
                 f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "

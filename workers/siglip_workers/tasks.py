@@ -1,4 +1,4 @@
-"""The Celery tasks. They are thin: the work is in ticket_handler.py and queries.py."""
+"""The Celery tasks. They are thin: the work is in ingest/ and queries/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that a worker can't do without: where one ends with an unforeseen error, the worker ends."""
+"""Threads that a worker can't do without: if one fails, the worker ends."""
 
 from __future__ import annotations
 

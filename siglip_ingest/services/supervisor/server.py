@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL and Redis have in common: a child process on a port of the loopback interface."""
+"""Base class of the embedded PostgreSQL and Redis."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from siglip_ingest.errors import (
     HubUnavailableError,
     InvalidInputError,
 )
-from siglip_ingest.process import expand_user
+from siglip_ingest.process import expand_user, how_to_install
 from siglip_ingest.siglip.checkpoint.family import MODEL_TYPES
 from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE, find_weight_files, read_json
 from siglip_ingest.siglip.checkpoint.names import (
@@ -50,6 +50,11 @@ def resolve_checkpoint(name: str) -> Path:
     """
     name = model_name(name)
     if name == DEMO_NAME:
+        if not DEMO_FOLDER.is_dir():
+            raise CheckpointError(
+                f"The checkpoint {DEMO_NAME!r} comes with siglip_ingest's demo, which isn't here ({DEMO_FOLDER}). Name "
+                "a folder or a hub name."
+            )
         return DEMO_FOLDER
     if Path(name).is_absolute():
         return Path(name)
@@ -139,8 +144,7 @@ def has_cache() -> bool:
 def _require_hub_client(name: HubName) -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise CheckpointError(
-            f"{name} is on the hub, and this needs huggingface_hub, which isn't installed: "
-            "pip install 'siglip-ingest[model]'."
+            f"{name} is on the hub, and this needs huggingface_hub, which isn't installed: {how_to_install('model')}."
         )
     if not has_cache():
         raise ConfigurationError(

@@ -62,7 +62,7 @@ def parse_name(name: str) -> HubName:
     if found is None or ".." in name or name.endswith("/"):
         raise CheckpointError(
             f"{name!r} names no checkpoint. Give an existing folder with config.json and model.safetensors, a hub name "
-            f"such as google/siglip2-base-patch16-224, or {DEMO_NAME} for the small one that comes along."
+            f"such as google/siglip2-base-patch16-224, or {DEMO_NAME} for the small one in this package."
             + did_you_mean(name)
         )
     return HubName(found[1], found[2])

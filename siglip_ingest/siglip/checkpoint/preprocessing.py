@@ -8,7 +8,8 @@ from pathlib import Path
 from siglip_ingest.errors import CheckpointError, ConfigurationError
 from siglip_ingest.siglip.model.config import SiglipConfig, SiglipVisionConfig
 from siglip_ingest.siglip.preprocess.image import PREPROCESSOR_FILE, ImageSettings
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 
 _KINDS = {True: "NaFlex images, which differ in size", False: "images of one fixed size"}
 

@@ -1,4 +1,4 @@
-"""Linear layers with their weights laid out for the device, and what follows them done in the same pass.
+"""Linear layers with prepacked weights and a fused activation.
 
 On a CPU oneDNN can keep a weight in the order in which its matrix product reads it (torch.compile's "prepacking"), and
 apply an activation or add a residual while a result is still in the cache. Both are exact. torch has this only as

@@ -1,4 +1,4 @@
-"""Both towers arranged for inference; the algebra stands at the top of layers.py."""
+"""Both towers arranged for inference; layers.py explains the algebra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1), by each of the implementations there are.
+"""Scaled dot-product attention (Vaswani et al., 2017, section 3.2.1): eager, sdpa and flash_attention_2.
 
 Letters in shapes: B batch, H heads, M queries, N positions, c width of a head.
 """

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from siglip_ingest.errors import ConfigurationError, ImageError
+from siglip_ingest.process import how_to_install
 
 WEB_SCHEMES = frozenset({"http", "https"})
 _OPEN_FILES = Path("/proc/self/fd")
@@ -91,9 +92,7 @@ def download_file(url: str, *, max_image_bytes: int, timeout_s: float) -> bytes:
     try:
         import httpx
     except ImportError as error:
-        raise ConfigurationError(
-            "Fetching images from the web needs httpx: pip install 'siglip-ingest[worker]'."
-        ) from error
+        raise ConfigurationError(f"Fetching images from the web needs httpx: {how_to_install('worker')}.") from error
     content = bytearray()
     try:
         with httpx.stream("GET", url, follow_redirects=True, timeout=timeout_s) as answer:

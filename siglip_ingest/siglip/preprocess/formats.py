@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageFile, features
 
-HEIF_HINT = "pillow-heif is needed: pip install 'siglip-ingest[worker]'"
+from siglip_ingest.process import how_to_install
+
+HEIF_HINT = f"pillow-heif is needed: {how_to_install('worker')}"
 
 Reader = Callable[..., ImageFile.ImageFile]
 Accept = Callable[[bytes], bool | str]  # a sentence in place of True: the format is known, its decoder isn't there

@@ -5,30 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.tokenizer.base import TOKENIZER_CONFIG_FILE, TokenizedTexts, Tokenizer, Truncation, shorten
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
 from siglip_ingest.siglip.tokenizer.gemma import TOKENIZER_FILE, LowerCaseTokenizer
 from siglip_ingest.siglip.tokenizer.sentencepiece import (
     SENTENCEPIECE_FILE,
-    WORD_START,
     SentencePieceTokenizer,
-    canonicalize_text,
 )
-
-__all__ = [
-    "SENTENCEPIECE_FILE",
-    "TOKENIZER_CONFIG_FILE",
-    "TOKENIZER_FILE",
-    "WORD_START",
-    "LowerCaseTokenizer",
-    "SentencePieceTokenizer",
-    "TokenizedTexts",
-    "Tokenizer",
-    "Truncation",
-    "canonicalize_text",
-    "find_tokenizer_file",
-    "load_tokenizer",
-    "shorten",
-]
 
 
 def find_tokenizer_file(folder: Path) -> Path:

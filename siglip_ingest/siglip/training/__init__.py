@@ -1,6 +1,7 @@
 """Training: the pairwise sigmoid loss over one process or several, a loop that can stop and go on, and fine-tuning."""
 
-from siglip_ingest.siglip.training.distributed_loss import ring_sigmoid_loss
+from siglip_ingest.siglip.training.distributed.process_group import ProcessGroup, join_processes
+from siglip_ingest.siglip.training.distributed.ring_loss import ring_sigmoid_loss
 from siglip_ingest.siglip.training.loss import sigmoid_loss
 from siglip_ingest.siglip.training.objectives import (
     Batch,
@@ -11,7 +12,6 @@ from siglip_ingest.siglip.training.objectives import (
     score_embeddings,
 )
 from siglip_ingest.siglip.training.optimizer import make_optimizer, schedule_learning_rate
-from siglip_ingest.siglip.training.parallel import ProcessGroup, join_processes
 from siglip_ingest.siglip.training.trainer import StepLog, Trainer, TrainingSettings
 
 __all__ = [

@@ -27,10 +27,10 @@ from siglip_ingest.siglip.training.data import (
     find_classes,
     find_pairs,
 )
+from siglip_ingest.siglip.training.distributed.process_group import ProcessGroup
 from siglip_ingest.siglip.training.freezing import freeze
 from siglip_ingest.siglip.training.interruption import InterruptedTrainingError, Interruption
 from siglip_ingest.siglip.training.objectives import compute_class_loss, compute_ring_loss, compute_sigmoid_loss
-from siglip_ingest.siglip.training.parallel import ProcessGroup
 from siglip_ingest.siglip.training.recipe import Recipe
 from siglip_ingest.siglip.training.run_folder import RunFolder
 from siglip_ingest.siglip.training.trainer import StepLog, Trainer

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from siglip_ingest.siglip.model import SiglipClassifier, SiglipModel
-from siglip_ingest.siglip.training.distributed_loss import ring_sigmoid_loss
+from siglip_ingest.siglip.training.distributed.ring_loss import ring_sigmoid_loss
 from siglip_ingest.siglip.training.loss import sigmoid_loss
 
 

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from siglip_ingest.errors import CheckpointError, InvalidInputError
+from siglip_ingest.siglip.training.distributed.process_group import ProcessGroup, shard_like, to_whole
 from siglip_ingest.siglip.training.optimizer import make_optimizer, schedule_learning_rate
-from siglip_ingest.siglip.training.parallel import ProcessGroup, shard_like, to_whole
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 BatchT = TypeVar("BatchT", bound=Any)  # a NamedTuple of tensors, or None; the first has a row per image

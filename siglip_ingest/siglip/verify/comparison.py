@@ -1,4 +1,4 @@
-"""One comparison: what was expected, what was found, and whether that is the same."""
+"""`Comparison`: an expected value, the one that was found, and whether they match."""
 
 from __future__ import annotations
 

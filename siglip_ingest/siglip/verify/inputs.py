@@ -1,4 +1,4 @@
-"""The known inputs: texts, images that are drawn here, and photographs that somebody else owns.
+"""The fixed inputs of `verify`: texts, drawn images, and published photographs.
 
 Nothing here depends on a version: the test card is plain arithmetic, the circles are what Pillow draws.
 """

@@ -1,4 +1,4 @@
-"""What is refused before PostgreSQL hears of it. The databases here don't exist: whoever asks them fails otherwise."""
+"""Arguments that are refused before PostgreSQL is asked; the databases here don't exist."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from siglip_ingest.types import ModelInfo
 from tests.database.helpers import unit_vectors
 from tests.workers.helpers import write_image
 
-WHAT_IS_THERE = ["red", "green", "blue", "black", "white", "yellow", "cyan"]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from siglip_ingest.errors import CheckpointError, InvalidInputError
 from siglip_ingest.siglip.checkpoint import weights as weight_files
 from siglip_ingest.siglip.checkpoint.loading import load_model, save_checkpoint
-from siglip_ingest.siglip.inference import InferenceModel, linear
-from siglip_ingest.siglip.inference import model as inference
+from siglip_ingest.siglip.inference import InferenceModel, linear, model as inference
 from siglip_ingest.siglip.model import SiglipModel, config_from_dict
 from siglip_ingest.siglip.preprocess.image import ImageSettings, normalize
 from tests.checkpoints import tiny_config, tiny_naflex_config

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import ImageError
-from siglip_ingest.sources import UNRESTRICTED, fetch, hide_secrets
+from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
+
+UNRESTRICTED = SourcePolicy(allowed_roots=None, allowed_hosts=frozenset({"0.0.0.0/0", "::/0"}))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import ConfigurationError
-from siglip_ingest.sources import UNRESTRICTED, SourcePolicy
+from siglip_ingest.sources import SourcePolicy
 from siglip_ingest.sources.settings import WHOLE_DISK, SourceSettings
+
+UNRESTRICTED = SourcePolicy(allowed_roots=None, allowed_hosts=frozenset({"0.0.0.0/0", "::/0"}))
 
 
 def policy_for(*hosts: str) -> SourcePolicy:

@@ -1,4 +1,4 @@
-"""The n-th batch of a data set: which images it has is a function of the seed and of n alone.
+"""Makes the n-th batch from the seed and n alone, so that a resumed run sees the same images.
 
 So a run that was stopped goes on with the batches that it would have had, and several processes agree on who has which
 part without communicating. Threads read and decode the next batches while one is trained on.
@@ -26,10 +26,10 @@ from siglip_ingest.siglip.preprocess.image import (
     resize_image,
 )
 from siglip_ingest.siglip.preprocess.opening import DEFAULT_LIMITS, ImageLimits, open_image
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
 from siglip_ingest.siglip.training.data.examples import Example, read_part
+from siglip_ingest.siglip.training.distributed.process_group import ProcessGroup
 from siglip_ingest.siglip.training.objectives import Batch, ClassBatch
-from siglip_ingest.siglip.training.parallel import ProcessGroup
 
 BATCHES_AHEAD = 2  # that are decoded while one is trained on
 MAX_REPLACEMENTS = 1000  # images tried in the place of one that can't be read

@@ -274,7 +274,7 @@ def test_a_repository_without_a_config_is_refused(computer: Computer) -> None:
 
 def test_without_the_hubs_client_a_hub_name_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'siglip-ingest[model]'" in fail(NAME, CheckpointError)
+    assert "pip install '.[model]' in a clone of siglip_ingest" in fail(NAME, CheckpointError)
 
 
 def test_a_part_that_another_program_downloaded_is_completed_or_said_to_be_one(computer: Computer) -> None:

@@ -98,7 +98,7 @@ def test_an_image_larger_than_the_budget_goes_alone() -> None:
     thread.join()
 
 
-def test_whoever_came_first_goes_first() -> None:
+def test_first_come_first_served() -> None:
     budget, order = PixelBudget(100), []
 
     def work(name: str, pixels: int) -> None:

@@ -215,7 +215,7 @@ def test_a_heic_without_pillow_heif_says_what_it_needs(monkeypatch: pytest.Monke
     monkeypatch.setattr(formats, "_heif_reader", lambda: None)
     error = refuse(content)
     assert error.code == "unreadable"
-    assert "pillow-heif is needed: pip install 'siglip-ingest[worker]'" in str(error)
+    assert "pillow-heif is needed: pip install '.[worker]' in a clone of siglip_ingest" in str(error)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

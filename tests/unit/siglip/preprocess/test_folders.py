@@ -55,7 +55,7 @@ def test_skipped_heic_files_say_what_they_need(tmp_path: Path) -> None:
     touch(tmp_path, "a.heic", "b.HEIC", "c.heif", "d.txt")
     assert find_images(tmp_path).describe_skipped() == (
         "2 .heic files and 1 .heif file were skipped, for which pillow-heif is needed: pip install "
-        "'siglip-ingest[worker]'; 1 .txt file was skipped, not a kind of image that is read"
+        "'.[worker]' in a clone of siglip_ingest; 1 .txt file was skipped, not a kind of image that is read"
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from tests.checkpoints import write_gemma_style_tokenizer, write_processor
 
 LONG = "a photo of a cat and a dog beside a river and a red boat"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from siglip_ingest.errors import CheckpointError
-from siglip_ingest.siglip.tokenizer.loading import canonicalize_text, load_tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
+from siglip_ingest.siglip.tokenizer.sentencepiece import canonicalize_text
 from tests.checkpoints import write_gemma_style_tokenizer, write_processor
 
 

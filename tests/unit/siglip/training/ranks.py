@@ -24,7 +24,7 @@ from siglip_ingest.siglip.training import (
     compute_sigmoid_loss,
     ring_sigmoid_loss,
 )
-from siglip_ingest.siglip.training.parallel import to_whole
+from siglip_ingest.siglip.training.distributed.process_group import to_whole
 from tests.checkpoints import tiny_config
 
 PAIRS = 6
@@ -115,7 +115,7 @@ def make_trainer(group: ProcessGroup, lines: list[Any] | None = None) -> Trainer
 
 
 def compare_losses(group: ProcessGroup, folder: Path, results: dict[str, Any]) -> None:
-    """What tests/unit/training/test_distributed_loss.py looks at."""
+    """What tests/unit/siglip/training/test_distributed_loss.py looks at."""
     mine = slice_of(group)
     for name, ids in (("plain", None), ("matched", IDS[mine])):
         leaves = make_embeddings()
@@ -135,7 +135,7 @@ def compare_losses(group: ProcessGroup, folder: Path, results: dict[str, Any]) -
 
 
 def train_together(group: ProcessGroup, folder: Path, results: dict[str, Any]) -> None:
-    """What tests/unit/training/test_parallel.py looks at."""
+    """What tests/unit/siglip/training/test_parallel.py looks at."""
     for mode in ("ddp", "fsdp"):
         here = ProcessGroup(group.rank, group.size, mode)
         results[f"{mode} gradients"] = compute_gradients(here)

@@ -10,7 +10,8 @@ import torch
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.siglip.preprocess.image import ImageSettings, make_naflex_inputs, resize_image
 from siglip_ingest.siglip.preprocess.opening import open_image
-from siglip_ingest.siglip.tokenizer.loading import Tokenizer, load_tokenizer
+from siglip_ingest.siglip.tokenizer.base import Tokenizer
+from siglip_ingest.siglip.tokenizer.loading import load_tokenizer
 from siglip_ingest.siglip.training import Batch, ProcessGroup
 from siglip_ingest.siglip.training.data import ClassBatches, ImageReader, PairBatches, find_classes, find_pairs
 from tests.unit.siglip.training.sets import png, write_captioned, write_classes, write_shard

@@ -1,4 +1,4 @@
-"""The embedded services, as people meet them: started, joined, kept, stopped."""
+"""The embedded services: start, join, keep, stop."""
 
 from __future__ import annotations
 
