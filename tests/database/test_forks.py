@@ -210,7 +210,7 @@ expected = search(images, known)
 """
 
 
-@pytest.mark.parametrize("kind", ["loaded by the client", "given to the client"])
+@pytest.mark.parametrize("kind", ["loaded by the client", pytest.param("given to the client", marks=pytest.mark.slow)])
 def test_a_model_that_the_parent_has_used_embeds_in_the_child(database_url: str, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("torch")
     run(

@@ -13,7 +13,10 @@ from tests.unit.siglip.training.ranks import IDS, compare_losses, make_embedding
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["2 processes", "3 processes"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(2, id="2 processes", marks=pytest.mark.slow), pytest.param(3, id="3 processes")],
+)
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run_ranks(request.param, tmp_path_factory.mktemp("ring") / "ranks", compare_losses)
 
