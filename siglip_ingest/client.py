@@ -56,7 +56,7 @@ def _describe_file(text: str) -> str:
         is_file = len(text) < _LONGEST_NAME and expand_user(text).is_file()
     except (OSError, ValueError):  # what no file can be called
         is_file = False
-    return f"To use the file of that name, give Path({text!r}) (`--image` on the command line)." if is_file else ""
+    return f"There is a file of that name: Path({text!r}) stands for it." if is_file else ""
 
 
 class SiglipClient:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -73,11 +75,12 @@ def demo(folder: Path, images: int) -> None:
         write_contact_sheet(sheet, "siglip-ingest demo", sections, client.settings)
         _say(f"7. The same with images: {sheet.as_uri()}")
     _say(f"Done in {time.perf_counter() - started:.0f} s; everything that was started is stopped.")
+    program = "siglip-ingest" if shutil.which("siglip-ingest") else os.path.relpath(sys.argv[0])
     click.echo(
         "   Now with your own photos:\n"
         "   export SIGLIP_MODEL=google/siglip2-base-patch16-224   # the default; downloaded once, 1.5 GB\n"
-        "   siglip-ingest index ~/Pictures\n"
-        '   siglip-ingest search "sunset over water" --html found.html\n'
+        f"   {program} index ~/Pictures\n"
+        f'   {program} search "sunset over water" --html found.html\n'
         "   With SIGLIP_DATABASE_URL and SIGLIP_BROKER_URL it uses your PostgreSQL and Redis; see README.md."
     )
 

@@ -18,6 +18,8 @@ from siglip_ingest.cli.output import (
     search_options,
 )
 from siglip_ingest.client import SiglipClient
+from siglip_ingest.ingest import Ingestion
+from siglip_ingest.settings import Settings
 from siglip_ingest.sources import hide_secrets
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
@@ -43,9 +45,18 @@ def index(
     sources = [path if "://" in path else local_path(path) for path in paths]
     with SiglipClient.from_environment(os.environ) as client:
         ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
-        counts = ingestion.counts() if no_wait else ingestion.wait()
+        counts = ingestion.counts() if no_wait else _wait(ingestion)
         failures = ingestion.failures() if counts.failed else []
+        if not counts.is_finished and client.settings.is_embedded and not _is_kept(client.settings):
+            click.echo("The worker stops with this command; `siglip-ingest up` starts one that goes on.", err=True)
     return _report(counts, failures, as_json=as_json)
+
+
+def _is_kept(settings: Settings) -> bool:
+    """Whether the embedded services stay up when this program ends."""
+    from siglip_ingest.services import services_status
+
+    return bool(services_status(settings).get("is_kept"))
 
 
 @click.command()
@@ -55,8 +66,16 @@ def retry(collection: str | None, as_json: bool) -> int:
     """Try the images that failed once more."""
     with SiglipClient.from_environment(os.environ) as client:
         ingestion = client.retry_failed(collection=collection)
-        counts = ingestion.wait()
+        counts = _wait(ingestion)
         return _report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
+
+
+def _wait(ingestion: Ingestion) -> IngestCounts:
+    try:
+        return ingestion.wait()
+    except KeyboardInterrupt:
+        click.echo("What is queued is kept: `siglip-ingest status` counts it, and running workers go on.", err=True)
+        raise
 
 
 def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: bool) -> int:

@@ -8,9 +8,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -185,18 +183,19 @@ def migrate(revision: str, yes: bool) -> None:
 
 
 @click.command()
-def worker() -> int:
+def worker() -> None:
     """Run a worker in the foreground.
 
     It claims queued images, embeds them, and answers queries. Ctrl-C stops it: what is unfinished is handed back.
     """
     settings = Settings.from_environment(os.environ)
     if not settings.is_embedded:
-        return _run_worker(settings)
+        _become_worker(settings)
     from siglip_ingest.services import EmbeddedServices
 
     with EmbeddedServices(settings) as services:
-        return _run_worker(
+        services.pass_lease_to_exec()
+        _become_worker(
             dataclasses.replace(
                 settings,
                 database_url=services.database_url,
@@ -206,16 +205,7 @@ def worker() -> int:
         )
 
 
-def _run_worker(settings: Settings) -> int:
-    """Run `python -m siglip_workers` until it ends, passing on the signals that ask it to stop."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "siglip_workers"], env={**os.environ, **settings.to_environment()}
-    ) as process:
-
-        def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            process.send_signal(number)
-
-        # Ctrl-C reaches the worker by itself: it is in the terminal's foreground group, as this process is.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, pass_on)
-        return process.wait()
+def _become_worker(settings: Settings) -> NoReturn:
+    """Replace this process by `python -m siglip_workers`: signals reach it, and nothing is left behind by kill -9."""
+    environment = {**os.environ, **settings.to_environment()}
+    os.execve(sys.executable, [sys.executable, "-m", "siglip_workers"], environment)  # noqa: S606

@@ -83,7 +83,7 @@ def test_a_text_that_is_called_as_a_file_is_searched_for_with_a_warning(
         client.search_images("query.jpg")
     assert embedder.texts == ["other.jpg", "query.jpg"]
     assert embedder.sizes == []
-    assert "searched for as words. To use the file of that name, give Path('query.jpg')" in caplog.text
+    assert "searched for as words. There is a file of that name: Path('query.jpg') stands for it" in caplog.text
 
 
 def test_a_path_is_a_file(client: SiglipClient, embedder: Recorder, folder: Path) -> None:
@@ -110,7 +110,7 @@ def test_an_address_inside_the_network_is_refused(client: SiglipClient) -> None:
 
 
 def test_labels_of_words_are_refused_with_the_way_to_name_a_file(client: SiglipClient, folder: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"'query\.jpg' is a text.* give Path\('query\.jpg'\)"):
+    with pytest.raises(InvalidInputError, match=r"'query\.jpg' is a text.* Path\('query\.jpg'\) stands for it"):
         client.label_scores("query.jpg", "scenes")
     with pytest.raises(InvalidInputError, match=r"'a sunset' is a text.* indexed image\.$"):
         client.label_scores("a sunset", "scenes")

@@ -88,7 +88,7 @@ def test_the_readmes_python_runs_and_its_sql_after_it(readers_machine: tuple[Pat
         assert row is not None
         for block in (*code_blocks("sql"), *code_blocks("sql", USAGE)):
             for statement in (part for part in block.split(";\n") if part.strip()):
-                runnable = statement.replace("similar_images(42", f"similar_images({row[0]}")
+                runnable = statement.replace("similar_images(1,", f"similar_images({row[0]},")
                 assert connection.execute(runnable.encode()).description
 
 
