@@ -263,9 +263,12 @@ def test_a_worker_in_the_foreground_is_told_so_too(
         def __exit__(self, *_: object) -> None:
             pass
 
+        def pass_lease_to_exec(self) -> None:
+            pass
+
     run: list[Settings] = []
     monkeypatch.setattr("siglip_ingest.services.EmbeddedServices", Services)
-    monkeypatch.setattr(cli_services, "_run_worker", lambda settings: run.append(settings) or 0)
+    monkeypatch.setattr(cli_services, "_become_worker", run.append)
     own = Settings(home=tmp_path, allowed_roots=roots)
     for name in [name for name in os.environ if name.startswith("SIGLIP_")]:
         monkeypatch.delenv(name)
