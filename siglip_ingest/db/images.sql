@@ -34,14 +34,6 @@ SET is_changed = n.source_version IS DISTINCT FROM e.source_version
 FROM existing AS e
 WHERE n.collection = e.collection AND n.uri = e.uri;
 
--- name: lock_new_items
--- Locks the items of these images, under all models, in the order in which items are always locked.
-SELECT t.item_id
-FROM siglip.ingest_items AS t
-WHERE t.image_id IN (SELECT i.image_id FROM siglip.images AS i JOIN pg_temp.siglip_new_images AS n USING (collection, uri))
-ORDER BY t.image_id, t.model_id
-FOR NO KEY UPDATE;
-
 -- name: upsert_images
 -- Stores the images. Of a URI that was given twice the last one counts; an image that didn't change isn't written.
 INSERT INTO siglip.images AS i (collection, uri, key, source_version, metadata)
@@ -55,6 +47,14 @@ SET key = coalesce(excluded.key, i.key),
     updated_at = now()
 WHERE (i.key, i.source_version, i.metadata)
     IS DISTINCT FROM (coalesce(excluded.key, i.key), excluded.source_version, i.metadata || excluded.metadata);
+
+-- name: lock_new_items
+-- Locks the items of these images, under all models, in the order in which items are always locked.
+SELECT t.item_id
+FROM siglip.ingest_items AS t
+WHERE t.image_id IN (SELECT i.image_id FROM siglip.images AS i JOIN pg_temp.siglip_new_images AS n USING (collection, uri))
+ORDER BY t.image_id, t.model_id
+FOR NO KEY UPDATE;
 
 -- name: upsert_image_bytes
 -- Stores the bytes of the images that were given as bytes.
