@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import psycopg
@@ -30,16 +31,16 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return threading.Thread(target=run, name=name, daemon=True)
 
 
-class StoppableThread:
+class StoppableThread(ABC):
     """A thread with a loop that ends soon after `stop`. Subclasses write the loop, `run`, which looks at `stopping`."""
 
     def __init__(self, name: str) -> None:
         self.stopping = threading.Event()
         self._thread = make_thread(name, self.run)
 
+    @abstractmethod
     def run(self) -> None:
         """Loop until `stopping` is set."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Begin."""
