@@ -70,7 +70,7 @@ def test_a_run_writes_a_checkpoint_a_log_and_what_came_of_it(
 
 
 def test_training_goes_on_to_lower_losses(captions: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    recipe = make_recipe(captions, tiny_checkpoint, steps=None, epochs=60, batch_size=12, learning_rate=1e-2)
+    recipe = make_recipe(captions, tiny_checkpoint, steps=None, epochs=60, batch_size=12)
     fine_tune(recipe, tmp_path / "out", device=CPU, log_interval=20)
     losses = [loss for _, loss in read_losses(tmp_path / "out")]
     assert len(losses) == 3
