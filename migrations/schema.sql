@@ -826,6 +826,10 @@ DECLARE
     distances       double precision[];
     step            integer := 1000;
     total           bigint;
+    reached         bigint;
+    hits            bigint;
+    sampled         bigint;
+    expected        double precision;
     is_found        boolean := false;
 BEGIN
     PERFORM siglip.check_label_set(label_set, min_score, model);
@@ -864,10 +868,21 @@ BEGIN
                 ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT %3$s) AS n',
                 model.dimension, model.model_id, step)
                 INTO content_ids, distances USING label_embedding;
-            SELECT count(*) <= step / 2 INTO is_found FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            is_found := reached <= step / 2;
             EXIT WHEN is_found;
             step := 4 * step;
         END LOOP;
+        IF is_found THEN
+            EXECUTE format(
+                'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = %s AND e.content_id = ANY ($3)', model.model_id)
+                INTO hits, sampled
+                USING label_embedding, bound, ARRAY(
+                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+            expected := reached * sampled / greatest(total, 1)::double precision;
+            is_found := hits <= expected + 3 * sqrt(expected) + 3;
+        END IF;
         IF NOT is_found THEN
             content_ids := NULL;
         END IF;
@@ -1059,7 +1074,7 @@ DECLARE
     is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
-    found       integer;
+    asked       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -1096,15 +1111,15 @@ BEGIN
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
-        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * found));
+        asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.max_scan_tuples', '1', true);
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
-            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -1112,10 +1127,10 @@ BEGIN
                  AS p (image_id, uri, similarity, score, metadata, place)
             CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
             WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
-            found := wanted;
+            asked := wanted;
         END IF;
     END IF;
-    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+    IF coalesce(cardinality(matches), 0) < coalesce(asked, 1) THEN
         matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
     END IF;
 

@@ -65,7 +65,7 @@ DECLARE
     is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
-    found       integer;
+    asked       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -102,15 +102,15 @@ BEGIN
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
-        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * found));
+        asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.max_scan_tuples', '1', true);
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
-            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -118,10 +118,10 @@ BEGIN
                  AS p (image_id, uri, similarity, score, metadata, place)
             CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
             WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
-            found := wanted;
+            asked := wanted;
         END IF;
     END IF;
-    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+    IF coalesce(cardinality(matches), 0) < coalesce(asked, 1) THEN
         matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
     END IF;
 
