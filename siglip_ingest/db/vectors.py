@@ -263,7 +263,8 @@ def read_vectors(
             return
         after_image_id = images[-1].image_id
         ids = {"model_id": model_id, "content_ids": list({image.content_id for image in images})}
-        vectors = dict(connection.execute(SQL.get_vectors, ids, binary=True).fetchall())
+        found = connection.execute(SQL.get_vectors, ids, binary=True)
+        vectors: dict[int, bytes] = {content_id: packed for content_id, packed in found}  # noqa: C416  # rows aren't pairs
         rows = [image for image in images if image.content_id in vectors]
         if rows:
             yield rows, unpack_embeddings([vectors[image.content_id] for image in rows])

@@ -1,8 +1,10 @@
-"""Opens files of vectors: `.npy`, mapped into memory, or Parquet, read batch by batch; with the records of their rows."""
+"""Opens files of vectors: `.npy`, mapped into memory, or Parquet, read in batches; with the records of their rows."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,8 +118,8 @@ class ParquetFile(VectorFile):
             raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
         if EMBEDDING not in schema.names:
             raise InvalidInputError(
-                f"{path} has no column {EMBEDDING!r}, only {', '.join(schema.names) or 'none'}. Rename the one with the "
-                "vectors."
+                f"{path} has no column {EMBEDDING!r}, only {', '.join(schema.names) or 'none'}. Rename the one with "
+                "the vectors."
             )
         self._kind = schema.field(EMBEDDING).type
         self._columns = [name for name in FIELDS if name in schema.names]
@@ -137,7 +139,10 @@ class ParquetFile(VectorFile):
             vectors = self._to_array(batch.column(EMBEDDING), first)
             rows = batch.select(columns).to_pylist() if columns else []
             places = (f"{self.path}, row {first + number} (from 0)" for number in range(len(rows)))
-            yield vectors, [make_record(_plain(row), place, collection) for row, place in zip(rows, places, strict=True)]
+            yield (
+                vectors,
+                [make_record(_plain(row), place, collection) for row, place in zip(rows, places, strict=True)],
+            )
             first += len(vectors)
 
     def _find_dimension(self) -> int:
@@ -147,8 +152,8 @@ class ParquetFile(VectorFile):
         is_list = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
         if not is_list or kind.value_type not in {pa.float16(), pa.float32()}:
             raise InvalidInputError(
-                f"The column {EMBEDDING!r} of {self.path} has the type {kind}. A fixed-size list of float16 (halffloat) "
-                "or float32 (float) is expected."
+                f"The column {EMBEDDING!r} of {self.path} has the type {kind}. A fixed-size list of float16 "
+                "(halffloat) or float32 (float) is expected."
             )
         if pa.types.is_fixed_size_list(kind):
             return int(kind.list_size)
@@ -159,14 +164,16 @@ class ParquetFile(VectorFile):
         import numpy as np
         import pyarrow.compute as pc
 
-        wrong = np.flatnonzero(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False) != self.dimension)
+        wrong = np.flatnonzero(
+            pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False) != self.dimension
+        )
         if column.null_count:
             wrong = np.flatnonzero(~column.is_valid().to_numpy(zero_copy_only=False))
         flat = column.flatten()
         if wrong.size or flat.null_count:
             raise InvalidInputError(
-                f"{self.path}: row {first_row + (wrong[0] if wrong.size else 0)} (from 0) or one after it has no vector of "
-                f"{self.dimension} numbers."
+                f"{self.path}: row {first_row + (wrong[0] if wrong.size else 0)} (from 0), or one soon after it, has no "
+                f"vector of {self.dimension} numbers."
             )
         array: NDArray[np.floating] = flat.to_numpy(zero_copy_only=False).reshape(len(column), self.dimension)
         return array
@@ -234,19 +241,15 @@ def read_batches(vectors: VectorFile, items: Path | None, collection: str, size:
 
 def _uneven(vectors: VectorFile, items: Path | None, lines: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{vectors.path} has {vectors.count:,} vectors and {items} has {lines} lines. There must be one line a vector, in "
-        "the same order."
+        f"{vectors.path} has {vectors.count:,} vectors and {items} has {lines} lines. There must be one line a vector, "
+        "in the same order."
     )
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A Parquet row as a JSON line would have it: metadata may be written as JSON text."""
-    import json
-
     metadata = row.get("metadata")
     if isinstance(metadata, str):
-        try:
+        with contextlib.suppress(ValueError):  # the check of metadata says what it is
             row["metadata"] = json.loads(metadata)
-        except ValueError:
-            pass  # the check of metadata says what it is
     return row

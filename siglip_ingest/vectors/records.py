@@ -83,9 +83,10 @@ def make_record(values: Mapping[str, Any], place: str, collection: str) -> Recor
             raise InvalidInputError("has no uri. Say where the image is.")  # noqa: TRY301  # the place is added below
         uri = _check_text(uri, "uri")
         collection = collection if own_collection is None else _check_text(own_collection, "collection")
-        if len(uri) + len(collection) > MAX_ADDRESS_BYTES / 4 and (
-            size := len(uri.encode()) + len(collection.encode())
-        ) > MAX_ADDRESS_BYTES:
+        if (
+            len(uri) + len(collection) > MAX_ADDRESS_BYTES / 4
+            and (size := len(uri.encode()) + len(collection.encode())) > MAX_ADDRESS_BYTES
+        ):
             raise InvalidInputError(  # noqa: TRY301
                 f"has a uri and a collection of {size:,} bytes together; at most {MAX_ADDRESS_BYTES:,} can be stored."
             )

@@ -15,10 +15,10 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from siglip_ingest import labeling
-from siglip_ingest.active_model import DEFAULT_MODEL
+from siglip_ingest.active_model import DEFAULT_MODEL, enter_model
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
-from siglip_ingest.db import Connection, Database, models, workers
+from siglip_ingest.db import Database, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from siglip_ingest.siglip.embedder import TorchEmbedder
-    from siglip_ingest.types import ModelInfo
 
 logger = logging.getLogger(__name__)
 
@@ -221,35 +220,6 @@ def make_runtime(settings: Settings) -> Runtime:
     except BaseException:
         database.close()
         raise
-
-
-def enter_model(database: Database, info: ModelInfo) -> int:
-    """Enter a loaded model into `siglip.models`; makes it the active one where there is none.
-
-    Returns:
-        Its `model_id`.
-
-    Raises:
-        ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
-            revision are made with other image settings, such as another `max_num_patches`.
-    """
-
-    def enter(connection: Connection) -> int:
-        models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
-        active = models.get_active_model(connection)
-        if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
-            raise ConfigurationError(
-                f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "
-                f"is revision {info.revision}: their scores can't be compared. Put the old files back; or name the new "
-                "ones differently (another folder) and move to them with `siglip-ingest models use`."
-            )
-        model_id = models.register_model(connection, info.name, info.revision)
-        models.describe_model(connection, model_id, info)
-        if active is None:
-            models.activate_model(connection, model_id)
-        return model_id
-
-    return database.transact(enter)
 
 
 def require_earlier_figures(database: Database, name: str, model_id: int, figures: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def pack_embeddings(model_id: int, content_ids: Sequence[int], embeddings: NDArr
     """
     import numpy as np
 
-    # Fields as COPY's binary format and halfvec_send (pgvector, src/halfvec.c) lay them out, most significant byte first.
+    # As COPY's binary format and halfvec_send (pgvector, src/halfvec.c) lay fields out, most significant byte first.
     count, dimension = embeddings.shape
     row = np.dtype(
         [("fields", ">i2"), ("size_1", ">i4"), ("model_id", ">i4"), ("size_2", ">i4"), ("content_id", ">i8"),
