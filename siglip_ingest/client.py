@@ -438,12 +438,11 @@ class SiglipClient:
         )
         checks.check_name(model, "A model")
         is_shown = sys.stderr.isatty() if progress is None else progress
-        checked = importing.check_input(
-            expand_user(vectors), None if items is None else expand_user(items), options, progress=is_shown
-        )
-        name = self._enter_checkpoint(model)
-        row = importing.register_model(self.database, name, checked.vectors.dimension, options)
-        return importing.import_vectors(self.database, row, checked, options, progress=is_shown)
+        items = None if items is None else expand_user(items)
+        with importing.check_input(expand_user(vectors), items, options, progress=is_shown) as checked:
+            name = self._enter_checkpoint(model)
+            row = importing.register_model(self.database, name, checked.vectors.dimension, options)
+            return importing.import_vectors(self.database, row, checked, options, progress=is_shown)
 
     def export_vectors(
         self,

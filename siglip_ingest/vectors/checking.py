@@ -14,42 +14,49 @@ if TYPE_CHECKING:
 NORM_TOLERANCE = 0.01  # a unit vector of 4,000 elements in half precision is within 0.001
 
 
-def prepare_vectors(
-    vectors: NDArray[np.floating], first_row: int, name: str, *, normalize: bool = False
-) -> NDArray[np.float16]:
-    """Check a batch of vectors, and round it to half precision.
+def check_vectors(vectors: NDArray[np.floating], first_row: int, name: str, *, normalize: bool = False) -> None:
+    """Check a batch of vectors.
 
     Args:
         vectors: (N, D) float16 or float32, in any byte order.
         first_row: Number of the first one in its file, from 0, for messages.
         name: Of the file, for messages.
-        normalize: Divide each vector by its norm; else it must be 1.
-
-    Returns:
-        (N, D) unit vectors. Those that were float16 and of norm 1 are what they were.
+        normalize: Whether they will be normalised; else the norm of each must be 1.
 
     Raises:
         InvalidInputError: If a vector has NaN or infinite elements, has no direction (all zero), or hasn't the norm 1.
     """
-    wide = vectors.astype(np.float32)
-    norms = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    if not np.isfinite(norms).all() or not (norms > 0).all():
-        norms = _exact_norms(wide, norms, first_row, name)
-    if normalize:
-        scaled: NDArray[np.float16] = (wide / norms[:, None]).astype(np.float16)
-        return scaled
+    norms = _norms(vectors.astype(np.float32, copy=False), first_row, name)
     wrong = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
-    if wrong.size:
+    if wrong.size and not normalize:
         raise InvalidInputError(
             f"{name}: the vector of row {first_row + wrong[0]} (from 0) has the norm {norms[wrong[0]]:.4g}, not 1. "
             "Normalise the vectors, or have it done (`--normalize`, `normalize=True`)."
         )
-    narrow: NDArray[np.float16] = vectors.astype(np.float16)
-    return narrow
+
+
+def round_vectors(vectors: NDArray[np.floating], *, normalize: bool = False) -> NDArray[np.float16]:
+    """Round checked (N, D) vectors to half precision; with `normalize` each is divided by its norm first.
+
+    Without it, those that were float16 are what they were.
+    """
+    if normalize:
+        wide = vectors.astype(np.float32, copy=False)
+        vectors = wide / _norms(wide, 0, "")[:, None]
+    return vectors.astype(np.float16)
+
+
+def _norms(wide: NDArray[np.float32], first_row: int, name: str) -> NDArray[np.floating]:
+    """The norm of each vector. Raises as `check_vectors` does, but for norms that aren't 1."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: NDArray[np.floating] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    if not np.isfinite(norms).all() or not (norms > 0).all():
+        return _exact_norms(wide, norms, first_row, name)
+    return norms
 
 
 def _exact_norms(
-    wide: NDArray[np.float32], norms: NDArray[np.float32], first_row: int, name: str
+    wide: NDArray[np.float32], norms: NDArray[np.floating], first_row: int, name: str
 ) -> NDArray[np.floating]:
     """The norms of vectors whose squares leave float32's range; refuses what is no vector."""
     exact = norms.astype(np.float64)

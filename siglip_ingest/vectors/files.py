@@ -58,8 +58,10 @@ class VectorFile(ABC):
         """Whether the file says which images the vectors are of."""
 
     @abstractmethod
-    def read(self, size: int, collection: str) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:
-        """Read (N, D) vectors and, where the file has them, their records, `size` rows at a time."""
+    def read(
+        self, size: int, collection: str = "", *, has_records: bool = True
+    ) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:
+        """Read (N, D) vectors, `size` at a time; and their records, where the file has them and they are wanted."""
 
 
 class NpyFile(VectorFile):
@@ -95,7 +97,13 @@ class NpyFile(VectorFile):
         """No: they stand in a file of their own."""
         return False
 
-    def read(self, size: int, collection: str) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:  # noqa: ARG002
+    def read(
+        self,
+        size: int,
+        collection: str = "",  # noqa: ARG002
+        *,
+        has_records: bool = True,  # noqa: ARG002
+    ) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:
         """Read the vectors; without records."""
         for first in range(0, self.count, size):
             yield self._array[first : first + size], []
@@ -131,9 +139,11 @@ class ParquetFile(VectorFile):
         """Whether it has a column `uri`."""
         return "uri" in self._columns
 
-    def read(self, size: int, collection: str) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:
+    def read(
+        self, size: int, collection: str = "", *, has_records: bool = True
+    ) -> Iterator[tuple[NDArray[np.floating], list[Record]]]:
         """Read the vectors, and the records where there are any."""
-        columns = self._columns if self.has_records else []
+        columns = self._columns if self.has_records and has_records else []
         first = 0
         for batch in self._file.iter_batches(batch_size=size, columns=[EMBEDDING, *columns]):
             vectors = self._to_array(batch.column(EMBEDDING), first)
@@ -172,8 +182,8 @@ class ParquetFile(VectorFile):
         flat = column.flatten()
         if wrong.size or flat.null_count:
             raise InvalidInputError(
-                f"{self.path}: row {first_row + (wrong[0] if wrong.size else 0)} (from 0), or one soon after it, has no "
-                f"vector of {self.dimension} numbers."
+                f"{self.path}: row {first_row + (wrong[0] if wrong.size else 0)} (from 0), or one soon after it, has "
+                f"no vector of {self.dimension} numbers."
             )
         array: NDArray[np.floating] = flat.to_numpy(zero_copy_only=False).reshape(len(column), self.dimension)
         return array

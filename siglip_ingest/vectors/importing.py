@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import marshal
 import math
+import tempfile
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from numbers import Real
@@ -17,7 +21,7 @@ from siglip_ingest.db.checks import check_name, is_whole_number
 from siglip_ingest.db.vectors import Record, Stored, has_images, store_vectors
 from siglip_ingest.errors import DatabaseConflictError, InvalidInputError
 from siglip_ingest.types import DEFAULT_COLLECTION, VectorImport
-from siglip_ingest.vectors.files import VectorFile, open_vectors, read_batches
+from siglip_ingest.vectors.files import Batch, VectorFile, open_vectors, read_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,9 +70,10 @@ class ImportOptions:
             object.__setattr__(self, name, float(value))
 
 
-@dataclass(frozen=True, slots=True)
 class CheckedInput:
-    """Vectors with their records, all of which have been read and found to be right.
+    """Vectors with their records, all of which have been read and found to be right. Closes as a context manager.
+
+    The records are kept in a temporary file, so that their lines are parsed once.
 
     Attributes:
         vectors: The vectors.
@@ -76,9 +81,40 @@ class CheckedInput:
         collections: Those that the images join.
     """
 
-    vectors: VectorFile
-    items: Path | None
-    collections: frozenset[str]
+    def __init__(self, vectors: VectorFile, items: Path | None) -> None:
+        self.vectors = vectors
+        self.items = items
+        self.collections: set[str] = set()
+        self._records = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+
+    def __enter__(self) -> CheckedInput:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the temporary file."""
+        self._records.close()
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Keep the records of a batch."""
+        marshal.dump([tuple(record) for record in records], self._records)
+        self.collections.update({record.collection for record in records})
+
+    def records(self) -> Iterator[list[Record]]:
+        """The records, batch by batch as they were added."""
+        self._records.seek(0)
+        with contextlib.suppress(EOFError):  # marshal's word for the end
+            while True:
+                yield [Record(*values) for values in marshal.load(self._records)]  # noqa: S302  # our own file
+
+    def batches(self) -> Iterator[Batch]:
+        """Vectors with their records, as they were read before."""
+        first = 0
+        for records, (vectors, _) in zip(self.records(), self.vectors.read(BATCH_ROWS, has_records=False), strict=True):
+            yield Batch(first, vectors, records)
+            first += len(records)
 
 
 def check_input(vectors_path: Path, items: Path | None, options: ImportOptions, *, progress: bool) -> CheckedInput:
@@ -106,45 +142,43 @@ def check_input(vectors_path: Path, items: Path | None, options: ImportOptions, 
         )
     if items is not None and vectors.has_records:
         raise InvalidInputError(f"{vectors_path} has a column 'uri', and {items} says it too. Give one of the two.")
-    from siglip_ingest.vectors.checking import prepare_vectors
+    from siglip_ingest.vectors.checking import check_vectors
 
-    seen, collections = array("q"), set[str]()
-    with _bar(vectors.count, "checked", progress) as bar:
-        for batch in read_batches(vectors, items, options.collection, BATCH_ROWS):
-            prepare_vectors(batch.vectors, batch.first_row, str(vectors_path), normalize=options.normalize)
-            seen.extend([hash(record[:2]) for record in batch.records])
-            collections.update({record.collection for record in batch.records})
-            bar.update(len(batch.records))
-    if not seen:
-        raise InvalidInputError(f"{vectors_path} holds no vectors.")
-    checked = CheckedInput(vectors, items, frozenset(collections))
-    _check_unique(checked, seen, options)
+    seen = array("q")
+    checked = CheckedInput(vectors, items)
+    try:
+        with _bar(vectors.count, "checked", progress) as bar:
+            for batch in read_batches(vectors, items, options.collection, BATCH_ROWS):
+                check_vectors(batch.vectors, batch.first_row, str(vectors_path), normalize=options.normalize)
+                seen.extend([hash(record[:2]) for record in batch.records])
+                checked.add(batch.records)
+                bar.update(len(batch.records))
+        if not seen:
+            raise InvalidInputError(f"{vectors_path} holds no vectors.")  # noqa: TRY301
+        _check_unique(checked, seen)
+    except BaseException:
+        checked.close()
+        raise
     return checked
 
 
-def _check_unique(checked: CheckedInput, seen: array[int], options: ImportOptions) -> None:
+def _check_unique(checked: CheckedInput, seen: array[int]) -> None:
     """Refuse an image that is there twice. `seen` has 64 bits of each: those that are equal are looked at again."""
     import numpy as np
 
-    hashes = np.frombuffer(seen, np.int64)
-    ordered = np.sort(hashes)
+    ordered = np.sort(np.frombuffer(seen, np.int64))
     doubled = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not doubled:
         return
     rows: dict[tuple[str, str], int] = {}
-    for batch in read_batches(checked.vectors, checked.items, options.collection, BATCH_ROWS):
-        for row, record in enumerate(batch.records, start=batch.first_row):
-            if seen[row] not in doubled:
-                continue
-            first = rows.setdefault(record[:2], row)
-            if first != row:
-                path, word, base = checked.items or checked.vectors.path, "lines", 1
-                if checked.items is None:
-                    word, base = "rows (from 0)", 0
-                raise InvalidInputError(
-                    f"{path}: the {word} {first + base} and {row + base} both have the uri {record.uri!r} in the "
-                    f"collection {record.collection!r}. An image has one vector: take one of them out."
-                )
+    for row, record in enumerate(itertools.chain.from_iterable(checked.records())):
+        first = rows.setdefault(record[:2], row) if seen[row] in doubled else row
+        if first != row:
+            path, word, base = (checked.items, "lines", 1) if checked.items else (checked.vectors.path, "rows", 0)
+            raise InvalidInputError(
+                f"{path}: the {word} {first + base} and {row + base} (from {base}) both have the uri {record.uri!r} in "
+                f"the collection {record.collection!r}. An image has one vector: take one of them out."
+            )
 
 
 def register_model(database: Database, name: str, dimension: int, options: ImportOptions) -> models.ModelRow:
@@ -197,7 +231,7 @@ def import_vectors(
     Raises:
         DatabaseError: If PostgreSQL fails. What was stored before is kept.
     """
-    from siglip_ingest.vectors.checking import prepare_vectors
+    from siglip_ingest.vectors.checking import round_vectors
 
     with database.connection() as connection:
         is_new = not has_images(connection, checked.collections)
@@ -220,8 +254,8 @@ def import_vectors(
                     bar.update(stored[-1].imported + stored[-1].skipped + stored[-1].replaced)
 
         try:
-            for batch in read_batches(vectors, checked.items, options.collection, BATCH_ROWS):
-                narrow = prepare_vectors(batch.vectors, batch.first_row, str(vectors.path), normalize=options.normalize)
+            for batch in checked.batches():
+                narrow = round_vectors(batch.vectors, normalize=options.normalize)
                 collect(CONNECTIONS)
                 pending.add(threads.submit(writer.store, batch.records, narrow))
             collect(0)

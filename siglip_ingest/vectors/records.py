@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from siglip_ingest.db.checks import check_key, check_mapping, is_storable, is_whole_number
+from siglip_ingest.db.checks import check_key, check_mapping, is_storable
 from siglip_ingest.db.vectors import Record
 from siglip_ingest.errors import InvalidInputError
 
 FIELDS = ("uri", "collection", "key", "metadata", "content_hash", "width", "height", "format")
+_KNOWN = frozenset(FIELDS)
 MAX_ADDRESS_BYTES = 2600  # of collection and URI: PostgreSQL's B-tree takes 2,704 bytes an entry
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 _MAX_INTEGER = 2**31 - 1
+# Made once: json.loads and json.dumps would cost twice the time that a line takes.
+_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def read_records(path: Path, collection: str) -> Iterator[Record]:
@@ -37,14 +41,15 @@ def read_records(path: Path, collection: str) -> Iterator[Record]:
                 elif blank:
                     raise InvalidInputError(f"{path}, line {blank} is empty. Every line is a JSON object with a uri.")
                 else:
-                    yield make_record(_parse(line, f"{path}, line {number}"), f"{path}, line {number}", collection)
+                    place = f"{path}, line {number}"
+                    yield make_record(_parse(line, place), place, collection)
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def _parse(line: bytes, place: str) -> Mapping[str, Any]:
     try:
-        values = json.loads(line.decode("utf-8-sig"))
+        values = _decode(line.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{place} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except ValueError as error:
@@ -55,10 +60,10 @@ def _parse(line: bytes, place: str) -> Mapping[str, Any]:
         raise InvalidInputError(
             f'{place} is a JSON {_json_kind(values)}, not an object such as {{"uri": "https://example.com/1.jpg"}}.'
         )
-    if unknown := values.keys() - set(FIELDS):
+    if not values.keys() <= _KNOWN:
         raise InvalidInputError(
-            f"{place} has the unknown field {min(unknown)!r}. The fields are {', '.join(FIELDS)}; what else is to be "
-            "kept goes into metadata."
+            f"{place} has the unknown field {min(values.keys() - _KNOWN)!r}. The fields are {', '.join(FIELDS)}; what "
+            "else is to be kept goes into metadata."
         )
     return values
 
@@ -84,7 +89,7 @@ def make_record(values: Mapping[str, Any], place: str, collection: str) -> Recor
         uri = _check_text(uri, "uri")
         collection = collection if own_collection is None else _check_text(own_collection, "collection")
         if (
-            len(uri) + len(collection) > MAX_ADDRESS_BYTES / 4
+            len(uri) + len(collection) > MAX_ADDRESS_BYTES // 4
             and (size := len(uri.encode()) + len(collection.encode())) > MAX_ADDRESS_BYTES
         ):
             raise InvalidInputError(  # noqa: TRY301
@@ -106,7 +111,7 @@ def make_record(values: Mapping[str, Any], place: str, collection: str) -> Recor
 
 def _check_text(value: object, field: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(f"has a {field} that is not text but a JSON {_json_kind(value)}: {value!r:.80}.")
+        raise InvalidInputError(f"has a {field} that is not text but a JSON {_json_kind(value)}: {_shorten(value)}.")
     if not value.strip():
         raise InvalidInputError(f"has an empty {field}.")
     if "\0" in value or not (value.isascii() or is_storable(value)):
@@ -115,6 +120,8 @@ def _check_text(value: object, field: str) -> str:
 
 
 def _check_key(value: object) -> str | None:
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value
     try:
         return check_key(value)
     except InvalidInputError as error:
@@ -122,24 +129,26 @@ def _check_key(value: object) -> str | None:
 
 
 def _check_pixels(value: object, field: str) -> int:
-    if not is_whole_number(value) or not 1 <= int(value) <= _MAX_INTEGER:
-        raise InvalidInputError(f"has a {field} that is not a number of pixels: {value!r:.80}.")
-    return int(value)
+    if type(value) is not int or not 1 <= value <= _MAX_INTEGER:
+        raise InvalidInputError(f"has a {field} that is not a number of pixels: {_shorten(value)}.")
+    return value
 
 
 def _check_hash(value: object) -> bytes:
     if isinstance(value, bytes) and len(value) == 32:  # a binary column of a Parquet file
         return value
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise InvalidInputError(f"has a content_hash that is not 64 hexadecimal digits (SHA-256): {value!r:.80}.")
+        raise InvalidInputError(f"has a content_hash that is not 64 hexadecimal digits (SHA-256): {_shorten(value)}.")
     return bytes.fromhex(value)
 
 
 def _write_metadata(value: object) -> str:
     if not isinstance(value, dict):
-        raise InvalidInputError(f"has metadata that are not a JSON object but a {_json_kind(value)}: {value!r:.80}.")
+        raise InvalidInputError(
+            f"has metadata that are not a JSON object but a {_json_kind(value)}: {_shorten(value)}."
+        )
     try:
-        written = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        written = _encode(value)
     except (TypeError, ValueError, RecursionError):
         written = "\\u"  # what is wrong is said below
     if "\\u" in written:  # it may hold what PostgreSQL refuses; else that was a letter outside of ASCII
@@ -148,6 +157,11 @@ def _write_metadata(value: object) -> str:
         except InvalidInputError as error:
             raise InvalidInputError(f"can't be kept: {error}") from error
     return written
+
+
+def _shorten(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= 80 else f"{written[:80]} ..."
 
 
 def _json_kind(value: object) -> str:
