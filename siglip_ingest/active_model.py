@@ -36,9 +36,10 @@ def check_model(database: Database, requested: str | None, max_num_patches: int 
         ConfigurationError: If the database holds vectors of another model than `requested`, or made with another
             `max_num_patches`.
     """
-    name = model_name(requested) if requested else None
     with database.connection() as connection:
         active = models.get_active_model(connection)
+    is_active = requested is None or (active is not None and requested == active.name)  # an external one's is any text
+    name = None if is_active else model_name(requested or "")
     if active is None or name in {None, active.name}:
         check_patches(active, max_num_patches)
         return active
@@ -180,7 +181,8 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
 
     def switch(connection: Connection) -> bool | None:
         models.lock_models(connection)  # no label can be added now
-        is_complete = not labels.list_missing_labels(connection, model_id)
+        is_external = models.get_model(connection, model_id).is_external  # then there are no labels
+        is_complete = is_external or not labels.list_missing_labels(connection, model_id)
         if not is_complete and time.monotonic() < give_up_at:
             return None
         models.activate_model(connection, model_id)

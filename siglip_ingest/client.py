@@ -218,6 +218,12 @@ class SiglipClient:
             self.give_up_model(model_id)
             raise
 
+    def find_external_model(self, name: str) -> int | None:
+        """The key of the external model of that name, which `switch_model` takes as it is; None where there is none."""
+        with self.database.connection() as connection:
+            row = find_model(connection, name)
+        return row.model_id if row is not None and row.is_external else None
+
     def give_up_model(self, model_id: int) -> None:
         """Take back an `embed_under_model` that failed; the embedded worker serves the active model again.
 
@@ -257,7 +263,7 @@ class SiglipClient:
         """
         with self.database.connection() as connection:
             row = get_model(connection, model_id)
-            has_gaps = bool(list_missing_labels(connection, model_id))
+            has_gaps = not row.is_external and bool(list_missing_labels(connection, model_id))
         if has_gaps and has_torch():
             labeling.embed_labels_for_model(
                 self.database, load_embedder(row.name, self.settings, known=row.info), model_id
@@ -266,6 +272,8 @@ class SiglipClient:
             logger.warning(
                 "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
             )
+        if row.is_external:
+            return  # there is nothing to embed
         self._workers.send_tickets(model_id, 1)
         try:  # it may serve the model of before
             self._workers.restore_worker(row.name)

@@ -78,7 +78,15 @@ def pull(name: str, revision: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Switch before all images are embedded; searches find only those that are.")
 def use(name: str, now: bool) -> None:
-    """Change to the model NAME: embed every image under it, then switch. Searches go on with the old one until then."""
+    """Change to the model NAME: embed every image under it, then switch. Searches go on with the old one until then.
+
+    To an external model, whose vectors were imported, it switches at once.
+    """
+    with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
+        if (model_id := client.find_external_model(name)) is not None:
+            client.switch_model(model_id)
+            click.echo(f"The active model is {name!r}.")
+            return
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": model_name(name)}) as client:
         ingestion = client.embed_under_model()
         try:
@@ -134,6 +142,7 @@ def _list_database() -> list[dict[str, Any]] | None:
         {
             "name": row.name,
             "active": row.is_active,
+            "external": row.is_external,
             "dimension": row.info.dimension if row.info else None,
             "embedded": count,
             "revision": row.revision,

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.items import queue_missing
-from siglip_ingest.errors import ConfigurationError, NotFoundError
+from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from siglip_ingest.types import ModelInfo
 
 SQL = load_statements("models")
@@ -125,6 +125,24 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
             },
         )
     connection.execute(SQL.create_embedding_partition, {"model_id": model_id, "dimension": info.dimension})
+
+
+def check_loadable(model: ModelRow, what: str) -> None:
+    """Check that a model is one that can be loaded, so that something can be embedded with it.
+
+    Args:
+        model: The model.
+        what: What is to be embedded, for the message: "a text".
+
+    Raises:
+        InvalidInputError: If it is external.
+    """
+    if model.is_external:
+        raise InvalidInputError(
+            f"{what[0].upper()}{what[1:]} can't be embedded with the model {model.name!r}: it is external, its vectors "
+            "are imported (`import_vectors`), and nothing here can load it. Search by a vector or by an indexed image "
+            "(`similar_images`), or change to a model that can be loaded (`siglip-ingest models use NAME`)."
+        )
 
 
 def check_same_model(found: ModelInfo, active: ModelInfo) -> None:

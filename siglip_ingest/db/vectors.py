@@ -83,6 +83,12 @@ def has_images(connection: Connection, collections: Collection[str]) -> bool:
     return connection.execute(SQL.has_images, {"collections": list(collections)}).fetchone() == (True,)
 
 
+def count_vectors(connection: Connection, model_id: int) -> int:
+    """How many vectors there are under a model."""
+    ((count,),) = connection.execute(SQL.count_vectors, {"model_id": model_id}).fetchall()
+    return int(count)
+
+
 def store_vectors(
     connection: Connection,
     model_id: int,

@@ -115,6 +115,10 @@ FROM outdated AS o
 WHERE t.item_id = o.item_id
 RETURNING t.model_id;
 
+-- name: count_vectors
+-- Counts the vectors of a model.
+SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s;
+
 -- name: read_one_snapshot
 -- Has all statements of the transaction see the database as it is now.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;

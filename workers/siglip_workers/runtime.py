@@ -198,14 +198,22 @@ def make_runtime(settings: Settings) -> Runtime:
         CheckpointError: If the model can't be loaded.
         VerificationError: If it gives other numbers than are published, or than it gave at an earlier start.
         ConfigurationError: If the database's vectors are of another revision of the model, or made with other image
-            settings.
+            settings; or if the model is external.
     """
     database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
     try:
         check_schema(database)
         with database.connection() as connection:
             active = models.get_active_model(connection)
-        name = model_name(settings.model) if settings.model else active.name if active else model_name(DEFAULT_MODEL)
+        name = settings.model or (active.name if active else DEFAULT_MODEL)
+        with database.connection() as connection:
+            known = models.find_model(connection, name)
+        if known is not None and known.is_external:
+            raise ConfigurationError(
+                f"A worker can't load the model {name!r}: it is external, its vectors are imported "
+                "(`siglip-ingest vectors import`). For a worker of another model, set SIGLIP_MODEL to its name."
+            )
+        name = model_name(name)
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()
