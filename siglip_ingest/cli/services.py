@@ -19,8 +19,8 @@ from siglip_ingest.cli.output import json_option, print_json
 from siglip_ingest.db import Database
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.models import get_active_model
-from siglip_ingest.db.vectors import count_vectors
 from siglip_ingest.db.schema import check_schema, migrate as migrate_schema
+from siglip_ingest.db.vectors import count_vectors
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings

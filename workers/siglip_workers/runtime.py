@@ -203,17 +203,7 @@ def make_runtime(settings: Settings) -> Runtime:
     database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
     try:
         check_schema(database)
-        with database.connection() as connection:
-            active = models.get_active_model(connection)
-        name = settings.model or (active.name if active else DEFAULT_MODEL)
-        with database.connection() as connection:
-            known = models.find_model(connection, name)
-        if known is not None and known.is_external:
-            raise ConfigurationError(
-                f"A worker can't load the model {name!r}: it is external, its vectors are imported "
-                "(`siglip-ingest vectors import`). For a worker of another model, set SIGLIP_MODEL to its name."
-            )
-        name = model_name(name)
+        name = _choose_name(database, settings.model)
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()
@@ -228,6 +218,20 @@ def make_runtime(settings: Settings) -> Runtime:
     except BaseException:
         database.close()
         raise
+
+
+def _choose_name(database: Database, requested: str | None) -> str:
+    """The name of the checkpoint to load: what the settings name, else the active model, else the default."""
+    with database.connection() as connection:
+        active = models.get_active_model(connection)
+        name = requested or (active.name if active else DEFAULT_MODEL)
+        known = models.find_model(connection, name)
+    if known is not None and known.is_external:
+        raise ConfigurationError(
+            f"A worker can't load the model {name!r}: it is external, its vectors are imported (`siglip-ingest vectors "
+            "import`). For a worker of another model, set SIGLIP_MODEL to its name."
+        )
+    return model_name(name)
 
 
 def require_earlier_figures(database: Database, name: str, model_id: int, figures: dict[str, Any]) -> None:
