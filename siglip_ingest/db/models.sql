@@ -41,7 +41,8 @@ WHERE model_id = %(model_id)s;
 
 -- name: create_embedding_partition
 -- Creates the partition for vectors of dimension elements, its HNSW index, and the function that searches it, unless they exist.
-SELECT siglip.create_embedding_partition(%(model_id)s::integer, %(dimension)s::integer);
+SELECT siglip.create_embedding_partition(%(model_id)s::integer, %(dimension)s::integer),
+       siglip.create_nearest_images(%(model_id)s::integer, %(dimension)s::integer);
 
 -- name: get_model_figures
 -- Returns what the checkpoint gave for known inputs, as JSON; NULL where no worker has stored it yet.
