@@ -1,4 +1,4 @@
--- The schema siglip at revision 0007, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0008, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -304,6 +304,9 @@ BEGIN
     ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
         RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     ELSIF model.logit_scale IS NULL THEN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
@@ -604,6 +607,11 @@ BEGIN
 
     IF NOT FOUND THEN
         -- What can't succeed is said at once.
+        IF model.is_external THEN
+            RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a text with it.', model.name
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Search by a vector, siglip.search_images(vector), or by an image, siglip.similar_images(image_id).';
+        END IF;
         IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
             RAISE EXCEPTION 'The text is not in the cache, and a transaction in % never sees the row that a worker would add.',
                 upper(current_setting('transaction_isolation'))

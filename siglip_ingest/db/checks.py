@@ -124,9 +124,14 @@ def check_vector(vector: object) -> NDArray[np.float32]:
     import numpy as np
 
     try:
-        wide = np.asarray(vector, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"A vector is numbers, such as [0.1, -0.3, ...]: {error}.") from error
+        numbers = np.asarray(vector)
+    except ValueError as error:
+        raise InvalidInputError(f"A vector is a row of numbers, such as [0.1, -0.3, ...]: {error}.") from error
+    if numbers.size and numbers.dtype.kind not in "iuf":
+        raise InvalidInputError(
+            f"A vector is a row of numbers, such as [0.1, -0.3, ...], not {numbers.dtype} elements."
+        )
+    wide = numbers.astype(np.float64)
     if wide.ndim != 1 or wide.size == 0:
         raise InvalidInputError(f"A vector has the shape (D,), not {wide.shape}. Search by one at a time.")
     if not np.isfinite(wide).all():

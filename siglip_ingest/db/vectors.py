@@ -259,7 +259,7 @@ def read_vectors(
         collection: Only images of this one.
         page_rows: Most images of a page.
     """
-    connection.execute(SQL.read_one_snapshot)
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     connection.execute(SQL.prefer_lookups)
     after_image_id = 0
     while True:

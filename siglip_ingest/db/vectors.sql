@@ -119,10 +119,6 @@ RETURNING t.model_id;
 -- Counts the vectors of a model.
 SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s;
 
--- name: read_one_snapshot
--- Has all statements of the transaction see the database as it is now.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-
 -- name: list_images
 -- Lists the next images after after_image_id that have a content, in the order of image_id; of one collection, or of all where it is
 -- NULL. The hash is in hexadecimal.

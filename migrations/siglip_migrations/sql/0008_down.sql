@@ -1,4 +1,6 @@
--- Takes back revision 0008: the functions are those of revisions 0004 and 0007 again.
+-- Purpose: take back revision 0008: the functions are those of revisions 0004 and 0007 again.
+-- Parameters: none.
+-- A row means: nothing here has rows.
 
 CREATE OR REPLACE FUNCTION siglip.embed_text(
     query text, model_id integer DEFAULT NULL, timeout_s double precision DEFAULT NULL
