@@ -73,7 +73,7 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
 def register_external_model(
     connection: Connection, name: str, dimension: int, logit_scale: float | None, logit_bias: float | None
 ) -> int:
-    """Make the row of a model whose vectors come from elsewhere, and the partition for them; returns its `model_id`.
+    """Add a model whose vectors are imported; returns its `model_id`. It becomes the active one where none is.
 
     Args:
         connection: In a transaction that has called `lock_models`.
@@ -83,8 +83,7 @@ def register_external_model(
         logit_bias: As in a checkpoint.
     """
     parameters = {"name": name, "dimension": dimension, "logit_scale": logit_scale, "logit_bias": logit_bias}
-    ((model_id,),) = connection.execute(SQL.insert_external_model, parameters).fetchall()
-    connection.execute(SQL.create_embedding_partition, {"model_id": model_id, "dimension": dimension})
+    ((model_id,),) = connection.execute(SQL.add_external_model, parameters).fetchall()
     return int(model_id)
 
 

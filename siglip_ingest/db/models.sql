@@ -20,11 +20,10 @@ LIMIT 1;
 -- Adds a checkpoint that a worker has yet to load; revision is '' where it isn't known.
 INSERT INTO siglip.models (name, revision) VALUES (%(name)s, %(revision)s) RETURNING model_id;
 
--- name: insert_external_model
--- Adds a model whose vectors come from elsewhere. Its revision is a word that no checkpoint's can be.
-INSERT INTO siglip.models (name, revision, is_external, dimension, logit_scale, logit_bias, described_at)
-VALUES (%(name)s, 'external', true, %(dimension)s, %(logit_scale)s, %(logit_bias)s, now())
-RETURNING model_id;
+-- name: add_external_model
+-- Adds a model whose vectors are imported, with what is needed to store and search them; the active one where none is.
+SELECT siglip.add_external_model(
+    %(name)s::text, %(dimension)s::integer, %(logit_scale)s::double precision, %(logit_bias)s::double precision);
 
 -- name: get_model
 -- Returns the row of model_id, or of the active model where model_id is NULL.

@@ -195,8 +195,6 @@ def register_model(database: Database, name: str, dimension: int, options: Impor
             model_id = models.register_external_model(
                 connection, name, dimension, options.logit_scale, options.logit_bias
             )
-            if models.get_active_model(connection) is None:
-                models.activate_model(connection, model_id)
             return models.get_model(connection, model_id)
         if row.info is None:
             raise InvalidInputError(

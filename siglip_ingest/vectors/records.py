@@ -145,7 +145,7 @@ def _check_hash(value: object) -> bytes:
 def _write_metadata(value: object) -> str:
     if not isinstance(value, dict):
         raise InvalidInputError(
-            f"has metadata that are not a JSON object but a {_json_kind(value)}: {_shorten(value)}."
+            f"has metadata that are not a JSON object but a JSON {_json_kind(value)}: {_shorten(value)}."
         )
     try:
         written = _encode(value)

@@ -1,6 +1,7 @@
 -- Purpose: take back revision 0008: the functions are those of revisions 0004 and 0007 again.
 -- Parameters: none.
 -- A row means: nothing here has rows.
+DROP FUNCTION siglip.add_external_model(text, integer, double precision, double precision);
 
 CREATE OR REPLACE FUNCTION siglip.embed_text(
     query text, model_id integer DEFAULT NULL, timeout_s double precision DEFAULT NULL

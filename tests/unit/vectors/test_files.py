@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float, dtype: Any, norma
 def test_a_vector_of_zeros_is_refused(normalize: bool) -> None:
     vectors = unit_vectors(3)
     vectors[2] = 0
-    with pytest.raises(InvalidInputError, match="row 2 .* is zero"):
+    with pytest.raises(InvalidInputError, match=r"row 2 .* is zero"):
         check_vectors(vectors, 0, "v.npy", normalize=normalize)
 
 
@@ -168,7 +168,7 @@ def test_a_vector_of_zeros_is_refused(normalize: bool) -> None:
 def test_a_length_other_than_1_is_refused_unless_it_is_divided_by(length: float) -> None:
     vectors = unit_vectors(2)
     longer = (vectors.astype(np.float64) * [[1], [length]]).astype(np.float32)
-    with pytest.raises(InvalidInputError, match="row 1 .* norm"):
+    with pytest.raises(InvalidInputError, match=r"row 1 .* norm"):
         check_vectors(longer, 0, "v.npy")
     check_vectors(longer, 0, "v.npy", normalize=True)
     np.testing.assert_allclose(round_vectors(longer, normalize=True), vectors, atol=2e-3)

@@ -52,7 +52,7 @@ BAD_LINES: dict[str, tuple[Any, str]] = {
     "a key that is a list": ({"uri": "a", "key": []}, "key"),
     "a key that is true": ({"uri": "a", "key": True}, "key"),
     "a field of another name": ({"uri": "a", "metdata": {}}, "unknown field 'metdata'"),
-    "metadata that are a list": ({"uri": "a", "metadata": []}, "JSON object but a array"),
+    "metadata that are a list": ({"uri": "a", "metadata": []}, "JSON object but a JSON array"),
     "metadata with U+0000": ({"uri": "a", "metadata": {"b": ["\0"]}}, "U+0000"),
     "metadata with half of a pair": ({"uri": "a", "metadata": {"\udfff": 1}}, "surrogate"),
     "a hash of 63 digits": ({"uri": "a", "content_hash": HASH[:-1]}, "64 hexadecimal digits"),
