@@ -39,7 +39,8 @@ for _command in (
     labels.label,
     labels.classify,
     models.models,
-from siglip_ingest.cli import demo, images, labels, maintenance, models, services, train, vectors
+    maintenance.maintain,
+    vectors.vectors,
     verify,
     evaluate,
     train.train,

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,13 @@ def code_blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def shell(database_url: str, tmp_path: Path) -> Iterator[Terminal]:
+def shell(database_url: str, tmp_path: Path) -> Terminal:
     """A terminal on a database of its own, in a folder with the document's files."""
     np.save(tmp_path / "clip.npy", unit_vectors(20))
     lines = [{"uri": f"https://example.com/{n}.jpg", "collection": ["holiday", "work"][n % 2]} for n in range(20)]
     (tmp_path / "clip.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
-    yield Terminal(tmp_path, {**inherited, "SIGLIP_DATABASE_URL": database_url})
+    return Terminal(tmp_path, {**inherited, "SIGLIP_DATABASE_URL": database_url})
 
 
 def test_the_documents_commands_and_its_python_run(shell: Terminal) -> None:
@@ -47,8 +47,6 @@ def test_the_documents_commands_and_its_python_run(shell: Terminal) -> None:
         assert json.loads(line)["uri"]
     (code,) = code_blocks("python")
     (shell.folder / "program.py").write_text(code)
-    import subprocess
-
     command = [sys.executable, "-W", "error", "program.py"]
     done = subprocess.run(command, cwd=shell.folder, env=shell.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
