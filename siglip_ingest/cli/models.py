@@ -19,7 +19,7 @@ from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.download import pull as pull_checkpoint, resolve_checkpoint
-from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, model_name, parse_name
+from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, is_checkpoint, model_name, parse_name
 
 _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever
 
@@ -82,11 +82,9 @@ def use(name: str, now: bool) -> None:
 
     To an external model, whose vectors were imported, it switches at once.
     """
-    with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
-        if (model_id := client.find_external_model(name)) is not None:
-            client.switch_model(model_id)
-            click.echo(f"The active model is {name!r}.")
-            return
+    if not is_checkpoint(name) and _use_external(name):
+        click.echo(f"The active model is {name!r}.")
+        return
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": model_name(name)}) as client:
         ingestion = client.embed_under_model()
         try:
@@ -102,6 +100,15 @@ def use(name: str, now: bool) -> None:
         if not now:
             client.follow_model(ingestion.model_id).wait()  # what came in the last moment
     click.echo(f"The active model is {name!r}.")
+
+
+def _use_external(name: str) -> bool:
+    """Switch to the external model of that name; False where there is none."""
+    with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
+        model_id = client.find_external_model(name)
+        if model_id is not None:
+            client.switch_model(model_id)
+    return model_id is not None
 
 
 def _wait(ingestion: Ingestion, name: str) -> None:
