@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import errors as pg
 
+from siglip_ingest.db.connection.arrays import write_array
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.connection.vectors import pack_embeddings, unpack_embeddings
@@ -131,7 +132,7 @@ def store_vectors(
         taken = _find_vectors(connection, model_id, rows.keys() - created)
         if replace:
             if taken:
-                connection.execute(SQL.delete_vectors, {"model_id": model_id, "content_ids": list(taken)})
+                connection.execute(SQL.delete_vectors, {"model_id": model_id, "content_ids": write_array(taken)})
         else:
             rows = {content_id: position for content_id, position in rows.items() if content_id not in taken}
         _copy_vectors(connection, model_id, rows, embeddings)
@@ -140,23 +141,27 @@ def store_vectors(
     if has_ledger:
         image_ids = [found[position].image_id for position in chosen if position in found]
         if image_ids:
-            connection.execute(SQL.close_items, {"model_id": model_id, "image_ids": image_ids})
-        contents = list(set(content_ids.values()))
+            connection.execute(SQL.close_items, {"model_id": model_id, "image_ids": write_array(image_ids)})
+        contents = write_array(set(content_ids.values()))
         connection.execute(SQL.insert_done_items, {"model_id": model_id, "content_ids": contents})
     replaced = len(had_vector) if replace else 0
     return Stored(len(chosen) - replaced, len(records) - len(chosen), replaced)
 
 
 def _lock_images(connection: Connection, records: Sequence[Record]) -> dict[int, _Found]:
-    parameters = {"collections": [record.collection for record in records], "uris": [record.uri for record in records]}
-    return {position: _Found(*row) for position, *row in connection.execute(SQL.lock_images, parameters)}
+    parameters = {
+        "collections": write_array([record.collection for record in records]),
+        "uris": write_array([record.uri for record in records]),
+    }
+    rows = connection.execute(SQL.lock_images, parameters, binary=True).fetchall()
+    return {position: _Found(image_id, content_id) for position, image_id, content_id in rows}
 
 
 def _find_vectors(connection: Connection, model_id: int, content_ids: Collection[int]) -> set[int]:
     if not content_ids:
         return set()
-    parameters = {"model_id": model_id, "content_ids": list(content_ids)}
-    return {content_id for (content_id,) in connection.execute(SQL.find_vectors, parameters)}
+    parameters = {"model_id": model_id, "content_ids": write_array(content_ids)}
+    return {content_id for (content_id,) in connection.execute(SQL.find_vectors, parameters, binary=True).fetchall()}
 
 
 def _store_contents(
@@ -166,13 +171,13 @@ def _store_contents(
     hashed = {hash_: records[position] for position in reversed(chosen) if (hash_ := records[position].content_hash)}
     by_hash: dict[bytes, int] = {}
     if hashed:
-        parameters = {"hashes": list(hashed), **_sizes(list(hashed.values()))}
-        inserted = connection.execute(SQL.insert_hashed_contents, parameters, binary=True)
+        parameters = {"hashes": write_array(hashed), **_sizes(list(hashed.values()))}
+        inserted = connection.execute(SQL.insert_hashed_contents, parameters, binary=True).fetchall()
         by_hash = {content_hash: content_id for content_id, content_hash in inserted}
     created = set(by_hash.values())
     if len(by_hash) < len(hashed):
-        rest = {"hashes": list(hashed.keys() - by_hash.keys())}
-        held = connection.execute(SQL.hold_contents, rest, binary=True)
+        rest = {"hashes": write_array(hashed.keys() - by_hash.keys())}
+        held = connection.execute(SQL.hold_contents, rest, binary=True).fetchall()
         by_hash |= {content_hash: content_id for content_id, content_hash in held}
     if len(by_hash) < len(hashed):
         raise DatabaseConflictError("Contents were removed while they were looked up. Try again.")
@@ -187,18 +192,19 @@ def _store_contents(
         else:
             new.append(position)
     if new:
-        inserted = connection.execute(SQL.insert_contents, _sizes([records[position] for position in new]), binary=True)
-        ids = sorted(content_id for (content_id,) in inserted)
+        sizes = _sizes([records[position] for position in new])
+        rows = connection.execute(SQL.insert_contents, sizes, binary=True).fetchall()
+        ids = sorted(content_id for (content_id,) in rows)
         content_ids |= zip(new, ids, strict=True)
         created.update(ids)
     return {position: content_ids[position] for position in chosen}, created
 
 
-def _sizes(records: Sequence[Record]) -> dict[str, list[Any]]:
+def _sizes(records: Sequence[Record]) -> dict[str, str]:
     return {
-        "widths": [record.width for record in records],
-        "heights": [record.height for record in records],
-        "formats": [record.format for record in records],
+        "widths": write_array([record.width for record in records]),
+        "heights": write_array([record.height for record in records]),
+        "formats": write_array([record.format for record in records]),
     }
 
 
@@ -219,17 +225,19 @@ def _store_images(
     if not old:
         return
     parameters = {
-        "image_ids": [found[position].image_id for position in old],
-        "content_ids": [content_ids[position] for position in old],
-        "keys": [records[position].key for position in old],
-        "metadata": [records[position].metadata or "{}" for position in old],
+        "image_ids": write_array([found[position].image_id for position in old]),
+        "content_ids": write_array([content_ids[position] for position in old]),
+        "keys": write_array([records[position].key for position in old]),
+        "metadata": write_array([records[position].metadata or "{}" for position in old]),
     }
     connection.execute(SQL.update_images, parameters)
     changed = [
         found[position].image_id for position in old if found[position].content_id not in {None, content_ids[position]}
     ]
     if changed:
-        queued = connection.execute(SQL.requeue_other_models, {"image_ids": changed, "model_id": model_id}).fetchall()
+        queued = connection.execute(
+            SQL.requeue_other_models, {"image_ids": write_array(changed), "model_id": model_id}
+        ).fetchall()
         for (other_id,) in set(queued):
             notify_workers(connection, other_id)
 
@@ -264,12 +272,12 @@ def read_vectors(
     after_image_id = 0
     while True:
         parameters = {"after_image_id": after_image_id, "collection": collection, "limit": page_rows}
-        images = [ExportedRow(*row) for row in connection.execute(SQL.list_images, parameters)]
+        images = [ExportedRow(*row) for row in connection.execute(SQL.list_images, parameters, binary=True).fetchall()]
         if not images:
             return
         after_image_id = images[-1].image_id
-        ids = {"model_id": model_id, "content_ids": list({image.content_id for image in images})}
-        found = connection.execute(SQL.get_vectors, ids, binary=True)
+        ids = {"model_id": model_id, "content_ids": write_array({image.content_id for image in images})}
+        found = connection.execute(SQL.get_vectors, ids, binary=True).fetchall()
         vectors: dict[int, bytes] = {content_id: packed for content_id, packed in found}  # noqa: C416  # rows aren't pairs
         rows = [image for image in images if image.content_id in vectors]
         if rows:

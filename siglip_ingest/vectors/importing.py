@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import marshal
 import math
@@ -86,6 +85,7 @@ class CheckedInput:
         self.items = items
         self.collections: set[str] = set()
         self._records = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+        self._sizes: list[int] = []  # bytes of each batch in it
 
     def __enter__(self) -> CheckedInput:
         return self
@@ -99,15 +99,15 @@ class CheckedInput:
 
     def add(self, records: Sequence[Record]) -> None:
         """Keep the records of a batch."""
-        marshal.dump([tuple(record) for record in records], self._records)
+        self._sizes.append(self._records.write(marshal.dumps([tuple(record) for record in records])))
         self.collections.update({record.collection for record in records})
 
     def records(self) -> Iterator[list[Record]]:
         """The records, batch by batch as they were added."""
         self._records.seek(0)
-        with contextlib.suppress(EOFError):  # marshal's word for the end
-            while True:
-                yield [Record(*values) for values in marshal.load(self._records)]  # noqa: S302  # our own file
+        for size in self._sizes:
+            batch = marshal.loads(self._records.read(size))  # noqa: S302  # our own file
+            yield [Record(*values) for values in batch]
 
     def batches(self) -> Iterator[Batch]:
         """Vectors with their records, as they were read before."""
