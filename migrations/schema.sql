@@ -677,8 +677,11 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(model siglip.models, query_embedd
  STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
+ SET enable_indexscan TO 'on'
  SET parallel_setup_cost TO '1000'
+ SET parallel_tuple_cost TO '0.1'
  SET min_parallel_table_scan_size TO '8MB'
+ SET min_parallel_index_scan_size TO '512kB'
 AS $function$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -695,8 +698,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
@@ -716,7 +723,7 @@ AS $function$
     SELECT CASE WHEN has_content_ids THEN format(
         'SELECT i.image_id, n.distance FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
-        ' WHERE e.model_id = %1$s AND e.content_id = ANY ($9)%2$s'
+        ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
         ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
@@ -876,7 +883,7 @@ BEGIN
         IF is_found THEN
             EXECUTE format(
                 'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
-                ' WHERE e.model_id = %s AND e.content_id = ANY ($3)', model.model_id)
+                ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
                 INTO hits, sampled
                 USING label_embedding, bound, ARRAY(
                     SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
@@ -894,7 +901,7 @@ BEGIN
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY ($9)' END
+        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
@@ -1065,7 +1072,6 @@ CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embe
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
  SET "hnsw.ef_search" TO '400'
- SET "hnsw.max_scan_tuples" TO '20000'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -1115,7 +1121,7 @@ BEGIN
         ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
-            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
+            PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
