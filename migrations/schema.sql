@@ -714,8 +714,11 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(model siglip.models, query_embedd
  STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
+ SET enable_indexscan TO 'on'
  SET parallel_setup_cost TO '1000'
+ SET parallel_tuple_cost TO '0.1'
  SET min_parallel_table_scan_size TO '8MB'
+ SET min_parallel_index_scan_size TO '512kB'
 AS $function$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -732,8 +735,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
@@ -753,7 +760,7 @@ AS $function$
     SELECT CASE WHEN has_content_ids THEN format(
         'SELECT i.image_id, n.distance FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
-        ' WHERE e.model_id = %1$s AND e.content_id = ANY ($9)%2$s'
+        ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
         ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
@@ -863,6 +870,10 @@ DECLARE
     distances       double precision[];
     step            integer := 1000;
     total           bigint;
+    reached         bigint;
+    hits            bigint;
+    sampled         bigint;
+    expected        double precision;
     is_found        boolean := false;
 BEGIN
     PERFORM siglip.check_label_set(label_set, min_score, model);
@@ -901,10 +912,21 @@ BEGIN
                 ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT %3$s) AS n',
                 model.dimension, model.model_id, step)
                 INTO content_ids, distances USING label_embedding;
-            SELECT count(*) <= step / 2 INTO is_found FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            is_found := reached <= step / 2;
             EXIT WHEN is_found;
             step := 4 * step;
         END LOOP;
+        IF is_found THEN
+            EXECUTE format(
+                'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
+                INTO hits, sampled
+                USING label_embedding, bound, ARRAY(
+                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+            expected := reached * sampled / greatest(total, 1)::double precision;
+            is_found := hits <= expected + 3 * sqrt(expected) + 3;
+        END IF;
         IF NOT is_found THEN
             content_ids := NULL;
         END IF;
@@ -916,7 +938,7 @@ BEGIN
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY ($9)' END
+        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
@@ -1087,7 +1109,6 @@ CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embe
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
  SET "hnsw.ef_search" TO '400'
- SET "hnsw.max_scan_tuples" TO '20000'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -1096,7 +1117,7 @@ DECLARE
     is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
-    found       integer;
+    asked       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -1133,15 +1154,15 @@ BEGIN
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
-        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * found));
+        asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
-            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
+            PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
-            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -1149,10 +1170,10 @@ BEGIN
                  AS p (image_id, uri, similarity, score, metadata, place)
             CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
             WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
-            found := wanted;
+            asked := wanted;
         END IF;
     END IF;
-    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+    IF coalesce(cardinality(matches), 0) < coalesce(asked, 1) THEN
         matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
     END IF;
 
