@@ -37,8 +37,8 @@ class SearchOptions:
         min_score: Only matches whose score, in [0, 1], is at least this.
         image_ids: Only these images, for instance those that a query on tables of one's own has found.
         offset: Leave out so many of the best; the page after `limit` matches.
-        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an image while
-            others arrive.
+        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an
+            image while others arrive.
 
     Raises:
         InvalidInputError: If one of them is out of range or of the wrong kind.

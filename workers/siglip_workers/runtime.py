@@ -30,8 +30,9 @@ from siglip_workers.device import Device
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
 from siglip_workers.ingest.ticket_handler import TicketHandler
+from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
-from siglip_workers.threads import Repeater
+from siglip_workers.threads import Repeater, StoppableThread
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -75,6 +76,7 @@ class Runtime:
         ]
         self._heartbeat = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
+        self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
         self._unreadable: set[int] = set()  # labels
 
@@ -120,8 +122,8 @@ class Runtime:
             database.close()
 
     @property
-    def _threads(self) -> list[Repeater | TextListener | LedgerWatcher]:
-        threads: list[Repeater | TextListener | LedgerWatcher] = [self._heartbeat, self._labels, *self._listeners]
+    def _threads(self) -> list[StoppableThread]:
+        threads: list[StoppableThread] = [self._heartbeat, self._labels, *self._listeners, *self._maintainer]
         return threads if self._watcher is None else [self._watcher, *threads]
 
     def _beat(self) -> None:
