@@ -10,8 +10,11 @@ CREATE FUNCTION siglip.exact_images(
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
-SET parallel_setup_cost FROM CURRENT
-SET min_parallel_table_scan_size FROM CURRENT
+SET enable_indexscan = on
+SET parallel_setup_cost = 1000
+SET parallel_tuple_cost = 0.1
+SET min_parallel_table_scan_size = '8MB'
+SET min_parallel_index_scan_size = '512kB'
 AS $$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -28,8 +31,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
@@ -56,7 +63,6 @@ SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
 SET hnsw.ef_search = 400
-SET hnsw.max_scan_tuples = 20000
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -106,7 +112,7 @@ BEGIN
         ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
-            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
+            PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
