@@ -1014,12 +1014,14 @@ CREATE OR REPLACE FUNCTION siglip.graph_query(model_id integer, dimension intege
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
     SELECT format(
-        'SELECT i.image_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL ('
+        'SELECT i.image_id, e.distance FROM ('
+        'SELECT v.content_id, v.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS v WHERE v.model_id = %2$s'
+        ' ORDER BY v.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1'
+        ' LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
         'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
         ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
-        ' OFFSET 0) AS i WHERE e.model_id = %2$s'
-        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 FETCH FIRST $2 ROWS WITH TIES',
+        ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
         dimension, model_id)
 $function$;
 
