@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport, export_vectors, import_vectors
+from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport
+from siglip_ingest import export_vectors, import_vectors
 from siglip_ingest import create_label_set, enqueue_images, label_scores, search_images, similar_images
 from siglip_ingest.siglip import AutoModel, AutoProcessor
 
