@@ -38,6 +38,11 @@ DROP FUNCTION siglip.connect_server(text);
 DROP FUNCTION siglip.disconnect_server(text);
 DROP FUNCTION siglip.extension_schema(text);
 DROP TABLE siglip.segment_servers;
+DROP FUNCTION siglip.find_without_servers(
+    integer, text, text, @vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[], bigint[],
+    siglip.search_position);
+DROP FUNCTION siglip.away_servers(integer);
+DROP FUNCTION siglip.has_foreign_segments(integer);
 
 -- As revision 0006 made them.
 CREATE OR REPLACE FUNCTION siglip.catch_up(target regclass, sources regclass[]) RETURNS void
@@ -146,5 +151,63 @@ BEGIN
         END IF;
     END LOOP;
     RETURN NULL;
+END
+$$;
+
+-- As revision 0007 made them.
+CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    name constant text := format('siglip.nearest_images_%s', model_id);
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION %s('
+        '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' SET plan_cache_mode = force_generic_plan'
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
+        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+    );
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
+END
+$$;
+
+SELECT siglip.create_nearest_images(m.model_id, m.dimension) FROM siglip.models AS m WHERE m.dimension IS NOT NULL;
+
+CREATE OR REPLACE FUNCTION siglip.exact_images(
+    model siglip.models, query_embedding @vector@.halfvec, wanted integer, excluded_image_id bigint,
+    collection text, filter jsonb, image_ids bigint[], after siglip.search_position
+) RETURNS siglip.image_match[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+SET jit = off
+SET parallel_setup_cost FROM CURRENT
+SET min_parallel_table_scan_size FROM CURRENT
+AS $$
+DECLARE
+    conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
+    is_narrowed constant boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
+    content_ids bigint[];
+    matches     siglip.image_match[];
+BEGIN
+    IF is_narrowed OR row_security_active('siglip.images') THEN
+        -- The rows that pass, then their vectors in the order of their places: half as long as a join.
+        EXECUTE 'SELECT array_agg(i.content_id) FROM siglip.images AS i WHERE i.content_id IS NOT NULL AND ' || conditions
+            INTO content_ids
+            USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+        IF content_ids IS NULL THEN
+            RETURN '{}';
+        END IF;
+    END IF;
+    IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+    END IF;
+    EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
+        INTO matches
+        USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
+              content_ids, after;
+    RETURN matches;
 END
 $$;

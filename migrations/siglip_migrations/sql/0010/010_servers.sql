@@ -341,7 +341,8 @@ BEGIN
     EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection OR connection_exception OR connection_failure THEN
         RAISE NOTICE 'The server % doesn''t answer: its schema % stays, empty.', name, there;
     END;
-    EXECUTE format('DROP SERVER %I CASCADE', name);
+    EXECUTE format('DROP USER MAPPING FOR PUBLIC SERVER %I', name);
+    EXECUTE format('DROP SERVER %I', name);
     DELETE FROM siglip.segment_servers AS s WHERE s.name = remove_server.name;
 END
 $$;

@@ -390,7 +390,8 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM siglip.disconnect_server(server);
-    RETURN format('Removed from %s what is no longer used there: %s.', server, array_to_string(dropped, ', '));
+    RETURN CASE WHEN dropped IS NOT NULL
+                THEN format('Removed from %s what is no longer used there: %s.', server, array_to_string(dropped, ', ')) END;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
     PERFORM siglip.disconnect_server(server);
     RAISE;
