@@ -135,12 +135,14 @@ $$;
 COMMENT ON FUNCTION siglip.read_server_url(text) IS 'The parameters of a libpq URL, by libpq''s keywords.';
 
 -- Sent when a session connects: they hold before the library that knows hnsw.* is loaded there. cursor_tuple_fraction: a search reads
--- some rows of a cursor and leaves it, so that the remote plan must be quick to begin.
+-- some rows of a cursor and leaves it, so that the remote plan must be quick to begin. enable_sort: there, too, to sort a whole segment
+-- is never right where a graph can serve; an exact search sorts all the same, there being no other way.
 CREATE FUNCTION siglip.server_session_options() RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
-    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c cursor_tuple_fraction=0.0001 -c jit=off',
+    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c cursor_tuple_fraction=0.0001'
+                  ' -c enable_sort=off -c jit=off',
                   (SELECT coalesce(max(coalesce(m.ef_search, 400)), 400) FROM siglip.models AS m))
 $$;
 
@@ -338,8 +340,8 @@ BEGIN
                 there, name, kept ->> 'count';
         END IF;
         PERFORM siglip.disconnect_server(name);
-    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection OR connection_exception OR connection_failure THEN
-        RAISE NOTICE 'The server % doesn''t answer: its schema % stays, empty.', name, there;
+    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+        RAISE NOTICE 'The server % doesn''t answer: its schema % stays.', name, there;
     END;
     EXECUTE format('DROP USER MAPPING FOR PUBLIC SERVER %I', name);
     EXECUTE format('DROP SERVER %I', name);

@@ -168,7 +168,7 @@ BEGIN
         ' SERVER %I OPTIONS (schema_name %L, table_name %L)',
         name, constraints, model_id, beyond, CASE WHEN first IS NULL THEN 'true' ELSE format('content_id >= %L', first) END,
         server, there, name);
-    EXECUTE format('ALTER FOREIGN TABLE siglip.%I ALTER COLUMN embedding SET STATISTICS 0, ALTER COLUMN model_id SET STATISTICS 0,'
+    EXECUTE format('ALTER FOREIGN TABLE siglip.%I ALTER COLUMN embedding SET STATISTICS 0, ALTER COLUMN model_id SET STATISTICS 1,'
                    ' ALTER COLUMN content_id SET STATISTICS 1', name);
     RETURN format('siglip.%I', name)::regclass;
 END
@@ -401,7 +401,7 @@ $$;
 COMMENT ON FUNCTION siglip.settle_server(text)
     IS 'Remove from a server the tables that a move gave up, or left when it was killed; returns a sentence, NULL where there are none.';
 
--- As in revision 0006, and last of all it looks after the other servers.
+-- As in revision 0006. A server that is away holds up what needs it and nothing else, and last of all the others are looked after.
 CREATE OR REPLACE FUNCTION siglip.maintain(model_id integer DEFAULT NULL, is_full boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -424,7 +424,11 @@ BEGIN
         RAISE NOTICE 'Another session maintains the segments just now.';
         RETURN NULL;
     END IF;
-    removed := siglip.remove_released_contents(5000);
+    BEGIN
+        removed := siglip.remove_released_contents(5000);
+    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+        RAISE NOTICE 'Contents without an image stay until every server answers: %', SQLERRM;
+    END;
     IF removed > 0 THEN
         RETURN format('Removed %s contents without an image.', removed);
     END IF;
@@ -456,7 +460,7 @@ BEGIN
     FOR server IN SELECT s.name FROM siglip.segment_servers AS s ORDER BY s.name LOOP
         BEGIN
             done := siglip.settle_server(server);
-        EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection OR connection_failure THEN
+        EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
             RAISE NOTICE '%', SQLERRM;
         END;
         IF done IS NOT NULL THEN
