@@ -19,7 +19,7 @@ from tests.programs import wait_until
 
 pytestmark = pytest.mark.slow
 QUERY = unit_vectors(1, 64, seed=99)[0]
-ROWS = 20_000
+ROWS = 8000
 MOVE = "SELECT siglip.move_segment(%s::regclass, %s)"
 
 
@@ -35,6 +35,7 @@ def _repeating(cluster: Cluster, work: Callable[[Session, int], None]) -> Iterat
             while not is_over.is_set():
                 work(session, count)
                 count += 1
+                is_over.wait(0.005)  # what moves needs the CPU as well
         return count
 
     with ThreadPoolExecutor(1) as threads:
@@ -76,7 +77,7 @@ def test_nothing_is_lost_or_doubled_while_segments_move(cluster: Cluster) -> Non
             _repeating(cluster, write_new) as loads,
             _repeating(cluster, delete) as deletes,
         ):
-            for server in ("s1", "s2", None, "s1"):
+            for server in ("s1", "s2", None):
                 segments = [session.move(segment, server) for segment in segments]
                 assert session.maintain() is not None
         assert searches.result() > 20
@@ -91,7 +92,7 @@ def test_nothing_is_lost_or_doubled_while_segments_move(cluster: Cluster) -> Non
 # What the session that moves is about to do when it is killed, told by what the other server shows.
 STEPS = {
     "registered": "SELECT count(*) > 0 FROM {schema}.tables WHERE NOT is_settled",
-    "copying": "SELECT count(*) > 0 FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND n_tup_ins > 2000",
+    "copying": "SELECT count(*) > 0 FROM pg_stat_user_tables WHERE schemaname = '{schema}' AND n_tup_ins > 1000",
     "indexing": "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'DO $do$%%' AND state = 'active'"
     " AND datname = current_database()",
 }
