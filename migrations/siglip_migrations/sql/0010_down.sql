@@ -130,6 +130,7 @@ BEGIN
         WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
         ORDER BY m.is_active DESC, m.model_id
     LOOP
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
         is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
         SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
         IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
@@ -144,10 +145,14 @@ BEGIN
         IF chosen IS NOT NULL THEN
             name := chosen[1]::text;
             row_count := siglip.rebuild_segments(chosen);
+            PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
             RETURN CASE cardinality(chosen)
                 WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
                 ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
             END;
+        END IF;
+        IF is_at_rest AND siglip.needs_measuring(model) THEN
+            RETURN siglip.measure_in_passing(model);
         END IF;
     END LOOP;
     RETURN NULL;
@@ -160,15 +165,22 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    name constant text := format('siglip.nearest_images_%s', model_id);
+    name     constant text := format('siglip.nearest_images_%s', model_id);
+    contents constant int8multirange := siglip.quantised_contents(model_id);
+    body     constant text := format('BEGIN RETURN (%s); END', siglip.matches_query(
+        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
+             ELSE siglip.quantised_query(model_id, dimension, contents) END));
 BEGIN
+    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
+        RETURN;
+    END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
-        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
+        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END
@@ -183,8 +195,11 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
-SET parallel_setup_cost FROM CURRENT
-SET min_parallel_table_scan_size FROM CURRENT
+SET enable_indexscan = on
+SET parallel_setup_cost = 1000
+SET parallel_tuple_cost = 0.1
+SET min_parallel_table_scan_size = '8MB'
+SET min_parallel_index_scan_size = '512kB'
 AS $$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -201,8 +216,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
