@@ -37,21 +37,22 @@ def vectors() -> NDArray[np.float32]:
     return clustered_vectors(COUNT)
 
 
-def load_segments(connection: Connection, vectors: NDArray[np.float32], count: int = 3) -> tuple[int, list[int]]:
-    """Load vectors as so many closed segments with an index and an open one; the tenth part has {"tenth": true}."""
-    model_id, image_ids, size = add_wide_model(connection), [], len(vectors) // count
-    tail = 200
-    for n in range(count):
-        last = len(vectors) - tail if n == count - 1 else (n + 1) * size
-        rows = vectors[n * size : last]
-        image_ids += load_vectors(connection, model_id, rows, [{"tenth": i % 10 == 0} for i in range(len(rows))])
-        connection.execute("SELECT siglip.close_segment(%s)", [model_id])
-        connection.execute(
-            "SELECT siglip.rebuild_segments(array_agg(segment)) FROM siglip.segments WHERE NOT is_open AND index IS NULL"
-        )
+def load_segments(connection: Connection, vectors: NDArray[np.float32]) -> tuple[int, list[int]]:
+    """Load vectors as three closed segments with an index, of which none is to be merged, and an open one.
+
+    Every tenth image has {"tenth": true}.
+    """
+    model_id = add_wide_model(connection)
+    image_ids: list[int] = []
+    for rows in np.split(vectors, [4000, 5300, 5750]):
+        if image_ids:
+            connection.execute("SELECT siglip.close_segment(%s)", [model_id])
+            connection.execute(
+                "SELECT siglip.rebuild_segments(array_agg(segment))"
+                " FROM siglip.segments WHERE NOT is_open AND index IS NULL"
+            )
+        image_ids += load_vectors(connection, model_id, rows, [{"tenth": n % 10 == 0} for n in range(len(rows))])
         connection.commit()
-    image_ids += load_vectors(connection, model_id, vectors[-tail:], [{"tenth": False}] * tail)
-    connection.commit()
     return model_id, image_ids
 
 
