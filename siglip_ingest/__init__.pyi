@@ -4,6 +4,8 @@ from .client import (
     create_label_set as create_label_set,
     default_client as default_client,
     enqueue_images as enqueue_images,
+    export_vectors as export_vectors,
+    import_vectors as import_vectors,
     index_recall as index_recall,
     label_scores as label_scores,
     search_images as search_images,
@@ -37,4 +39,5 @@ from .types import (
     LabelScore as LabelScore,
     RecallMeasurement as RecallMeasurement,
     TuningStep as TuningStep,
+    VectorImport as VectorImport,
 )

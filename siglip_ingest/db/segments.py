@@ -58,7 +58,4 @@ def maintain(connection: Connection, *, is_full: bool = False) -> str | None:
 
 def list_segments(connection: Connection) -> list[SegmentStatus]:
     """The segments of all models, in the order of models and contents."""
-    return [
-        SegmentStatus(*row[:10], None if row[10] is None else float(row[10]))
-        for row in connection.execute(SQL.list_segments)
-    ]
+    return [SegmentStatus(*row) for row in connection.execute(SQL.list_segments)]

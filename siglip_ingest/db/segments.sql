@@ -10,5 +10,5 @@ SELECT siglip.maintain(is_full => %(is_full)s::boolean);
 -- name: list_segments
 -- Lists the segments of all models: range of content_id, rows, bytes, state, and progress in percent.
 SELECT s.model, s.segment::text, s.from_content_id, s.to_content_id, s.estimated_rows, s.table_bytes, s.index_bytes, s.index_kind,
-       s.state, s.is_complete, s.progress_percent
+       s.state, s.is_complete, s.progress_percent::double precision
 FROM siglip.index_status AS s;
