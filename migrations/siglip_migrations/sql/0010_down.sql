@@ -26,6 +26,7 @@ DROP FUNCTION siglip.server_state(text);
 DROP FUNCTION siglip.locate_segment(regclass);
 DROP FUNCTION siglip.remove_server(text);
 DROP FUNCTION siglip.add_server(text, text);
+DROP FUNCTION siglip.create_search_settings(text, text);
 DROP FUNCTION siglip.require_extensions();
 DROP FUNCTION siglip.set_server_address(text, text);
 DROP FUNCTION siglip.server_options(text);
@@ -41,6 +42,8 @@ DROP TABLE siglip.segment_servers;
 DROP FUNCTION siglip.find_without_servers(
     integer, text, text, @vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[], bigint[],
     siglip.search_position);
+DROP FUNCTION siglip.report_away_servers(integer, text, boolean);
+DROP FUNCTION siglip.tell_servers(integer);
 DROP FUNCTION siglip.away_servers(integer);
 DROP FUNCTION siglip.has_foreign_segments(integer);
 
@@ -183,8 +186,11 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
-SET parallel_setup_cost FROM CURRENT
-SET min_parallel_table_scan_size FROM CURRENT
+SET enable_indexscan = on
+SET parallel_setup_cost = 1000
+SET parallel_tuple_cost = 0.1
+SET min_parallel_table_scan_size = '8MB'
+SET min_parallel_index_scan_size = '512kB'
 AS $$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -201,13 +207,39 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
         USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
               content_ids, after;
     RETURN matches;
+END
+$$;
+
+-- As revision 0008 made it.
+CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    ELSIF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
 END
 $$;
