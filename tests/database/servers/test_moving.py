@@ -101,7 +101,9 @@ def test_the_exact_path_s_array_travels(cluster: Cluster) -> None:
         name = session.fill(2000, 1)[0]
         _add_servers(session, cluster)
         session.move(name, "s1")
-        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)")
+        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)").replace(
+            "ARRAY(SELECT unnest($9))", "$9"
+        )
         plan = _explain(
             session, query.replace("$1", _literal()).replace("$9", f"'{set(range(1, 1001))}'::bigint[]"), "3"
         )
@@ -121,12 +123,21 @@ def test_settings_of_a_search_hold_on_the_other_server(cluster: Cluster) -> None
         session.ask(
             "CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1 OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')"
         )
+        default = str(session.value("SELECT siglip.default_ef_search()"))
         asked = "SELECT setting FROM settings WHERE name = %s"
         assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
-        assert session.value(asked, "hnsw.ef_search") == "400"
-        session.ask("UPDATE siglip.models SET ef_search = 600")
+        assert session.value(asked, "hnsw.ef_search") == default
+        with session.connection.transaction():
+            session.search(QUERY, 10, collection="tenth")  # one round of the graph, not one after the other
+            assert session.value(asked, "hnsw.iterative_scan") == "off"
+            session.search(QUERY, 400)
+            assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
+            assert session.value(asked, "hnsw.ef_search") == "800"
         session.search(QUERY)
-        assert session.value(asked, "hnsw.ef_search") == "600"
+        assert session.value(asked, "hnsw.ef_search") == default
+        session.ask("UPDATE siglip.models SET ef_search = 700")
+        session.search(QUERY)
+        assert session.value(asked, "hnsw.ef_search") == "700"
 
 
 def test_late_vectors_and_deletes_reach_the_other_server(cluster: Cluster) -> None:
