@@ -371,6 +371,7 @@ BEGIN
             PERFORM siglip.run_on_server(name, format(
                 'CREATE TABLE %I.tables (table_name text PRIMARY KEY, is_settled boolean NOT NULL,'
                 ' started_at timestamptz NOT NULL DEFAULT now())', there));
+            PERFORM siglip.create_search_settings(name, there);
         END IF;
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         PERFORM siglip.disconnect_server(name);
@@ -566,6 +567,22 @@ BEGIN
 END
 $function$;
 
+-- An error in a transaction that doesn't see what others commit meanwhile.
+CREATE OR REPLACE FUNCTION siglip.check_isolation()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'This transaction is %, in which it doesn''t see the rows that others write while it copies a segment.',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state', HINT = 'Maintain segments in a transaction that is READ COMMITTED.';
+    END IF;
+END
+$function$;
+
 -- An error where there is no such label set, where min_score is no score, or where the model has none.
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models)
  RETURNS void
@@ -587,6 +604,10 @@ BEGIN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     END IF;
+    -- The functions of labels begin here, with what hnsw.* they set.
+    PERFORM siglip.tell_servers(model.model_id);
+EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
 $function$;
 
@@ -639,10 +660,13 @@ DECLARE
     boundary bigint;
     patience constant text := current_setting('lock_timeout');
 BEGIN
+    PERFORM siglip.check_isolation();
     SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = close_segment.model_id AND s.is_open AND s.server IS NULL;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
+    -- Autovacuum, for which the loop would have too little patience, makes room for this lock.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', tail.segment);
     next := siglip.create_segment(model_id);
     EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (content_id)', next);
     FOR attempt IN 1 .. 100 LOOP
@@ -884,7 +908,7 @@ DECLARE
     body     constant text := format(
         'BEGIN'
         '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
-        '    BEGIN RETURN (%2$s);'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
         '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
         '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
         '    END; '
@@ -902,6 +926,27 @@ BEGIN
         name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
+END
+$function$;
+
+-- Make what siglip.tell_servers reads, on a connected server and here.
+CREATE OR REPLACE FUNCTION siglip.create_search_settings(server text, there text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM siglip.run_on_server(server, format(
+        'CREATE VIEW %I.search_settings AS'
+        ' SELECT i.iterative_scan, e.ef_search, set_config(''hnsw.iterative_scan'', i.iterative_scan, true) IS NOT NULL'
+        ' AND set_config(''hnsw.ef_search'', e.ef_search::text, true) IS NOT NULL AS is_set'
+        ' FROM generate_series(1, 1000) AS e (ef_search), (VALUES (''off''), (''relaxed_order''), (''strict_order'')) AS i (iterative_scan)',
+        there));
+    EXECUTE format('CREATE FOREIGN TABLE siglip.%I (iterative_scan text, ef_search integer, is_set boolean) SERVER %I'
+                   ' OPTIONS (schema_name %L, table_name ''search_settings'')', 'search_settings_' || server, server, there);
+    EXECUTE format('COMMENT ON FOREIGN TABLE siglip.%I IS %L', 'search_settings_' || server,
+                   'To read a row sets hnsw.iterative_scan and hnsw.ef_search on ' || server || ' until the transaction ends.');
+    EXECUTE format('GRANT SELECT ON siglip.%I TO PUBLIC', 'search_settings_' || server);
 END
 $function$;
 
@@ -1307,6 +1352,8 @@ BEGIN
                   content_ids, after;
         RETURN matches;
     END IF;
+    -- The array itself here: by its length the planner sees that it pays to let the servers sort.
+    query := replace(query, 'ARRAY(SELECT unnest($9))', '$9');
     BEGIN
         EXECUTE query
             INTO matches
@@ -1370,23 +1417,10 @@ CREATE OR REPLACE FUNCTION siglip.find_without_servers(model_id integer, query t
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
-    servers    text;
-    segments   text;
     conditions text;
     matches    siglip.image_match[];
 BEGIN
-    SELECT string_agg(a.server, ', '), string_agg(array_to_string(a.segments, ', '), ', '), coalesce(string_agg(a.conditions, ''), '')
-    INTO servers, segments, conditions
-    FROM siglip.away_servers(model_id) AS a;
-    IF NOT coalesce(nullif(current_setting('siglip.partial_results', true), ''), 'off')::boolean THEN
-        RAISE EXCEPTION 'The server % doesn''t answer, which has the segments %: %.',
-                coalesce(servers, 'of a segment'), coalesce(segments, 'of this search'), rtrim(reason, '.')
-            USING ERRCODE = 'connection_failure',
-                  HINT = 'Start it, or tell its new address with siglip.add_server. SET siglip.partial_results = on searches the others.';
-    END IF;
-    IF servers IS NOT NULL THEN
-        RAISE NOTICE 'The server % doesn''t answer: its images are not in the result.', servers;
-    END IF;
+    conditions := siglip.report_away_servers(model_id, reason, coalesce(nullif(current_setting('siglip.partial_results', true), ''), 'off')::boolean);
     EXECUTE replace(query, format('e.model_id = %s ', model_id), format('e.model_id = %s%s ', model_id, conditions))
         INTO matches
         USING query_embedding, wanted, excluded_image_id, logit_scale, logit_bias, collection, filter, image_ids, content_ids, after;
@@ -2263,6 +2297,7 @@ DECLARE
     built_rows bigint := 0;
     moved_rows bigint;
 BEGIN
+    PERFORM siglip.check_isolation();
     SELECT array_agg(s.segment ORDER BY s.from_content_id NULLS FIRST) AS sources,
            min(s.model_id) AS model_id, count(DISTINCT s.model_id) AS model_count,
            bool_or(s.is_open OR s.server IS NOT NULL) AS is_fixed,
@@ -2286,9 +2321,11 @@ BEGIN
     parent := format('siglip.image_embeddings_%s', model.model_id);
     bounds := format('FROM (%s) TO (%L)', coalesce(quote_literal(found.first), 'MINVALUE'), found.beyond);
 
-    -- siglip.index_status finds this session's progress by these locks.
+    -- siglip.index_status finds this session's progress by the first locks. The others keep autovacuum away, which the swap, with its
+    -- short patience, would wait for in vain: the sources are about to be dropped.
     FOREACH source IN ARRAY sources LOOP
         PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(source));
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', source);
     END LOOP;
 
     -- The constraint proves what ATTACH would otherwise read the whole table for.
@@ -2357,21 +2394,28 @@ CREATE OR REPLACE FUNCTION siglip.remove_released_contents(max_rows integer)
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
+    places   tid[];
+    noted    bigint[];
     released bigint[];
     removed  bigint[];
+    is_done  boolean;
 BEGIN
-    WITH taken AS (
+    LOOP
+        SELECT array_agg(r.ctid), array_agg(r.content_id) INTO places, noted
+        FROM (SELECT o.ctid, o.content_id FROM siglip.released_contents AS o LIMIT max_rows FOR UPDATE SKIP LOCKED) AS r;
+        -- Locked first, looked at then: no image can come to a content that is locked. One that is in use just now may be unused
+        -- later, if that transaction fails: its note stays.
+        SELECT array_agg(l.content_id) INTO released
+        FROM (SELECT c.content_id FROM siglip.contents AS c WHERE c.content_id = ANY (noted) FOR UPDATE SKIP LOCKED) AS l;
         DELETE FROM siglip.released_contents AS r
-        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_contents AS o LIMIT max_rows FOR UPDATE SKIP LOCKED))
-        RETURNING r.content_id
-    )
-    SELECT array_agg(DISTINCT t.content_id) INTO released FROM taken AS t;
-    -- Locked first, looked at then: no image can come to a content that is locked. One that is in use just now isn't unused.
-    SELECT array_agg(l.content_id) INTO released
-    FROM (SELECT c.content_id FROM siglip.contents AS c WHERE c.content_id = ANY (released) FOR UPDATE SKIP LOCKED) AS l;
-    SELECT array_agg(r.content_id ORDER BY r.content_id) INTO removed
-    FROM unnest(released) AS r (content_id)
-    WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = r.content_id);
+        WHERE r.ctid = ANY (places)
+          AND (r.content_id = ANY (released) OR NOT EXISTS (SELECT FROM siglip.contents AS c WHERE c.content_id = r.content_id));
+        is_done := NOT FOUND;
+        SELECT array_agg(r.content_id ORDER BY r.content_id) INTO removed
+        FROM unnest(released) AS r (content_id)
+        WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = r.content_id);
+        EXIT WHEN is_done OR removed IS NOT NULL;
+    END LOOP;
     DELETE FROM siglip.image_embeddings AS e WHERE e.content_id = ANY (removed);
     DELETE FROM siglip.contents AS c WHERE c.content_id = ANY (removed);
     RETURN coalesce(cardinality(removed), 0);
@@ -2415,6 +2459,7 @@ BEGIN
     EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
         RAISE NOTICE 'The server % doesn''t answer: its schema % stays.', name, there;
     END;
+    EXECUTE format('DROP FOREIGN TABLE siglip.%I', 'search_settings_' || name);
     EXECUTE format('DROP USER MAPPING FOR PUBLIC SERVER %I', name);
     EXECUTE format('DROP SERVER %I', name);
     DELETE FROM siglip.segment_servers AS s WHERE s.name = remove_server.name;
@@ -2463,6 +2508,33 @@ BEGIN
             PERFORM pg_sleep(0.02 + 0.2 * random());
         END;
     END LOOP;
+END
+$function$;
+
+-- Say which servers don't answer, as an error or as a notice; returns the conditions that leave their segments out.
+CREATE OR REPLACE FUNCTION siglip.report_away_servers(model_id integer, reason text, is_partial boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    servers    text;
+    segments   text;
+    conditions text;
+BEGIN
+    SELECT string_agg(a.server, ', '), string_agg(array_to_string(a.segments, ', '), ', '), coalesce(string_agg(a.conditions, ''), '')
+    INTO servers, segments, conditions
+    FROM siglip.away_servers(model_id) AS a;
+    IF NOT is_partial THEN
+        RAISE EXCEPTION 'The server % doesn''t answer, which has the segments %: %.',
+                coalesce(servers, 'of a segment'), coalesce(segments, 'of this search'), rtrim(reason, '.')
+            USING ERRCODE = 'connection_failure',
+                  HINT = 'Start it, or tell its new address with siglip.add_server. With siglip.partial_results = on a search leaves it out.';
+    ELSIF servers IS NOT NULL THEN
+        RAISE NOTICE 'The server % doesn''t answer: its images are not in the result.', servers;
+    END IF;
+    RETURN conditions;
 END
 $function$;
 
@@ -2771,9 +2843,9 @@ CREATE OR REPLACE FUNCTION siglip.server_session_options()
  STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
-    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c cursor_tuple_fraction=0.0001'
+    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c hnsw.max_scan_tuples=100000 -c cursor_tuple_fraction=0.0001'
                   ' -c enable_sort=off -c jit=off',
-                  (SELECT coalesce(max(coalesce(m.ef_search, 400)), 400) FROM siglip.models AS m))
+                  (SELECT coalesce(max(coalesce(m.ef_search, siglip.default_ef_search())), siglip.default_ef_search()) FROM siglip.models AS m))
 $function$;
 
 -- Whether a server answers, and what it holds; unused_tables: left by a move that was killed, or of a copy of this database.
@@ -2954,6 +3026,40 @@ BEGIN
     INSERT INTO siglip.texts AS t (model_id, query, embedding, warning, refusal)
     VALUES (store_text.model_id, siglip.cut_text(store_text.query), store_text.embedding, store_text.warning, store_text.refusal)
     ON CONFLICT DO NOTHING;
+END
+$function$;
+
+-- Let hnsw.iterative_scan and hnsw.ef_search, as they are now, hold on the servers with segments of a model until the transaction ends.
+CREATE OR REPLACE FUNCTION siglip.tell_servers(model_id integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    iterative_scan constant text := current_setting('hnsw.iterative_scan');
+    ef_search      constant text := current_setting('hnsw.ef_search');
+    servers        text[];
+    server         text;
+BEGIN
+    SELECT array_agg(DISTINCT s.srvname::text ORDER BY s.srvname::text) INTO servers
+    FROM pg_inherits AS h
+    JOIN pg_foreign_table AS f ON f.ftrelid = h.inhrelid
+    JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+    WHERE h.inhparent = to_regclass('siglip.image_embeddings_' || tell_servers.model_id)
+      -- What their sessions were started with need not be said, unless something else was said in this transaction.
+      AND (coalesce(current_setting('siglip.told_servers', true), '') <> ''
+           OR NOT EXISTS (SELECT FROM unnest(s.srvoptions) AS o (pair)
+                          WHERE o.pair LIKE format('options=%%hnsw.ef_search=%s -c hnsw.iterative_scan=%s %%', ef_search, iterative_scan)));
+    IF servers IS NULL OR current_setting('siglip.told_servers', true) = concat_ws(' ', iterative_scan, ef_search, servers::text) THEN
+        RETURN;
+    END IF;
+    FOREACH server IN ARRAY servers LOOP
+        EXECUTE format('SELECT s.is_set FROM siglip.%I AS s WHERE s.iterative_scan = %L AND s.ef_search = %s',
+                       'search_settings_' || server, iterative_scan, ef_search);
+    END LOOP;
+    PERFORM set_config('siglip.told_servers', concat_ws(' ', iterative_scan, ef_search, servers::text), true);
 END
 $function$;
 

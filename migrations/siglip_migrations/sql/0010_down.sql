@@ -26,6 +26,7 @@ DROP FUNCTION siglip.server_state(text);
 DROP FUNCTION siglip.locate_segment(regclass);
 DROP FUNCTION siglip.remove_server(text);
 DROP FUNCTION siglip.add_server(text, text);
+DROP FUNCTION siglip.create_search_settings(text, text);
 DROP FUNCTION siglip.require_extensions();
 DROP FUNCTION siglip.set_server_address(text, text);
 DROP FUNCTION siglip.server_options(text);
@@ -41,6 +42,8 @@ DROP TABLE siglip.segment_servers;
 DROP FUNCTION siglip.find_without_servers(
     integer, text, text, @vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[], bigint[],
     siglip.search_position);
+DROP FUNCTION siglip.report_away_servers(integer, text, boolean);
+DROP FUNCTION siglip.tell_servers(integer);
 DROP FUNCTION siglip.away_servers(integer);
 DROP FUNCTION siglip.has_foreign_segments(integer);
 
@@ -228,5 +231,27 @@ BEGIN
         USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
               content_ids, after;
     RETURN matches;
+END
+$$;
+
+-- As revision 0008 made it.
+CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    ELSIF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
 END
 $$;

@@ -39,7 +39,9 @@ def _answers(session: Session) -> list[object]:
 
 
 def _add_label(session: Session) -> None:
-    label_set_id = session.value("INSERT INTO siglip.label_sets (name, template) VALUES ('pets', '{label}') RETURNING label_set_id")
+    label_set_id = session.value(
+        "INSERT INTO siglip.label_sets (name, template) VALUES ('pets', '{label}') RETURNING label_set_id"
+    )
     label_id = session.value(
         "INSERT INTO siglip.labels (label_set_id, label, prompts, position) VALUES (%s, 'cat', '{cat}', 0) RETURNING label_id",
         label_set_id,
@@ -73,7 +75,9 @@ def test_answers_are_the_same_wherever_segments_are(cluster: Cluster) -> None:
 
 def test_the_remote_index_serves_the_search(cluster: Cluster) -> None:
     with cluster.connect() as session, cluster.connect(cluster.other_urls[0]) as other:
-        session.ask("CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0")
+        session.ask(
+            "CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0"
+        )
         name = session.fill(6000, 1)[0]
         _add_servers(session, cluster)
         name = session.move(name, "s1")
@@ -97,8 +101,12 @@ def test_the_exact_path_s_array_travels(cluster: Cluster) -> None:
         name = session.fill(2000, 1)[0]
         _add_servers(session, cluster)
         session.move(name, "s1")
-        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)")
-        plan = _explain(session, query.replace("$1", _literal()).replace("$9", f"'{set(range(1, 1001))}'::bigint[]"), "3")
+        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)").replace(
+            "ARRAY(SELECT unnest($9))", "$9"
+        )
+        plan = _explain(
+            session, query.replace("$1", _literal()).replace("$9", f"'{set(range(1, 1001))}'::bigint[]"), "3"
+        )
         remote = re.search(r"Remote SQL: (.*)", plan)
         assert remote is not None, plan
         assert "content_id = ANY" in remote[1]
@@ -112,13 +120,24 @@ def test_settings_of_a_search_hold_on_the_other_server(cluster: Cluster) -> None
         _add_servers(session, cluster)
         session.move(name, "s1")
         session.search(QUERY)  # the library that knows hnsw.* is loaded there now
-        session.ask("CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1 OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')")
+        session.ask(
+            "CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1 OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')"
+        )
+        default = str(session.value("SELECT siglip.default_ef_search()"))
         asked = "SELECT setting FROM settings WHERE name = %s"
         assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
-        assert session.value(asked, "hnsw.ef_search") == "400"
-        session.ask("UPDATE siglip.models SET ef_search = 600")
+        assert session.value(asked, "hnsw.ef_search") == default
+        with session.connection.transaction():
+            session.search(QUERY, 10, collection="tenth")  # one round of the graph, not one after the other
+            assert session.value(asked, "hnsw.iterative_scan") == "off"
+            session.search(QUERY, 400)
+            assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
+            assert session.value(asked, "hnsw.ef_search") == "800"
         session.search(QUERY)
-        assert session.value(asked, "hnsw.ef_search") == "600"
+        assert session.value(asked, "hnsw.ef_search") == default
+        session.ask("UPDATE siglip.models SET ef_search = 700")
+        session.search(QUERY)
+        assert session.value(asked, "hnsw.ef_search") == "700"
 
 
 def test_late_vectors_and_deletes_reach_the_other_server(cluster: Cluster) -> None:
@@ -202,6 +221,13 @@ def _literal() -> str:
 
 
 def _explain(session: Session, query: str, limit: str) -> str:
-    for number, value in {"10": "NULL::siglip.search_position", "2": limit, "3": "NULL::bigint", "6": "NULL::text", "7": "NULL::jsonb", "8": "NULL::bigint[]"}.items():
+    for number, value in {
+        "10": "NULL::siglip.search_position",
+        "2": limit,
+        "3": "NULL::bigint",
+        "6": "NULL::text",
+        "7": "NULL::jsonb",
+        "8": "NULL::bigint[]",
+    }.items():
         query = re.sub(rf"\${number}(?!\d)", value, query)
     return "\n".join(row[0] for row in session.ask("EXPLAIN (VERBOSE, COSTS OFF) " + query.replace("%", "%%")))

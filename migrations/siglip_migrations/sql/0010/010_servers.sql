@@ -141,9 +141,9 @@ CREATE FUNCTION siglip.server_session_options() RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
-    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c cursor_tuple_fraction=0.0001'
+    SELECT format('-c hnsw.ef_search=%s -c hnsw.iterative_scan=relaxed_order -c hnsw.max_scan_tuples=100000 -c cursor_tuple_fraction=0.0001'
                   ' -c enable_sort=off -c jit=off',
-                  (SELECT coalesce(max(coalesce(m.ef_search, 400)), 400) FROM siglip.models AS m))
+                  (SELECT coalesce(max(coalesce(m.ef_search, siglip.default_ef_search())), siglip.default_ef_search()) FROM siglip.models AS m))
 $$;
 
 COMMENT ON FUNCTION siglip.server_session_options() IS 'What a search''s session on another server is started with.';
@@ -228,6 +228,29 @@ $$;
 
 COMMENT ON FUNCTION siglip.require_extensions() IS 'Create postgres_fdw and dblink where they are missing.';
 
+-- A search sets hnsw.* for its transaction, which ends there as it ends here. postgres_fdw runs nothing there but SELECTs, of which one
+-- that finds the row of a setting sets it.
+CREATE FUNCTION siglip.create_search_settings(server text, there text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    PERFORM siglip.run_on_server(server, format(
+        'CREATE VIEW %I.search_settings AS'
+        ' SELECT i.iterative_scan, e.ef_search, set_config(''hnsw.iterative_scan'', i.iterative_scan, true) IS NOT NULL'
+        ' AND set_config(''hnsw.ef_search'', e.ef_search::text, true) IS NOT NULL AS is_set'
+        ' FROM generate_series(1, 1000) AS e (ef_search), (VALUES (''off''), (''relaxed_order''), (''strict_order'')) AS i (iterative_scan)',
+        there));
+    EXECUTE format('CREATE FOREIGN TABLE siglip.%I (iterative_scan text, ef_search integer, is_set boolean) SERVER %I'
+                   ' OPTIONS (schema_name %L, table_name ''search_settings'')', 'search_settings_' || server, server, there);
+    EXECUTE format('COMMENT ON FOREIGN TABLE siglip.%I IS %L', 'search_settings_' || server,
+                   'To read a row sets hnsw.iterative_scan and hnsw.ef_search on ' || server || ' until the transaction ends.');
+    EXECUTE format('GRANT SELECT ON siglip.%I TO PUBLIC', 'search_settings_' || server);
+END
+$$;
+
+COMMENT ON FUNCTION siglip.create_search_settings(text, text) IS 'Make what siglip.tell_servers reads, on a connected server and here.';
+
 -- A name that is there already gets the new address: a password that was changed, a host that moved.
 CREATE FUNCTION siglip.add_server(name text, url text) RETURNS void
 LANGUAGE plpgsql
@@ -296,6 +319,7 @@ BEGIN
             PERFORM siglip.run_on_server(name, format(
                 'CREATE TABLE %I.tables (table_name text PRIMARY KEY, is_settled boolean NOT NULL,'
                 ' started_at timestamptz NOT NULL DEFAULT now())', there));
+            PERFORM siglip.create_search_settings(name, there);
         END IF;
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         PERFORM siglip.disconnect_server(name);
@@ -343,6 +367,7 @@ BEGIN
     EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
         RAISE NOTICE 'The server % doesn''t answer: its schema % stays.', name, there;
     END;
+    EXECUTE format('DROP FOREIGN TABLE siglip.%I', 'search_settings_' || name);
     EXECUTE format('DROP USER MAPPING FOR PUBLIC SERVER %I', name);
     EXECUTE format('DROP SERVER %I', name);
     DELETE FROM siglip.segment_servers AS s WHERE s.name = remove_server.name;

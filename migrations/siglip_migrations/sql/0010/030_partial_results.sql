@@ -45,6 +45,67 @@ $$;
 COMMENT ON FUNCTION siglip.away_servers(integer)
     IS 'The servers with segments of a model that don''t answer; conditions leaves those out of a query of siglip.image_embeddings AS e.';
 
+CREATE FUNCTION siglip.tell_servers(model_id integer) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    iterative_scan constant text := current_setting('hnsw.iterative_scan');
+    ef_search      constant text := current_setting('hnsw.ef_search');
+    servers        text[];
+    server         text;
+BEGIN
+    SELECT array_agg(DISTINCT s.srvname::text ORDER BY s.srvname::text) INTO servers
+    FROM pg_inherits AS h
+    JOIN pg_foreign_table AS f ON f.ftrelid = h.inhrelid
+    JOIN pg_foreign_server AS s ON s.oid = f.ftserver
+    WHERE h.inhparent = to_regclass('siglip.image_embeddings_' || tell_servers.model_id)
+      -- What their sessions were started with need not be said, unless something else was said in this transaction.
+      AND (coalesce(current_setting('siglip.told_servers', true), '') <> ''
+           OR NOT EXISTS (SELECT FROM unnest(s.srvoptions) AS o (pair)
+                          WHERE o.pair LIKE format('options=%%hnsw.ef_search=%s -c hnsw.iterative_scan=%s %%', ef_search, iterative_scan)));
+    IF servers IS NULL OR current_setting('siglip.told_servers', true) = concat_ws(' ', iterative_scan, ef_search, servers::text) THEN
+        RETURN;
+    END IF;
+    FOREACH server IN ARRAY servers LOOP
+        EXECUTE format('SELECT s.is_set FROM siglip.%I AS s WHERE s.iterative_scan = %L AND s.ef_search = %s',
+                       'search_settings_' || server, iterative_scan, ef_search);
+    END LOOP;
+    PERFORM set_config('siglip.told_servers', concat_ws(' ', iterative_scan, ef_search, servers::text), true);
+END
+$$;
+
+COMMENT ON FUNCTION siglip.tell_servers(integer)
+    IS 'Let hnsw.iterative_scan and hnsw.ef_search, as they are now, hold on the servers with segments of a model until the transaction ends.';
+
+CREATE FUNCTION siglip.report_away_servers(model_id integer, reason text, is_partial boolean) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    servers    text;
+    segments   text;
+    conditions text;
+BEGIN
+    SELECT string_agg(a.server, ', '), string_agg(array_to_string(a.segments, ', '), ', '), coalesce(string_agg(a.conditions, ''), '')
+    INTO servers, segments, conditions
+    FROM siglip.away_servers(model_id) AS a;
+    IF NOT is_partial THEN
+        RAISE EXCEPTION 'The server % doesn''t answer, which has the segments %: %.',
+                coalesce(servers, 'of a segment'), coalesce(segments, 'of this search'), rtrim(reason, '.')
+            USING ERRCODE = 'connection_failure',
+                  HINT = 'Start it, or tell its new address with siglip.add_server. With siglip.partial_results = on a search leaves it out.';
+    ELSIF servers IS NOT NULL THEN
+        RAISE NOTICE 'The server % doesn''t answer: its images are not in the result.', servers;
+    END IF;
+    RETURN conditions;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.report_away_servers(integer, text, boolean)
+    IS 'Say which servers don''t answer, as an error or as a notice; returns the conditions that leave their segments out.';
+
 CREATE FUNCTION siglip.find_without_servers(
     model_id integer, query text, reason text, query_embedding @vector@.halfvec, wanted integer, excluded_image_id bigint,
     logit_scale double precision, logit_bias double precision, collection text, filter jsonb, image_ids bigint[],
@@ -54,23 +115,10 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    servers    text;
-    segments   text;
     conditions text;
     matches    siglip.image_match[];
 BEGIN
-    SELECT string_agg(a.server, ', '), string_agg(array_to_string(a.segments, ', '), ', '), coalesce(string_agg(a.conditions, ''), '')
-    INTO servers, segments, conditions
-    FROM siglip.away_servers(model_id) AS a;
-    IF NOT coalesce(nullif(current_setting('siglip.partial_results', true), ''), 'off')::boolean THEN
-        RAISE EXCEPTION 'The server % doesn''t answer, which has the segments %: %.',
-                coalesce(servers, 'of a segment'), coalesce(segments, 'of this search'), rtrim(reason, '.')
-            USING ERRCODE = 'connection_failure',
-                  HINT = 'Start it, or tell its new address with siglip.add_server. SET siglip.partial_results = on searches the others.';
-    END IF;
-    IF servers IS NOT NULL THEN
-        RAISE NOTICE 'The server % doesn''t answer: its images are not in the result.', servers;
-    END IF;
+    conditions := siglip.report_away_servers(model_id, reason, coalesce(nullif(current_setting('siglip.partial_results', true), ''), 'off')::boolean);
     EXECUTE replace(query, format('e.model_id = %s ', model_id), format('e.model_id = %s%s ', model_id, conditions))
         INTO matches
         USING query_embedding, wanted, excluded_image_id, logit_scale, logit_bias, collection, filter, image_ids, content_ids, after;
@@ -97,7 +145,7 @@ DECLARE
     body     constant text := format(
         'BEGIN'
         '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
-        '    BEGIN RETURN (%2$s);'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
         '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
         '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
         '    END; '
@@ -164,6 +212,8 @@ BEGIN
                   content_ids, after;
         RETURN matches;
     END IF;
+    -- The array itself here: by its length the planner sees that it pays to let the servers sort.
+    query := replace(query, 'ARRAY(SELECT unnest($9))', '$9');
     BEGIN
         EXECUTE query
             INTO matches
@@ -175,5 +225,30 @@ BEGIN
             collection, filter, image_ids, content_ids, after);
     END;
     RETURN matches;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    ELSIF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
+    -- The functions of labels begin here, with what hnsw.* they set.
+    PERFORM siglip.tell_servers(model.model_id);
+EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
 $$;
