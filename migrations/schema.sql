@@ -3297,7 +3297,7 @@ CREATE VIEW siglip.index_status AS
             i.blocks_total,
             i.phase
            FROM (pg_locks l
-             LEFT JOIN pg_stat_progress_create_index i ON ((i.pid = l.pid)))
+             LEFT JOIN pg_stat_progress_create_index i ON (((i.pid = l.pid) AND (i.phase = ANY (ARRAY['building index: initializing'::text, 'building index: loading tuples'::text])))))
           WHERE ((l.locktype = 'advisory'::text) AND (l.objsubid = 2) AND l.granted AND (l.database = ( SELECT d.oid
                    FROM pg_database d
                   WHERE (d.datname = current_database()))) AND (l.classid = (1397311310)::oid) AND (l.objid = (siglip.segment_number(s.segment))::oid))

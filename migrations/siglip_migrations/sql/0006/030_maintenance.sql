@@ -468,7 +468,8 @@ LEFT JOIN siglip.segment_builds AS b ON b.segment_number = siglip.segment_number
 LEFT JOIN LATERAL (
     SELECT l.pid, i.blocks_done, i.blocks_total, i.phase
     FROM pg_locks AS l
-    LEFT JOIN pg_stat_progress_create_index AS i ON i.pid = l.pid
+    LEFT JOIN pg_stat_progress_create_index AS i  -- of HNSW, not of the primary key, which takes no time
+        ON i.pid = l.pid AND i.phase IN ('building index: initializing', 'building index: loading tuples')
     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
       AND l.classid = 1397311310::oid AND l.objid = siglip.segment_number(s.segment)::oid
