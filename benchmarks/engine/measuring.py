@@ -1,0 +1,88 @@
+"""Clocks, percentiles and tables. Several askers are several processes: threads of Python would wait for each other."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["numpy", "psycopg", "siglip_ingest.search"])  # once, not in each process
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a number of calls took, in milliseconds."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    longest: float
+    mean: float
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Times:
+        """Summarise them; NaN where there are none."""
+        if not len(times_ms):
+            return cls(0, *[float("nan")] * 5)
+        p50, p95, p99 = (float(value) for value in np.percentile(times_ms, [50, 95, 99]))
+        return cls(len(times_ms), p50, p95, p99, float(max(times_ms)), float(np.mean(times_ms)))
+
+
+def time_ms(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds that a call took, and what it returned."""
+    started = time.perf_counter()
+    result = call()
+    return 1000 * (time.perf_counter() - started), result
+
+
+def start_process(target: Callable[..., Any], *arguments: Any) -> Any:
+    """Start a process that calls `target`; it ends with this one."""
+    process = CONTEXT.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def join_processes(processes: Sequence[Any]) -> None:
+    """Wait for processes.
+
+    Raises:
+        SystemExit: If one of them failed; what it said stands above.
+    """
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise SystemExit("A process of the benchmark failed, see above.")
+
+
+def format_number(value: object) -> str:
+    """A number as a table shows it: three digits that count, thousands with commas; NaN and None as a dash."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "-" if value is None else str(value)
+    if math.isnan(value):
+        return "-"
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns, the first to the left and the others to the right. A string stands as it is."""
+    texts = [list(header), *[[format_number(value) for value in row] for row in rows]]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
+    for row in texts:
+        cells = [row[0].ljust(widths[0]), *[cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]]
+        print("  ".join(cells).rstrip())
+    print(flush=True)
+
+
+def print_title(title: str) -> None:
+    """Print the title of a section, with the load of the machine, which others share."""
+    print(f"== {title} (load average {os.getloadavg()[0]:.1f})", flush=True)
