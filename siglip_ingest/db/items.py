@@ -192,6 +192,7 @@ def _complete(connection: Connection, parameters: Mapping[str, object], complete
         for item in completed:
             copy.write_row(_result_row(item))
     connection.execute(SQL.keep_claimed_results, parameters)
+    connection.execute(SQL.upsert_contents)
     connection.execute(SQL.insert_image_embeddings, parameters)
     connection.execute(SQL.update_completed_images)
     return connection.execute(SQL.close_completed_items, parameters).rowcount
