@@ -57,9 +57,10 @@ class Bench:
                 for rows in in_batches(np.arange(self.rows), BATCH)
             )
             seconds = time.perf_counter() - started
+            rates = self.rows / seconds, 1000 * self.rows / copying_ms
             print(
-                f"One connection stored {self.rows:,} images in {seconds:.0f} s ({self.rows / seconds:,.0f} rows/s); COPY of"
-                f" the vectors took {copying_ms / 1000:.1f} s of that ({1000 * self.rows / copying_ms:,.0f} rows/s)."
+                f"Stored {self.rows:,} images on one connection in {seconds:.0f} s ({rates[0]:,.0f} rows/s);"
+                f" COPY of their vectors took {copying_ms / 1000:.1f} s of that ({rates[1]:,.0f} rows/s)."
             )
             started = time.perf_counter()
             steps = maintain(connection)

@@ -68,7 +68,8 @@ def make_shapes(bench: Bench) -> list[Shape]:
     far = find_far_clusters(bench)
     image_of_row = corpus.image_of_row
     generator = np.random.default_rng(11)
-    listed = generator.choice(np.flatnonzero(corpus.is_stored), (bench.query_count, IDS), axis=None)
+    stored = np.flatnonzero(corpus.is_stored)
+    listed = [generator.choice(stored, min(IDS, len(stored)), replace=False) for _ in range(bench.query_count)]
 
     def one_of(name: str, size: int, values: NDArray[np.int64]) -> Shape:
         return Shape(

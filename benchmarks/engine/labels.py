@@ -66,8 +66,8 @@ def report_images(
             ]
         )
     print(
-        f"siglip.images_with_label, {len(similarities)} labels; wanted: recall {WANTED_RECALL}; p50 {WANTED_MS} ms up to"
-        " 0.1 %."
+        f"siglip.images_with_label, {len(similarities)} labels; wanted: recall {WANTED_RECALL}; p50 {WANTED_MS} ms up"
+        " to 0.1 %."
     )
     print_table(["", "rows", "p50 ms", "p95", "p99", "recall", "least", "too many", ""], table)
 

@@ -8,6 +8,8 @@ statement, in which a busy processor is the most; "on a lock" is the part for wh
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from .bench import Bench, vacuum
 from .corpus import in_batches, open_images, store_images
 from .exact import compute_recall
-from .measuring import CONTEXT, Times, join_processes, print_table, print_title, start_process
+from .measuring import CONTEXT, Task, Times, print_table, print_title
 from .ways import LIMIT, SqlFunction, connect
 
 ROWS_A_SECOND = 20_000
@@ -63,27 +65,20 @@ def measure_loading(bench: Bench) -> None:
     """Run the phases and print them."""
     print_title(f"While {bench.load_rows:,} rows are loaded, sealed and merged")
     stop, written = CONTEXT.Event(), CONTEXT.Value("q", 0)
-    answers = {name: CONTEXT.SimpleQueue() for name in ("searcher", "loader", "maintainer", "watcher")}
     is_loaded, is_merged = CONTEXT.Event(), CONTEXT.Event()
-    queries = bench.corpus.queries
     begun = time.perf_counter()
-    processes = [
-        start_process(search, bench.url, bench.ef_search, queries, written, stop, answers["searcher"]),
-        start_process(watch_locks, bench.url, stop, answers["watcher"]),
-        start_process(keep_maintaining, bench.url, is_loaded, is_merged, stop, answers["maintainer"]),
-        start_process(
-            load, bench.url, bench.model_id, bench.folder, (bench.rows, bench.load_rows), written, is_loaded, is_merged,
-            answers["loader"],
-        ),
-    ]  # fmt: skip
-    copied: list[Copied] = answers["loader"].get()
+    searcher = Task(search, bench.url, bench.ef_search, bench.corpus.queries, written, stop)
+    watcher = Task(watch_locks, bench.url, stop)
+    maintainer = Task(keep_maintaining, bench.url, is_loaded, is_merged)
+    rows = (bench.rows, bench.load_rows)
+    loader = Task(load, bench.url, bench.model_id, bench.folder, rows, written, is_loaded, is_merged)
+    copied: list[Copied] = loader.result()
     merged = time.perf_counter()
     time.sleep(REST_S)
     stop.set()
-    searches: list[Search] = answers["searcher"].get()
-    waits: list[tuple[float, str, float]] = answers["watcher"].get()
-    steps: list[tuple[float, float, str, int]] = answers["maintainer"].get()
-    join_processes(processes)
+    searches: list[Search] = searcher.result()
+    waits: list[tuple[float, str, float]] = watcher.result()
+    steps: list[tuple[float, float, str, int]] = maintainer.result()
     bench.corpus.read_image_ids()
     loaded = next(copy.ended for copy, total in with_totals(copied) if total >= bench.load_rows)
     first = copied[0].started
@@ -172,7 +167,7 @@ def check_vectors(connection: Any, bench: Bench) -> None:
         raise SystemExit(f"{expected:,} images have {vectors:,} vectors of {contents:,} contents.")
 
 
-def search(url: str, ef_search: int, queries: NDArray[np.float32], written: Any, stop: Any, answers: Any) -> None:
+def search(url: str, ef_search: int, queries: NDArray[np.float32], written: Any, stop: Any) -> list[Search]:
     """A process: search until it is told to stop."""
     way = SqlFunction(url, ef_search)
     way.connection.execute("SET application_name = 'searcher'")
@@ -183,7 +178,7 @@ def search(url: str, ef_search: int, queries: NDArray[np.float32], written: Any,
         found = way.search(queries[query])
         searches.append(Search(started, 1000 * (time.perf_counter() - started), query, visible, found))
         time.sleep(SEARCH_PAUSE_S)
-    answers.put(searches)
+    return searches
 
 
 def load(
@@ -194,8 +189,7 @@ def load(
     written: Any,
     is_loaded: Any,
     is_merged: Any,
-    answers: Any,
-) -> None:
+) -> list[Copied]:
     """A process: write rows at the wanted rate, then a few at a time until the segments are merged."""
     images, copied = open_images(folder), []
     first, count = rows
@@ -213,7 +207,7 @@ def load(
             copied.append(store(connection, model_id, images, batch, written))
             time.sleep(TRICKLE_PAUSE_S)
         is_merged.wait()
-    answers.put(copied)
+    return copied
 
 
 def store(connection: Any, model_id: int, images: Any, batch: NDArray[np.int64], written: Any) -> Copied:
@@ -224,11 +218,11 @@ def store(connection: Any, model_id: int, images: Any, batch: NDArray[np.int64],
     return Copied(started, time.perf_counter(), len(batch), copy_ms)
 
 
-def keep_maintaining(url: str, is_loaded: Any, is_merged: Any, stop: Any, answers: Any) -> None:
+def keep_maintaining(url: str, is_loaded: Any, is_merged: Any) -> list[tuple[float, float, str, int]]:
     """A process: maintain the segments; once all is loaded, as at rest, until nothing is left to do."""
     steps: list[tuple[float, float, str, int]] = []
-    with connect(url) as connection:
-        while not stop.is_set() and not is_merged.is_set():
+    with setting(is_merged), connect(url) as connection:
+        while not is_merged.is_set():
             was_loaded = is_loaded.is_set()
             if was_loaded:
                 connection.execute("SET siglip.rest_after = '0 s'")
@@ -242,10 +236,10 @@ def keep_maintaining(url: str, is_loaded: Any, is_merged: Any, stop: Any, answer
                 is_merged.set()
             else:
                 time.sleep(0.05)
-    answers.put(steps)
+    return steps
 
 
-def watch_locks(url: str, stop: Any, answers: Any) -> None:
+def watch_locks(url: str, stop: Any) -> list[tuple[float, str, float]]:
     """A process: note who waits for a lock, since how many milliseconds."""
     waits: list[tuple[float, str, float]] = []
     with connect(url) as connection:
@@ -253,4 +247,13 @@ def watch_locks(url: str, stop: Any, answers: Any) -> None:
             rows = connection.execute(WAITING).fetchall()
             waits += [(time.perf_counter(), who, float(ms)) for who, ms in rows if ms is not None]
             time.sleep(LOCK_PAUSE_S)
-    answers.put(waits)
+    return waits
+
+
+@contextmanager
+def setting(event: Any) -> Iterator[None]:
+    """Set an event at the end of a block, however it ends: others wait for it."""
+    try:
+        yield
+    finally:
+        event.set()

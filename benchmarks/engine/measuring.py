@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -43,23 +44,36 @@ def time_ms(call: Callable[[], Any]) -> tuple[float, Any]:
     return 1000 * (time.perf_counter() - started), result
 
 
-def start_process(target: Callable[..., Any], *arguments: Any) -> Any:
-    """Start a process that calls `target`; it ends with this one."""
-    process = CONTEXT.Process(target=target, args=arguments, daemon=True)
-    process.start()
-    return process
+class Task:
+    """A function that runs in a process of its own, which ends with this one.
 
-
-def join_processes(processes: Sequence[Any]) -> None:
-    """Wait for processes.
-
-    Raises:
-        SystemExit: If one of them failed; what it said stands above.
+    Args:
+        function: What runs; a function of a module.
+        arguments: What it is called with; they are sent to the process.
     """
-    for process in processes:
-        process.join()
-    if any(process.exitcode for process in processes):
-        raise SystemExit("A process of the benchmark failed, see above.")
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._receiver, sender = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_run, args=(sender, function, arguments), daemon=True)
+        self._process.start()
+        sender.close()
+
+    def result(self) -> Any:
+        """Wait for what the function returns.
+
+        Raises:
+            SystemExit: If it failed; what it said stands above.
+        """
+        try:
+            result = self._receiver.recv()
+        except EOFError:
+            raise SystemExit("A process of the benchmark failed, see above.") from None
+        self._process.join()
+        return result
+
+
+def _run(sender: Connection[Any, Any], function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    sender.send(function(*arguments))
 
 
 def format_number(value: object) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bench import Bench
-from .measuring import CONTEXT, Times, join_processes, print_table, print_title, start_process
+from .measuring import CONTEXT, Task, Times, print_table, print_title
 from .ways import WAYS
 
 CONNECTIONS = (1, 4, 16)
@@ -34,25 +34,23 @@ def measure_throughput(bench: Bench) -> None:
 
 def ask_together(bench: Bench, name: str, count: int) -> tuple[Times, float]:
     """Let `count` processes search for some seconds; returns all their times, and the seconds."""
-    barrier, answers = CONTEXT.Barrier(count), CONTEXT.SimpleQueue()
-    processes = [
-        start_process(ask, name, bench.url, bench.ef_search, bench.corpus.queries, number, barrier, answers)
-        for number in range(count)
+    barrier = CONTEXT.Barrier(count)
+    tasks = [
+        Task(ask, name, bench.url, bench.ef_search, bench.corpus.queries, number, barrier) for number in range(count)
     ]
     times_ms: list[float] = []
     seconds = []
-    for _ in processes:
-        own_times_ms, own_seconds = answers.get()
+    for task in tasks:
+        own_times_ms, own_seconds = task.result()
         times_ms += own_times_ms
         seconds.append(own_seconds)
-    join_processes(processes)
     return Times.of(times_ms), float(np.mean(seconds))
 
 
 def ask(
-    name: str, url: str, ef_search: int, queries: NDArray[np.float32], number: int, barrier: Any, answers: Any
-) -> None:
-    """One process: search until the time is over, starting at a query of its own."""
+    name: str, url: str, ef_search: int, queries: NDArray[np.float32], number: int, barrier: Any
+) -> tuple[list[float], float]:
+    """One process: search until the time is over, in an order of its own; returns its times in ms, and the seconds."""
     way = WAYS[name](url, ef_search)
     order: Sequence[int] = np.random.default_rng(number).permutation(len(queries)).tolist()
     for query in order[:10]:
@@ -64,5 +62,5 @@ def ask(
         way.search(queries[order[len(times_ms) % len(order)]])
         previous, now = now, time.perf_counter()
         times_ms.append(1000 * (now - previous))
-    answers.put((times_ms, now - started))
     way.close()
+    return times_ms, now - started
