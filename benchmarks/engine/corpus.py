@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from psycopg.types.json import Jsonb
 
 from siglip_ingest.db import Connection, models
 from siglip_ingest.types import ModelInfo
@@ -64,10 +64,12 @@ class Corpus:
         return image_ids
 
     def read_image_ids(self) -> None:
-        """Look up which images the database has now."""
+        """Look up which images the database has vectors of now."""
         with psycopg.connect(self.url) as connection:
             pairs = connection.execute(
-                "SELECT image_id, substring(uri, '[0-9]+')::bigint FROM siglip.images", binary=True
+                "SELECT i.image_id, substring(i.uri, '[0-9]+')::bigint FROM siglip.images AS i"
+                " WHERE EXISTS (SELECT FROM siglip.image_embeddings AS e WHERE e.content_id = i.content_id)",
+                binary=True,
             ).fetchall()
         numbers = np.array(pairs, np.int64).reshape(-1, 2)
         self.row_of_image = np.full(int(numbers[:, 0].max(initial=0)) + 1, -1, np.int64)
@@ -98,6 +100,13 @@ def open_images(folder: Path) -> Images:
     )
 
 
+def make_lines(images: Images, rows: NDArray[np.int64], content_ids: NDArray[np.int64]) -> Iterator[str]:
+    """Lines of `siglip.images` in COPY's text format: collection, uri, content_id, metadata."""
+    for row, content_id in zip(rows.tolist(), content_ids.tolist(), strict=True):
+        collection, _ = COLLECTIONS[images.collections[row]]
+        yield f"{collection}\tfile:///photos/{row}.jpg\t{content_id}\t{json.dumps(make_metadata(images, row))}\n"
+
+
 def make_metadata(images: Images, row: int) -> dict[str, object]:
     """What is stored with a row: its cluster, and numbers that a half, a tenth, ... of all rows share."""
     draw = int(images.draws[row])
@@ -120,8 +129,8 @@ def register_benchmark_model(url: str) -> int:
     return model_id
 
 
-def store_images(connection: Connection, model_id: int, images: Images, rows: NDArray[np.int64]) -> float:
-    """Add contents, images and vectors in one transaction; returns what the COPY of vectors took, in milliseconds."""
+def store_images(connection: Connection, images: Images, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Add contents and images, which searches don't find before their vectors come; returns the `content_id` of each."""
     with connection.transaction():
         contents = connection.execute(
             "INSERT INTO siglip.contents (content_hash, width, height, format)"
@@ -132,16 +141,21 @@ def store_images(connection: Connection, model_id: int, images: Images, rows: ND
         ).fetchall()
         content_ids = np.array(contents, np.int64)[:, 0]
         with connection.cursor().copy("COPY siglip.images (collection, uri, content_id, metadata) FROM STDIN") as copy:
-            for row, content_id in zip(rows.tolist(), content_ids.tolist(), strict=True):
-                collection = COLLECTIONS[images.collections[row]][0]
-                copy.write_row((collection, f"file:///photos/{row}.jpg", content_id, Jsonb(make_metadata(images, row))))
-        vectors = pack_rows(model_id, content_ids, images.vectors[rows])
-        started = time.perf_counter()
-        with connection.cursor().copy(
-            "COPY siglip.image_embeddings (model_id, content_id, embedding) FROM STDIN (FORMAT binary)"
-        ) as copy:
-            copy.write(vectors)
-        return 1000 * (time.perf_counter() - started)
+            copy.write("".join(make_lines(images, rows, content_ids)))
+    return content_ids
+
+
+def store_vectors(
+    connection: Connection, model_id: int, content_ids: NDArray[np.int64], vectors: NDArray[np.float16]
+) -> float:
+    """Add vectors (N, D) in one transaction, by one COPY; returns the milliseconds that it took, packing left out."""
+    rows = pack_rows(model_id, content_ids, vectors)
+    started = time.perf_counter()
+    with connection.cursor().copy(
+        "COPY siglip.image_embeddings (model_id, content_id, embedding) FROM STDIN (FORMAT binary)"
+    ) as copy:
+        copy.write(rows)
+    return 1000 * (time.perf_counter() - started)
 
 
 def pack_rows(model_id: int, content_ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> bytes:

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from .bench import Bench, maintain, vacuum
-from .corpus import BATCH, in_batches, store_images
 from .measuring import print_table, print_title
 from .ways import SqlFunction, connect
 
@@ -19,7 +18,8 @@ def measure_deleting(bench: Bench) -> None:
     stored = np.flatnonzero(corpus.is_stored)
     half = np.sort(np.random.default_rng(13).choice(stored, len(stored) // 2, replace=False))
     image_ids = corpus.image_of_row[half].tolist()
-    table = []
+    table: list[list[object]] = []
+    steps: list[tuple[float, str]] = []
     with connect(bench.url) as connection:
 
         def note(name: str, seconds: float | None) -> None:
@@ -35,18 +35,22 @@ def measure_deleting(bench: Bench) -> None:
         connection.execute("DELETE FROM siglip.images WHERE image_id = ANY (%s)", [image_ids])
         note("deleted, vectors still there", time.perf_counter() - started)
         started = time.perf_counter()
-        maintain(connection)
+        steps += maintain(connection)
         seconds = time.perf_counter() - started
         vacuum(connection)
         note("maintained", seconds)
         started = time.perf_counter()
-        for rows in in_batches(half, BATCH):
-            store_images(connection, bench.model_id, corpus.images, rows)
+        bench.store(connection, half)
         note("added again", time.perf_counter() - started)
         started = time.perf_counter()
-        maintain(connection)
+        steps += maintain(connection)
         seconds = time.perf_counter() - started
         vacuum(connection)
         note("maintained again", seconds)
     bench.has_plain_tables = False
     print_table(["", "took s", "segments", "p50 ms", "p95", "p99", "recall@10"], table)
+    print("Steps of maintenance that built something:")
+    for took_s, sentence in steps:
+        if not sentence.startswith("Removed"):
+            print(f"  {took_s:6.1f} s  {sentence}")
+    print()

@@ -1,7 +1,8 @@
 """While a loader writes, while segments are sealed and merged, and after: what a search finds, and how long all wait.
 
-Four processes share the machine: one searches, with a short pause between two searches; one loads; one maintains the
-segments; one looks every few milliseconds how long somebody has been waiting for a lock. "Longest" is the longest
+The images are there beforehand, as they are when they were enqueued; what is loaded are their vectors. Four processes
+share the machine: one searches, with a short pause between two searches; one loads; one maintains the segments; one
+looks every few milliseconds how long somebody has been waiting for a lock. "Longest" is the longest
 statement, in which a busy processor is the most; "on a lock" is the part for which PostgreSQL itself made it wait.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bench import Bench, vacuum
-from .corpus import in_batches, open_images, store_images
+from .corpus import in_batches, open_images, store_images, store_vectors
 from .exact import compute_recall
 from .measuring import CONTEXT, Task, Times, print_table, print_title
 from .ways import LIMIT, SqlFunction, connect
@@ -53,7 +54,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One transaction of the loader: when it began and ended, its rows, and what its COPY of vectors took."""
+    """One COPY of the loader: when it began and ended, its rows, and what it took without making the bytes."""
 
     started: float
     ended: float
@@ -61,17 +62,33 @@ class Copied:
     copy_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the loader writes: the folder of the vectors, their model, and each row's number and `content_id`."""
+
+    folder: Path
+    model_id: int
+    rows: NDArray[np.int64]
+    content_ids: NDArray[np.int64]
+
+
 def measure_loading(bench: Bench) -> None:
     """Run the phases and print them."""
     print_title(f"While {bench.load_rows:,} rows are loaded, sealed and merged")
     stop, written = CONTEXT.Event(), CONTEXT.Value("q", 0)
     is_loaded, is_merged = CONTEXT.Event(), CONTEXT.Event()
+    rows = np.arange(bench.rows, len(bench.corpus.images.vectors))
+    with connect(bench.url) as connection:
+        content_ids = np.concatenate(
+            [store_images(connection, bench.corpus.images, batch) for batch in in_batches(rows)]
+        )
+        vacuum(connection)
     begun = time.perf_counter()
     searcher = Task(search, bench.url, bench.ef_search, bench.corpus.queries, written, stop)
     watcher = Task(watch_locks, bench.url, stop)
     maintainer = Task(keep_maintaining, bench.url, is_loaded, is_merged)
-    rows = (bench.rows, bench.load_rows)
-    loader = Task(load, bench.url, bench.model_id, bench.folder, rows, written, is_loaded, is_merged)
+    source = Source(bench.folder, bench.model_id, rows, content_ids)
+    loader = Task(load, bench.url, source, bench.load_rows, written, is_loaded, is_merged)
     copied: list[Copied] = loader.result()
     merged = time.perf_counter()
     time.sleep(REST_S)
@@ -89,13 +106,17 @@ def measure_loading(bench: Bench) -> None:
         ("at rest again", merged, float("inf")),
     ]
     print_phases(bench, phases, searches, copied, waits)
-    print(f"Of the loader's time {share_of_copy(copied[: bench.load_rows // BATCH]):.0f} % was COPY of vectors.")
-    print(f"{len(steps)} steps of maintenance, {steps and max(step[3] for step in steps)} segments at most:")
+    most = max((segments for _, _, _, segments in steps), default=None)
+    print(f"{len(steps)} steps of maintenance" + (f", {most} segments at most:" if steps else "."))
     for started, took_s, sentence, segments in steps:
         print(f"  {started - first:6.1f} s  {took_s:6.1f} s  {sentence} ({segments} segments)")
     print()
     with connect(bench.url) as connection:
         check_vectors(connection, bench)
+        connection.execute(
+            "DELETE FROM siglip.images AS i"
+            " WHERE NOT EXISTS (SELECT FROM siglip.image_embeddings AS e WHERE e.content_id = i.content_id)"
+        )
         vacuum(connection)
     bench.has_plain_tables = False
     bench.print_segments()
@@ -148,11 +169,6 @@ def with_totals(copied: list[Copied]) -> list[tuple[Copied, int]]:
     return list(zip(copied, np.cumsum([copy.rows for copy in copied]).tolist(), strict=True))
 
 
-def share_of_copy(copied: list[Copied]) -> float:
-    """Percent of the transactions' time that went to COPY of vectors."""
-    return 0.1 * sum(copy.copy_ms for copy in copied) / sum(copy.ended - copy.started for copy in copied)
-
-
 def check_vectors(connection: Any, bench: Bench) -> None:
     """Make sure that nothing was lost or doubled.
 
@@ -181,41 +197,32 @@ def search(url: str, ef_search: int, queries: NDArray[np.float32], written: Any,
     return searches
 
 
-def load(
-    url: str,
-    model_id: int,
-    folder: Path,
-    rows: tuple[int, int],
-    written: Any,
-    is_loaded: Any,
-    is_merged: Any,
-) -> list[Copied]:
-    """A process: write rows at the wanted rate, then a few at a time until the segments are merged."""
-    images, copied = open_images(folder), []
-    first, count = rows
-    with connect(url) as connection:
+def load(url: str, source: Source, count: int, written: Any, is_loaded: Any, is_merged: Any) -> list[Copied]:
+    """A process: write `count` rows at the wanted rate, then a few at a time until the segments are merged."""
+    vectors = open_images(source.folder).vectors
+    copied: list[Copied] = []
+    with setting(is_loaded), connect(url) as connection:
+
+        def copy(batch: NDArray[np.int64]) -> None:
+            started = time.perf_counter()
+            copy_ms = store_vectors(connection, source.model_id, source.content_ids[batch], vectors[source.rows[batch]])
+            written.value += len(batch)
+            copied.append(Copied(started, time.perf_counter(), len(batch), copy_ms))
+
         connection.execute("SET application_name = 'loader'")
         time.sleep(REST_S)  # the searcher alone, to compare with
         begun = time.perf_counter()
-        for batch in in_batches(np.arange(first, first + count), BATCH):
-            copied.append(store(connection, model_id, images, batch, written))
+        for batch in in_batches(np.arange(count), BATCH):
+            copy(batch)
             time.sleep(max(0.0, begun + written.value / ROWS_A_SECOND - time.perf_counter()))
         is_loaded.set()
-        for batch in in_batches(np.arange(first + count, len(images.vectors)), TRICKLE):
+        for batch in in_batches(np.arange(count, len(source.rows)), TRICKLE):
             if is_merged.is_set():
                 break
-            copied.append(store(connection, model_id, images, batch, written))
+            copy(batch)
             time.sleep(TRICKLE_PAUSE_S)
         is_merged.wait()
     return copied
-
-
-def store(connection: Any, model_id: int, images: Any, batch: NDArray[np.int64], written: Any) -> Copied:
-    """Write a batch, and count it once it is committed."""
-    started = time.perf_counter()
-    copy_ms = store_images(connection, model_id, images, batch)
-    written.value += len(batch)
-    return Copied(started, time.perf_counter(), len(batch), copy_ms)
 
 
 def keep_maintaining(url: str, is_loaded: Any, is_merged: Any) -> list[tuple[float, float, str, int]]:
@@ -224,8 +231,7 @@ def keep_maintaining(url: str, is_loaded: Any, is_merged: Any) -> list[tuple[flo
     with setting(is_merged), connect(url) as connection:
         while not is_merged.is_set():
             was_loaded = is_loaded.is_set()
-            if was_loaded:
-                connection.execute("SET siglip.rest_after = '0 s'")
+            connection.execute(f"SET siglip.rest_after = '{0 if was_loaded else 3600} s'".encode())
             started = time.perf_counter()
             row = connection.execute("SELECT siglip.maintain()").fetchone()
             took_s = time.perf_counter() - started
