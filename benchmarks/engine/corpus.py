@@ -130,7 +130,7 @@ def register_benchmark_model(url: str) -> int:
 
 
 def store_images(connection: Connection, images: Images, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add contents and images, which searches don't find before their vectors come; returns the `content_id` of each."""
+    """Add contents and images, which no search finds before their vectors come; returns each one's `content_id`."""
     with connection.transaction():
         contents = connection.execute(
             "INSERT INTO siglip.contents (content_hash, width, height, format)"

@@ -141,6 +141,6 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_failed_process_ends_the_benchmark() -> None:
     program = "from benchmarks.engine.measuring import Task; print(Task(max, 3, 5).result()); Task(int, 'x').result()"
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "5\n")
     assert ended.stderr.endswith("A process of the benchmark failed, see above.\n")
