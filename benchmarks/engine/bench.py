@@ -24,7 +24,7 @@ from .corpus import (
 )
 from .exact import compute_recall
 from .measuring import Times, print_table, time_ms
-from .ways import ALL, LIMIT, Narrowing, Way, build_plain_tables, connect
+from .ways import ALL, LIMIT, Narrowing, Way, build_plain_tables, connect, fetch
 
 DEFAULT_EF_SEARCH = 100
 
@@ -143,7 +143,7 @@ class Bench:
             way.search(self.corpus.queries[number], narrowings[number])
         times, recalls = [], []
         for number in range(self.query_count):
-            took, found = time_ms(lambda n=number: way.search(self.corpus.queries[n], narrowings[n]))
+            took, found = time_ms(way.search, self.corpus.queries[number], narrowings[number])
             times.append(took)
             rows = row_of_image[found].tolist()
             recalls.append(compute_recall(rows, self.corpus.similarities[number], passes[number], LIMIT))
@@ -153,12 +153,12 @@ class Bench:
 def maintain(connection: Connection) -> list[tuple[float, str]]:
     """Let the segments be built as at rest until nothing is left to do; returns the steps' seconds and sentences."""
     connection.execute("SET siglip.rest_after = '0 s'")
-    steps = []
+    steps: list[tuple[float, str]] = []
     while True:
-        took, row = time_ms(lambda: connection.execute("SELECT siglip.maintain()").fetchone())
-        if row is None or row[0] is None:
+        took, rows = time_ms(fetch, connection, "SELECT siglip.maintain()")
+        if rows[0][0] is None:
             return steps
-        steps.append((took / 1000, row[0]))
+        steps.append((took / 1000, rows[0][0]))
 
 
 def vacuum(connection: Connection) -> None:

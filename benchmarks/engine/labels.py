@@ -14,7 +14,7 @@ from .bench import Bench
 from .corpus import INFO
 from .exact import ROUNDING, find_kth, find_similarities
 from .measuring import Times, print_table, print_title, time_ms
-from .ways import connect
+from .ways import connect, fetch
 
 LABEL_SET = "measured"
 SHARES = (0.0001, 0.001, 0.01)
@@ -49,9 +49,7 @@ def report_images(
             threshold = (find_kth(similarities[label], count) + find_kth(similarities[label], count + 1)) / 2
             wanted = set(rows_of[similarities[label] >= threshold].tolist())
             for repeat in range(REPEATS + 1):
-                took, found = time_ms(
-                    lambda n=label, t=threshold: images_with_label(connection, name_label(n), to_score(t))
-                )
+                took, found = time_ms(images_with_label, connection, name_label(label), to_score(threshold))
                 if repeat:  # the first warms
                     times.append(took)
             rows = bench.corpus.row_of_image[found].tolist()
@@ -90,7 +88,7 @@ def report_counts(connection: Connection, similarities: NDArray[np.float32]) -> 
     ):
         times = []
         for repeat in range(2 * REPEATS + 1):
-            took, rows = time_ms(lambda s=statement: connection.execute(s.encode()).fetchall())
+            took, rows = time_ms(fetch, connection, statement)
             times.extend([took] if repeat else [])
         summary = Times.of(times)
         difference = (
@@ -126,7 +124,7 @@ def create_label_set(connection: Connection, bench: Bench) -> None:
 def images_with_label(connection: Connection, label: str, min_score: float) -> list[int]:
     """The images whose score reaches `min_score`."""
     statement = "SELECT * FROM siglip.images_with_label(%s::text, %s::text, min_score => %s::double precision)"
-    return [row[0] for row in connection.execute(statement, [LABEL_SET, label, min_score], binary=True).fetchall()]
+    return [row[0] for row in fetch(connection, statement, [LABEL_SET, label, min_score])]
 
 
 def compare_counts(rows: list[Any], exact: dict[str, int]) -> int:

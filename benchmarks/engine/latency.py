@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siglip_ingest import SiglipClient
-from siglip_ingest.db import Connection
 
 from .bench import Bench
 from .corpus import INFO
 from .exact import compute_recall
 from .measuring import Times, print_table, print_title
-from .ways import LIMIT, Bare, Client, SqlFunction
+from .ways import LIMIT, WAYS, Client, SqlFunction
 
 REPEATS = 5
 WANTED = {SqlFunction.name: 1.1, Client.name: 1.3}
@@ -57,7 +55,8 @@ def measure_latency(bench: Bench) -> None:
     print_title("At rest, one connection")
     bench.build_plain_tables()
     corpus, ef_search = bench.corpus, bench.ef_search
-    bare, function, client = (way(bench.url, ef_search) for way in (Bare, SqlFunction, Client))
+    ways = [way(bench.url, ef_search) for way in WAYS.values()]
+    bare, function, client = ways
     whole = SiglipClient(database_url=bench.url, embedder=FakeEmbedder(corpus.queries))
     texts = [f"query {number}" for number in range(bench.query_count)]
     new_texts = iter(f"new text {turn} {number}" for turn in range(10**6) for number in range(bench.query_count))
@@ -68,9 +67,9 @@ def measure_latency(bench: Bench) -> None:
     for text in texts:
         by_text(text)
     askers = [
-        Asker(bare.name, lambda n: bare.search(corpus.queries[n]), lambda: one(bare.connection)),
-        Asker(function.name, lambda n: function.search(corpus.queries[n]), lambda: one(function.connection)),
-        Asker(client.name, lambda n: client.search(corpus.queries[n]), client.database.connection),
+        Asker(bare.name, lambda n: bare.search(corpus.queries[n]), bare.borrow),
+        Asker(function.name, lambda n: function.search(corpus.queries[n]), function.borrow),
+        Asker(client.name, lambda n: client.search(corpus.queries[n]), client.borrow),
         Asker("client, by a text that is known", lambda n: by_text(texts[n]), whole.database.connection),
         Asker(
             "client, by a new text, embedded at no cost", lambda _: by_text(next(new_texts)), whole.database.connection
@@ -79,7 +78,7 @@ def measure_latency(bench: Bench) -> None:
     print(f"hnsw.ef_search = {ef_search}; {bench.query_count} queries, {REPEATS} times in turns, {LIMIT} rows each.")
     report(bench, askers)
     whole.close()
-    for way in (bare, function, client):
+    for way in ways:
         way.close()
 
 
@@ -127,9 +126,3 @@ def count_round_trips(asker: Asker) -> int:
         lines = trace.read().decode().splitlines()
     sent = [line.split("\t")[-1].split()[0] for line in lines if "\tF\t" in line]
     return sum(kind in {"Sync", "Query"} for kind in sent)
-
-
-@contextmanager
-def one(connection: Connection) -> Iterator[Connection]:
-    """A connection that is there already, as a block."""
-    yield connection

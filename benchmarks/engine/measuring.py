@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["numpy", "psycopg", "siglip_ingest.search"])  # once, not in each process
@@ -37,10 +39,10 @@ class Times:
         return cls(len(times_ms), p50, p95, p99, float(max(times_ms)), float(np.mean(times_ms)))
 
 
-def time_ms(call: Callable[[], Any]) -> tuple[float, Any]:
+def time_ms(function: Callable[..., T], *arguments: Any) -> tuple[float, T]:
     """Milliseconds that a call took, and what it returned."""
     started = time.perf_counter()
-    result = call()
+    result = function(*arguments)
     return 1000 * (time.perf_counter() - started), result
 
 

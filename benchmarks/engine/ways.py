@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,13 @@ class Way(ABC):
     name: str
 
     @abstractmethod
+    def __init__(self, url: str, ef_search: int) -> None: ...
+
+    @abstractmethod
+    def borrow(self) -> AbstractContextManager[Connection]:
+        """The connection that the searches go through, as a block."""
+
+    @abstractmethod
     def search(self, query: NDArray[np.float32], narrowing: Narrowing = ALL) -> list[int]:
         """Find the ten nearest images."""
 
@@ -61,7 +69,21 @@ class Way(ABC):
         """Close the connection."""
 
 
-class Bare(Way):
+class OverConnection(Way):
+    """A way that is a statement on a connection of its own."""
+
+    connection: Connection
+
+    def borrow(self) -> AbstractContextManager[Connection]:
+        """The connection that the searches go through, as a block."""
+        return nullcontext(self.connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+class Bare(OverConnection):
     """By hand: prepared, the vector in binary, the settings of the index set once for the connection."""
 
     name = "bare SQL"
@@ -86,14 +108,10 @@ class Bare(Way):
             f" FROM plain.vectors AS v JOIN plain.images AS i USING (image_id)"
             f" {'WHERE ' + conditions if conditions else ''} ORDER BY v.embedding <#> %(embedding)b LIMIT {LIMIT}"
         )
-        return fetch_ids(self.connection, statement, {"embedding": half_vector(query), **parameters})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
+        return [row[0] for row in fetch(self.connection, statement, {"embedding": half_vector(query), **parameters})]
 
 
-class SqlFunction(Way):
+class SqlFunction(OverConnection):
     """`siglip.search_images`, by a vector."""
 
     name = "siglip.search_images"
@@ -112,11 +130,7 @@ class SqlFunction(Way):
         arguments = ["query_embedding => %(embedding)b", f"max_results => {LIMIT}"]
         arguments += [self.arguments[name] for name in parameters]
         statement = f"SELECT * FROM siglip.search_images({', '.join(arguments)})"
-        return fetch_ids(self.connection, statement, {"embedding": half_vector(query), **parameters})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.connection.close()
+        return [row[0] for row in fetch(self.connection, statement, {"embedding": half_vector(query), **parameters})]
 
 
 class Client(Way):
@@ -126,6 +140,10 @@ class Client(Way):
 
     def __init__(self, url: str, ef_search: int) -> None:  # noqa: ARG002
         self.database = Database(url)
+
+    def borrow(self) -> AbstractContextManager[Connection]:
+        """The connection that the searches go through, as a block."""
+        return self.database.connection()
 
     def search(self, query: NDArray[np.float32], narrowing: Narrowing = ALL) -> list[int]:
         """Find the ten nearest images."""
@@ -147,9 +165,11 @@ def connect(url: str) -> Connection:
     return connection
 
 
-def fetch_ids(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> list[int]:
-    """Run a search, fetch all columns of its rows, and return their first."""
-    return [row[0] for row in connection.execute(statement.encode(), parameters, binary=True).fetchall()]
+def fetch(
+    connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run a statement, and fetch its rows in binary."""
+    return connection.execute(statement.encode(), parameters, binary=True).fetchall()
 
 
 def build_plain_tables(connection: Connection) -> float:
