@@ -1,4 +1,4 @@
--- The schema siglip at revision 0005, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0007, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -9,6 +9,27 @@ CREATE TYPE siglip.image_match AS (
     metadata jsonb
 );
 
+-- A place in a search result: that of the row with this similarity and image_id.
+CREATE TYPE siglip.search_position AS (
+    similarity double precision,
+    image_id bigint
+);
+
+-- One row is one file content, however many images have it.
+CREATE TABLE siglip.contents (
+    content_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    content_hash bytea,  -- SHA-256 of the bytes; NULL where vectors were imported without it.
+    width integer,
+    height integer,
+    format text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT contents_pkey PRIMARY KEY (content_id),
+    CONSTRAINT contents_content_hash_key UNIQUE (content_hash),
+    CONSTRAINT contents_content_hash_check CHECK ((octet_length(content_hash) = 32)),
+    CONSTRAINT contents_height_check CHECK ((height > 0)),
+    CONSTRAINT contents_width_check CHECK ((width > 0))
+);
+
 -- One row is the content of an image that was handed over as bytes.
 CREATE TABLE siglip.image_bytes (
     image_id bigint NOT NULL,
@@ -17,14 +38,11 @@ CREATE TABLE siglip.image_bytes (
     CONSTRAINT image_bytes_image_id_fkey FOREIGN KEY (image_id) REFERENCES siglip.images(image_id) ON DELETE CASCADE
 );
 
--- One row is the unit vector of one content under one model.
+-- One row is the unit vector of one content under one model. Its partitions by content_id are the segments.
 CREATE TABLE siglip.image_embeddings (
     model_id integer NOT NULL,
-    content_hash bytea NOT NULL,
-    embedding halfvec NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT image_embeddings_pkey PRIMARY KEY (model_id, content_hash),
-    CONSTRAINT image_embeddings_content_hash_check CHECK ((octet_length(content_hash) = 32))
+    content_id bigint NOT NULL,
+    embedding halfvec NOT NULL
 ) PARTITION BY LIST (model_id);
 
 -- One row is one image at one URI in one collection.
@@ -34,23 +52,18 @@ CREATE TABLE siglip.images (
     uri text NOT NULL,
     key text,  -- The caller's own key for the image, if there is one.
     source_version text,  -- What tells that the source has changed, for files <mtime_ns>-<size>.
-    content_hash bytea,  -- SHA-256 of the bytes that were embedded last; NULL before the first time.
-    width integer,
-    height integer,
-    format text,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    content_id bigint,  -- What was embedded last at this URI; NULL before the first time.
     CONSTRAINT images_pkey PRIMARY KEY (image_id),
     CONSTRAINT images_collection_uri_key UNIQUE (collection, uri),
+    CONSTRAINT images_content_id_fkey FOREIGN KEY (content_id) REFERENCES siglip.contents(content_id),
     CONSTRAINT images_collection_check CHECK ((collection <> ''::text)),
-    CONSTRAINT images_content_hash_check CHECK ((octet_length(content_hash) = 32)),
-    CONSTRAINT images_height_check CHECK ((height > 0)),
     CONSTRAINT images_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
-    CONSTRAINT images_uri_check CHECK ((uri <> ''::text)),
-    CONSTRAINT images_width_check CHECK ((width > 0))
+    CONSTRAINT images_uri_check CHECK ((uri <> ''::text))
 );
-CREATE INDEX images_content_hash_btree_idx ON siglip.images USING btree (content_hash);
+CREATE INDEX images_content_id_btree_idx ON siglip.images USING btree (content_id);
 CREATE INDEX images_metadata_gin_idx ON siglip.images USING gin (metadata jsonb_path_ops);
 
 -- One row is one image to embed under one model: queued, claimed, done or failed.
@@ -138,13 +151,32 @@ CREATE TABLE siglip.models (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     described_at timestamp with time zone,  -- When a worker first loaded the checkpoint; NULL before that.
     figures jsonb,  -- What a worker's quick check gave first: token ids, hashes of pixels, vectors. Later workers must give the same.
+    is_external boolean DEFAULT false NOT NULL,  -- Its vectors come from elsewhere: no worker can load it, and it may have no logit_scale and logit_bias.
+    index_kind text DEFAULT 'halfvec'::text NOT NULL,  -- The kind of index that siglip.maintain builds; siglip.create_index changes it.
+    ef_search integer,  -- hnsw.ef_search of its searches, as siglip.tune_search found it; NULL means the default.
     CONSTRAINT models_pkey PRIMARY KEY (model_id),
     CONSTRAINT models_name_revision_key UNIQUE (name, revision),
-    CONSTRAINT models_described_check CHECK ((num_nonnulls(dimension, logit_scale, logit_bias, described_at) = ANY (ARRAY[0, 4]))),
+    CONSTRAINT models_described_check CHECK (((num_nonnulls(dimension, described_at) = ANY (ARRAY[0, 2])) AND (num_nonnulls(logit_scale, logit_bias) = ANY (ARRAY[0, 2])) AND (is_external OR (num_nonnulls(dimension, logit_scale) = ANY (ARRAY[0, 2]))))),
     CONSTRAINT models_dimension_check CHECK (((dimension >= 1) AND (dimension <= 4000))),
+    CONSTRAINT models_ef_search_check CHECK (((ef_search >= 1) AND (ef_search <= 1000))),
+    CONSTRAINT models_index_kind_check CHECK ((index_kind = ANY (ARRAY['halfvec'::text, 'bit_rerank'::text]))),
     CONSTRAINT models_name_check CHECK ((name <> ''::text))
 );
 CREATE UNIQUE INDEX models_is_active_btree_idx ON siglip.models USING btree (is_active) WHERE is_active;
+
+-- One row is a content that lost an image; siglip.maintain takes it out if that was its last.
+CREATE TABLE siglip.released_contents (
+    content_id bigint NOT NULL
+);
+
+-- One row is one segment that was built as a whole, with its index.
+CREATE TABLE siglip.segment_builds (
+    segment_number integer NOT NULL,
+    built_rows bigint NOT NULL,  -- Rows that it had then: what was deleted since is the difference.
+    built_at timestamp with time zone DEFAULT now() NOT NULL,
+    build_s double precision NOT NULL,
+    CONSTRAINT segment_builds_pkey PRIMARY KEY (segment_number)
+);
 
 -- One row is the unit vector of one text under one model: a bounded cache.
 CREATE TABLE siglip.texts (
@@ -215,6 +247,17 @@ BEGIN
 END
 $function$;
 
+-- Bytes that the build of one index may take: siglip.maintenance_work_mem (2GB by default), or PostgreSQL's own where that is more.
+CREATE OR REPLACE FUNCTION siglip.build_memory()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT greatest(pg_size_bytes(coalesce(nullif(current_setting('siglip.maintenance_work_mem', true), ''), '2GB')),
+                    pg_size_bytes(current_setting('maintenance_work_mem')))
+$function$;
+
 -- Whether the caller can add to the cache: a role that only searches may have no right to, and a standby can't.
 CREATE OR REPLACE FUNCTION siglip.can_write_texts()
  RETURNS boolean
@@ -225,6 +268,47 @@ AS $function$
     SELECT current_setting('transaction_read_only') = 'off'
        AND has_table_privilege('siglip.texts', 'INSERT') AND has_table_privilege('siglip.texts', 'UPDATE')
        AND has_table_privilege('siglip.texts', 'SELECT') AND has_table_privilege('siglip.texts', 'DELETE')
+$function$;
+
+-- Bring a copy of segments up to date with rows that were added and deleted since; a stored vector never changes.
+CREATE OR REPLACE FUNCTION siglip.catch_up(target regclass, sources regclass[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    source regclass;
+    kept   text := '';
+BEGIN
+    FOREACH source IN ARRAY sources LOOP
+        EXECUTE format(
+            'INSERT INTO %1$s SELECT s.* FROM %2$s AS s WHERE NOT EXISTS (SELECT FROM %1$s AS t WHERE t.content_id = s.content_id)',
+            target, source);
+        kept := kept || format(' AND NOT EXISTS (SELECT FROM %s AS s WHERE s.content_id = t.content_id)', source);
+    END LOOP;
+    EXECUTE format('DELETE FROM %s AS t WHERE true%s', target, kept);
+END
+$function$;
+
+-- An error where there is no such label set, where min_score is no score, or where the model has none.
+CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models)
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
+END
 $function$;
 
 -- An error unless max_results is a number from 1 to 10,000.
@@ -242,36 +326,118 @@ BEGIN
 END
 $function$;
 
--- Make the partition of siglip.image_embeddings for one model, with its HNSW index; nothing happens where it exists.
+-- Close a model's open segment after its last content, and open another; returns the first content_id of that. NULL where it has no rows.
+CREATE OR REPLACE FUNCTION siglip.close_segment(model_id integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    parent   constant text := format('siglip.image_embeddings_%s', model_id);
+    tail     siglip.segments;
+    next     regclass;
+    boundary bigint;
+    patience constant text := current_setting('lock_timeout');
+BEGIN
+    SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = close_segment.model_id AND s.is_open AND s.server IS NULL;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    next := siglip.create_segment(model_id);
+    EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (content_id)', next);
+    FOR attempt IN 1 .. 100 LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '25ms', true);
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', tail.segment);
+            EXECUTE format('SELECT max(content_id) + 1 FROM %s', tail.segment) INTO boundary;
+            IF boundary IS NULL THEN  -- emptied meanwhile
+                EXECUTE format('DROP TABLE %s', next);
+                RETURN NULL;
+            END IF;
+            EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, tail.segment);
+            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%L)',
+                           parent, tail.segment, coalesce(quote_literal(tail.from_content_id), 'MINVALUE'), boundary);
+            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (MAXVALUE)', parent, next, boundary);
+            PERFORM set_config('lock_timeout', patience, true);
+            RETURN boundary;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            PERFORM pg_sleep(0.02 + 0.1 * random());
+        END;
+    END LOOP;
+    RAISE EXCEPTION 'The open segment of model % is in use by a statement that takes long; it stays open for now.', model_id
+        USING ERRCODE = 'lock_not_available', HINT = 'Call siglip.maintain() again when that statement has ended.';
+END
+$function$;
+
+-- How many images have each label of a set: those whose score reaches min_score, or the label's threshold, else 0.5.
+CREATE OR REPLACE FUNCTION siglip.count_labels(label_set text, min_score double precision DEFAULT NULL::double precision, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
+ RETURNS TABLE(label text, images bigint)
+ LANGUAGE plpgsql
+ STABLE ROWS 20
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET jit TO 'off'
+ SET parallel_setup_cost TO '0'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model  siglip.models := siglip.described_model(count_labels.model_id);
+    chunk  record;
+    counts bigint[];
+BEGIN
+    PERFORM siglip.check_label_set(label_set, min_score, model);
+    FOR chunk IN
+        SELECT array_agg(l.label ORDER BY l.position) AS labels,
+               string_agg(format(
+                   'count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) %L::public.halfvec <= %L::double precision)', v.embedding,
+                   -(siglip.least_similarity(coalesce(min_score, l.threshold, 0.5), model.logit_scale, model.logit_bias) - 1e-9)),
+                   ', ' ORDER BY l.position) AS columns
+        FROM siglip.label_sets AS s
+        JOIN siglip.labels AS l USING (label_set_id)
+        JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
+        WHERE s.name = count_labels.label_set
+        GROUP BY l.position / 50
+        ORDER BY min(l.position)
+    LOOP
+        EXECUTE 'SELECT ARRAY[' || chunk.columns || '] FROM siglip.image_embeddings AS e'
+            ' JOIN siglip.images AS i ON i.content_id = e.content_id WHERE e.model_id = ' || model.model_id
+            || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $1' END
+            || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $2' END
+            INTO counts USING collection, filter;
+        RETURN QUERY SELECT c.label, c.images FROM unnest(chunk.labels, counts) AS c (label, images);
+    END LOOP;
+END
+$function$;
+
+-- Make the partition of siglip.image_embeddings for one model, with its first segment; nothing happens where it exists.
 CREATE OR REPLACE FUNCTION siglip.create_embedding_partition(model_id integer, dimension integer)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
-    partition_name text := format('image_embeddings_%s', model_id);
+    name text := format('image_embeddings_%s', model_id);
+    tail regclass;
 BEGIN
-    IF to_regclass(format('siglip.%I', partition_name)) IS NOT NULL THEN
+    IF to_regclass(format('siglip.%I', name)) IS NOT NULL THEN
         RETURN;
     END IF;
-    EXECUTE format('CREATE TABLE siglip.%I (LIKE siglip.image_embeddings INCLUDING ALL)', partition_name);
+    -- Made apart and then attached: ATTACH, unlike CREATE ... PARTITION OF, lets searches go on meanwhile.
     EXECUTE format(
-        'ALTER TABLE siglip.%I'
-        ' ADD CONSTRAINT %I CHECK (model_id = %L::integer),'
-        ' ADD CONSTRAINT %I CHECK (public.vector_dims(embedding) = %L::integer)',
-        partition_name, partition_name || '_model_id_check', model_id, partition_name || '_dimension_check', dimension
+        'CREATE TABLE siglip.%I ('
+        'LIKE siglip.image_embeddings INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE,'
+        ' CONSTRAINT %I CHECK (public.vector_dims(embedding) = %L::integer)'
+        ') PARTITION BY RANGE (content_id)',
+        name, name || '_dimension_check', dimension
     );
-    EXECUTE format(
-        'CREATE INDEX %I ON siglip.%I USING hnsw ((embedding::public.halfvec(%L)) public.halfvec_ip_ops)',
-        partition_name || '_embedding_hnsw_idx', partition_name, dimension
-    );
-    EXECUTE format(
-        'ALTER TABLE siglip.image_embeddings ATTACH PARTITION siglip.%I FOR VALUES IN (%L)', partition_name, model_id
-    );
+    tail := siglip.create_segment(model_id);
+    EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (content_id)', tail);
+    EXECUTE format('ALTER TABLE siglip.%I ATTACH PARTITION %s FOR VALUES FROM (MINVALUE) TO (MAXVALUE)', name, tail);
+    EXECUTE format('ALTER TABLE siglip.image_embeddings ATTACH PARTITION siglip.%I FOR VALUES IN (%L)', name, model_id);
 END
 $function$;
 
--- Make the function that searches a model's vectors, unless it is there.
+-- Make the function that searches a model's graphs.
 CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer)
  RETURNS void
  LANGUAGE plpgsql
@@ -280,19 +446,69 @@ AS $function$
 DECLARE
     name constant text := format('siglip.nearest_images_%s', model_id);
 BEGIN
-    IF to_regproc(name) IS NOT NULL THEN
-        RETURN;
-    END IF;
     EXECUTE format(
-        'CREATE FUNCTION %s(public.halfvec, integer, bigint, double precision, double precision)'
+        'CREATE OR REPLACE FUNCTION %s('
+        'public.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS %L',
-        name,
-        format('BEGIN RETURN (%s); END',
-               siglip.nearest_matches_query(siglip.nearest_images_query(model_id, dimension, false, false, false)))
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
+        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
     );
-    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The unfiltered search by HNSW under the model %s.', model_id));
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
+END
+$function$;
+
+-- Make an empty table for a segment of a model, without a key, yet to be attached.
+CREATE OR REPLACE FUNCTION siglip.create_segment(model_id integer)
+ RETURNS regclass
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    name text := format('image_embeddings_%s_%s', model_id, nextval('siglip.segment_numbers'));
+BEGIN
+    EXECUTE format(
+        'CREATE TABLE siglip.%I (LIKE siglip.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
+        name, 'image_embeddings_' || model_id
+    );
+    -- Nobody asks for the distribution of vectors, and to sample it reads them all.
+    EXECUTE format('ALTER TABLE siglip.%I ALTER COLUMN embedding SET STATISTICS 0', name);
+    RETURN format('siglip.%I', name)::regclass;
+END
+$function$;
+
+-- Build the HNSW index of a segment of row_count rows, with up to siglip.maintenance_work_mem (2GB) of memory.
+CREATE OR REPLACE FUNCTION siglip.create_segment_index(segment regclass, dimension integer, index_kind text, row_count bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    own_memory constant text := current_setting('maintenance_work_mem');
+    processes constant text := current_setting('max_parallel_maintenance_workers');
+    name      constant text := format('%s_hnsw_idx', (SELECT c.relname FROM pg_class AS c WHERE c.oid = segment));
+    statement constant text := CASE index_kind
+        WHEN 'bit_rerank' THEN format(
+            'CREATE INDEX %I ON %s USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)',
+            name, segment, dimension)
+        ELSE format(
+            'CREATE INDEX %I ON %s USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)',
+            name, segment, dimension)
+    END;
+BEGIN
+    PERFORM set_config('maintenance_work_mem',
+                       greatest(pg_size_bytes(own_memory) / 1024,
+                                least(siglip.build_memory(), 67108864 + row_count * siglip.graph_bytes(dimension, index_kind))
+                                / 1024)::text || 'kB', true);
+    BEGIN
+        EXECUTE statement;
+    EXCEPTION WHEN insufficient_resources OR system_error THEN
+        -- Several processes share the graph in shared memory, of which a container may have little.
+        PERFORM set_config('max_parallel_maintenance_workers', '0', true);
+        EXECUTE statement;
+        PERFORM set_config('max_parallel_maintenance_workers', processes, true);
+    END;
+    PERFORM set_config('maintenance_work_mem', own_memory, true);
 END
 $function$;
 
@@ -317,6 +533,13 @@ BEGIN
     RETURN convert_from(substring(content FROM 1 FOR size), 'UTF8');
 END
 $function$;
+
+-- hnsw.ef_search of models that siglip.tune_search has not measured.
+CREATE OR REPLACE FUNCTION siglip.default_ef_search()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN 600;
 
 -- The row of a model that a worker has loaded, NULL for the active one; an error where there is none.
 CREATE OR REPLACE FUNCTION siglip.described_model(model_id integer)
@@ -440,6 +663,107 @@ BEGIN
 END
 $function$;
 
+-- A segment of fewer bytes than this needs no index.
+CREATE OR REPLACE FUNCTION siglip.exact_below_bytes()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN ((8 * 1024) * 1024);
+
+-- The exact answer of a search, as one array of matches.
+CREATE OR REPLACE FUNCTION siglip.exact_images(model siglip.models, query_embedding halfvec, wanted integer, excluded_image_id bigint, collection text, filter jsonb, image_ids bigint[], after siglip.search_position)
+ RETURNS siglip.image_match[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET jit TO 'off'
+ SET parallel_setup_cost TO '1000'
+ SET min_parallel_table_scan_size TO '8MB'
+AS $function$
+DECLARE
+    conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
+    is_narrowed constant boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
+    content_ids bigint[];
+    matches     siglip.image_match[];
+BEGIN
+    IF is_narrowed OR row_security_active('siglip.images') THEN
+        -- The rows that pass, then their vectors in the order of their places: half as long as a join.
+        EXECUTE 'SELECT array_agg(i.content_id) FROM siglip.images AS i WHERE i.content_id IS NOT NULL AND ' || conditions
+            INTO content_ids
+            USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+        IF content_ids IS NULL THEN
+            RETURN '{}';
+        END IF;
+    END IF;
+    IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+    END IF;
+    EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
+        INTO matches
+        USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
+              content_ids, after;
+    RETURN matches;
+END
+$function$;
+
+-- The text of the exact search of a model, over some contents or over all.
+CREATE OR REPLACE FUNCTION siglip.exact_query(model_id integer, conditions text, has_content_ids boolean, is_after boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN has_content_ids THEN format(
+        'SELECT i.image_id, n.distance FROM ('
+        'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+        ' WHERE e.model_id = %1$s AND e.content_id = ANY ($9)%2$s'
+        ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
+        ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
+        model_id,
+        CASE WHEN is_after
+             THEN ' AND siglip.similarity(e.embedding OPERATOR(public.<#>) $1) <= ($10).similarity' ELSE '' END,
+        conditions,
+        CASE WHEN is_after
+             THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
+    ELSE format(
+        'SELECT i.image_id, e.embedding OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
+        ' WHERE e.model_id = %1$s AND %2$s%3$s'
+        ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES',
+        model_id, conditions,
+        CASE WHEN is_after
+             THEN ' AND (-siglip.similarity(e.embedding OPERATOR(public.<#>) $1), i.image_id) > (-($10).similarity, ($10).image_id)'
+             ELSE '' END)
+    END
+$function$;
+
+-- Bytes of memory that one row takes while its index is built, about.
+CREATE OR REPLACE FUNCTION siglip.graph_bytes(dimension integer, index_kind text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT 600 + CASE index_kind WHEN 'bit_rerank' THEN dimension / 8 ELSE 2 * dimension END
+$function$;
+
+-- The text of the search by the HNSW graphs of a model.
+CREATE OR REPLACE FUNCTION siglip.graph_query(model_id integer, dimension integer)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format(
+        'SELECT i.image_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id)
+$function$;
+
 -- Whether a worker of a model answers texts on this server.
 CREATE OR REPLACE FUNCTION siglip.has_text_listener(model_id integer)
  RETURNS boolean
@@ -465,6 +789,19 @@ AS $function$
     )
 $function$;
 
+-- The text of the conditions that narrow a search.
+CREATE OR REPLACE FUNCTION siglip.image_conditions(has_collection boolean, has_filter boolean, has_image_ids boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT 'i.image_id IS DISTINCT FROM $3'
+        || CASE WHEN has_collection THEN ' AND i.collection = $6' ELSE '' END
+        || CASE WHEN has_filter THEN ' AND i.metadata @> $7' ELSE '' END
+        || CASE WHEN has_image_ids THEN ' AND i.image_id = ANY ($8)' ELSE '' END
+$function$;
+
 -- The images whose score for a label reaches min_score (by default the label's threshold, else 0.5), best first.
 CREATE OR REPLACE FUNCTION siglip.images_with_label(label_set text, label text, min_score double precision DEFAULT NULL::double precision, max_results integer DEFAULT NULL::integer, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS SETOF siglip.image_match
@@ -472,23 +809,28 @@ CREATE OR REPLACE FUNCTION siglip.images_with_label(label_set text, label text, 
  STABLE ROWS 100
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
+ SET "hnsw.iterative_scan" TO 'relaxed_order'
+ SET "hnsw.ef_search" TO '1000'
+ SET "hnsw.max_scan_tuples" TO '100000'
+ SET parallel_setup_cost TO '1000'
+ SET min_parallel_table_scan_size TO '8MB'
 AS $function$
 #variable_conflict use_column
 DECLARE
     model           siglip.models := siglip.described_model(images_with_label.model_id);
     label_embedding public.halfvec;
     least_score     double precision;
+    bound           double precision;
+    conditions      text;
+    content_ids     bigint[];
+    distances       double precision[];
+    step            integer := 1000;
+    total           bigint;
+    is_found        boolean := false;
 BEGIN
+    PERFORM siglip.check_label_set(label_set, min_score, model);
     IF max_results IS NOT NULL THEN
         PERFORM siglip.check_max_results(max_results);
-    END IF;
-    IF min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
-    END IF;
-    IF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = images_with_label.label_set) THEN
-        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
     END IF;
     SELECT v.embedding, coalesce(min_score, l.threshold, 0.5) INTO label_embedding, least_score
     FROM siglip.label_sets AS s
@@ -502,39 +844,222 @@ BEGIN
         RAISE EXCEPTION 'The label set % has no vectors under the model % yet.', quote_literal(label_set), model.name
             USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds them within seconds (siglip-ingest worker).';
     END IF;
-    RETURN QUERY
-        SELECT i.image_id, i.uri, c.similarity, g.score, i.metadata
-        FROM siglip.image_embeddings AS e
-        JOIN siglip.images AS i USING (content_hash)
-        CROSS JOIN LATERAL (
-            SELECT greatest(-1::double precision, least(1::double precision, -(e.embedding OPERATOR(public.<#>) label_embedding))) AS similarity
-            OFFSET 0
-        ) AS c
-        CROSS JOIN LATERAL (SELECT siglip.score(c.similarity, model.logit_scale, model.logit_bias) AS score) AS g
-        WHERE e.model_id = model.model_id
-          AND (images_with_label.collection IS NULL OR i.collection = images_with_label.collection)
-          AND (images_with_label.filter IS NULL OR i.metadata @> images_with_label.filter)
-          AND g.score >= least_score
-        ORDER BY c.similarity DESC, i.image_id
-        LIMIT max_results;
+    -- A hair below, for rounding; the score itself decides in the end.
+    bound := -(siglip.least_similarity(least_score, model.logit_scale, model.logit_bias) - 1e-6);
+    conditions := 'i.image_id IS DISTINCT FROM $3'
+        || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $6' END
+        || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $7' END;
+    IF collection IS NOT NULL OR filter IS NOT NULL THEN
+        EXECUTE 'SELECT coalesce(array_agg(i.content_id), ''{}'') FROM siglip.images AS i WHERE i.content_id IS NOT NULL AND ' || conditions
+            INTO content_ids USING NULL::integer, NULL::integer, NULL::bigint, NULL::integer, NULL::integer, collection, filter;
+    ELSE
+        SELECT sum(greatest(c.reltuples, 0)) INTO total
+        FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
+        WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
+        WHILE step <= total / 50 LOOP
+            EXECUTE format(
+                'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
+                'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+                ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+                ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT %3$s) AS n',
+                model.dimension, model.model_id, step)
+                INTO content_ids, distances USING label_embedding;
+            SELECT count(*) <= step / 2 INTO is_found FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            EXIT WHEN is_found;
+            step := 4 * step;
+        END LOOP;
+        IF NOT is_found THEN
+            content_ids := NULL;
+        END IF;
+    END IF;
+    IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+    END IF;
+    RETURN QUERY EXECUTE
+        'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
+        'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+        ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
+        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY ($9)' END
+        || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
+        ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
+        ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
+        ' ORDER BY s.similarity DESC, i.image_id LIMIT $10'
+        USING label_embedding, least_score, NULL::bigint, model.logit_scale, model.logit_bias, collection, filter, bound,
+              content_ids, max_results;
 END
 $function$;
 
+-- Whether work is queued under a model, or new contents arrived in the last 30 seconds (siglip.rest_after).
+CREATE OR REPLACE FUNCTION siglip.is_loading(model_id integer)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT EXISTS (
+            SELECT FROM siglip.ingest_items AS t WHERE t.model_id = is_loading.model_id AND t.state = 'queued' AND t.not_before <= now())
+        OR EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.model_id = is_loading.model_id AND t.state = 'claimed')
+        OR (SELECT c.created_at FROM siglip.contents AS c ORDER BY c.content_id DESC LIMIT 1)
+            > now() - coalesce(nullif(current_setting('siglip.rest_after', true), ''), '30 s')::interval
+$function$;
+
+-- For each label of a set, how many images have a score in each of so many bins of equal width.
+CREATE OR REPLACE FUNCTION siglip.label_histogram(label_set text, bins integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
+ RETURNS TABLE(label text, from_score double precision, to_score double precision, images bigint)
+ LANGUAGE plpgsql
+ STABLE ROWS 200
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET jit TO 'off'
+ SET parallel_setup_cost TO '0'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model     siglip.models := siglip.described_model(label_histogram.model_id);
+    labels    text[];
+    distances text;
+    edges     double precision[];
+BEGIN
+    PERFORM siglip.check_label_set(label_set, NULL, model);
+    IF bins IS NULL OR bins NOT BETWEEN 2 AND 1000 THEN
+        RAISE EXCEPTION 'bins is %, not a number from 2 to 1000.', coalesce(bins::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten bins are a tenth of a score each.';
+    END IF;
+    SELECT array_agg(l.label ORDER BY l.position),
+           string_agg(format('e.embedding OPERATOR(public.<#>) %L::public.halfvec', v.embedding), ', ' ORDER BY l.position)
+    INTO labels, distances
+    FROM siglip.label_sets AS s
+    JOIN siglip.labels AS l USING (label_set_id)
+    JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
+    WHERE s.name = label_histogram.label_set;
+    IF labels IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT array_agg(siglip.least_similarity(b / bins::double precision, model.logit_scale, model.logit_bias) - 1e-9 ORDER BY b) INTO edges
+    FROM generate_series(1, bins - 1) AS b;
+    RETURN QUERY EXECUTE
+        'WITH counts AS ('
+        '    SELECT u.position, width_bucket(-u.distance, $1) AS bin, count(*) AS images'
+        '    FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
+        '    CROSS JOIN LATERAL unnest(ARRAY[' || distances || ']) WITH ORDINALITY AS u (distance, position)'
+        '    WHERE e.model_id = ' || model.model_id || ' AND u.distance <= -($1)[1]'
+        || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
+        || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
+        '    GROUP BY 1, 2'
+        '), total AS ('
+        '    SELECT count(*) AS images FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
+        '    WHERE e.model_id = ' || model.model_id
+        || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
+        || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
+        ')'
+        ' SELECT l.label, b / $5::double precision, (b + 1) / $5::double precision,'
+        '        CASE WHEN b = 0 THEN t.images - coalesce((SELECT sum(a.images) FROM counts AS a WHERE a.position = l.position), 0)::bigint'
+        '             ELSE coalesce(c.images, 0) END'
+        ' FROM unnest($2) WITH ORDINALITY AS l (label, position) CROSS JOIN generate_series(0, $5 - 1) AS b CROSS JOIN total AS t'
+        ' LEFT JOIN counts AS c ON c.position = l.position AND c.bin = b'
+        ' ORDER BY l.position, b'
+        USING edges, labels, collection, filter, bins;
+END
+$function$;
+
+-- The similarity that has this score, (ln(score / (1 - score)) - logit_bias) / exp(logit_scale): siglip.score the other way round.
+CREATE OR REPLACE FUNCTION siglip.least_similarity(score double precision, logit_scale double precision, logit_bias double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN score <= 0 THEN -1.01 WHEN score >= 1 THEN (37 - logit_bias) / exp(logit_scale)
+                ELSE (ln(score / (1 - score)) - logit_bias) / exp(logit_scale) END
+$function$;
+
+-- Do the next step that the segments need, and return a sentence; NULL where there is nothing to do. With is_full one segment remains.
+CREATE OR REPLACE FUNCTION siglip.maintain(model_id integer DEFAULT NULL::integer, is_full boolean DEFAULT false)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    seal_rows  constant bigint := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000')::bigint;
+    model      siglip.models;
+    removed    bigint;
+    tail       siglip.segments;
+    is_at_rest boolean;
+    boundary   bigint;
+    chosen     regclass[];
+    name       text;
+    row_count  bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(1397311311, 0) THEN
+        RAISE NOTICE 'Another session maintains the segments just now.';
+        RETURN NULL;
+    END IF;
+    removed := siglip.remove_released_contents(5000);
+    IF removed > 0 THEN
+        RETURN format('Removed %s contents without an image.', removed);
+    END IF;
+    FOR model IN
+        SELECT m.* FROM siglip.models AS m
+        WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
+        ORDER BY m.is_active DESC, m.model_id
+    LOOP
+        is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
+        SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
+        IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
+                      OR (is_at_rest AND tail.bytes >= siglip.exact_below_bytes())
+                      OR (is_full AND tail.bytes > 0)) THEN
+            boundary := siglip.close_segment(model.model_id);
+            IF boundary IS NOT NULL THEN
+                RETURN format('Closed the segment %s of %s at content %s.', tail.segment, model.name, boundary);
+            END IF;
+        END IF;
+        chosen := siglip.segments_to_rebuild(model.model_id, is_at_rest, is_full);
+        IF chosen IS NOT NULL THEN
+            name := chosen[1]::text;
+            row_count := siglip.rebuild_segments(chosen);
+            RETURN CASE cardinality(chosen)
+                WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
+                ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
+            END;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$function$;
+
+-- The text of the query that makes one array of matches, best first, of what a search finds.
+CREATE OR REPLACE FUNCTION siglip.matches_query(query text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT 'SELECT ARRAY('
+        'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
+        ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
+        ' CROSS JOIN LATERAL (SELECT greatest(-1::double precision, least(1::double precision, -n.distance)) AS similarity OFFSET 0) AS c'
+        ' ORDER BY c.similarity DESC, n.image_id LIMIT $2)'
+$function$;
+
 -- The vector search that search_images and similar_images share.
-CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embedding halfvec, max_results integer, collection text, filter jsonb, min_score double precision, excluded_image_id bigint)
+CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embedding halfvec, max_results integer, collection text, filter jsonb, min_score double precision, excluded_image_id bigint, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
  STABLE ROWS 10
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
- SET "hnsw.ef_search" TO '100'
+ SET "hnsw.ef_search" TO '400'
+ SET "hnsw.max_scan_tuples" TO '20000'
 AS $function$
 #variable_conflict use_column
 DECLARE
-    exact_below_bytes constant bigint := 8 * 1024 * 1024;
-    is_narrowed constant boolean := collection IS NOT NULL OR filter IS NOT NULL;
-    is_exact    boolean;
+    exact_below_rows constant integer := 5000;
+    surplus     constant integer := 3;
+    is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
+    ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
+    wanted      integer;
+    found       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -544,6 +1069,9 @@ BEGIN
     ELSIF min_score NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
             USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF min_score IS NOT NULL AND model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Search without min_score, and look at the similarity.';
     ELSIF query_embedding IS NULL OR public.l2_norm(query_embedding) = 0 THEN
         RAISE EXCEPTION 'The query embedding is NULL or zero.'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.embed_text makes one from a text.';
@@ -551,66 +1079,213 @@ BEGIN
         RAISE EXCEPTION 'The query embedding has % elements, those of the model % have %.',
             public.vector_dims(query_embedding), model.name, model.dimension
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Embed the query with that model.';
+    ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
+        RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
+    ELSIF after IS NOT NULL AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+        RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
+            CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
     END IF;
     IF abs(public.l2_norm(query_embedding) - 1) > 0.01 THEN
         query_embedding := public.l2_normalize(query_embedding);
     END IF;
 
-    is_exact := pg_relation_size(format('siglip.%I', 'image_embeddings_' || model.model_id)::regclass) < exact_below_bytes;
-    PERFORM set_config('hnsw.ef_search', least(1000, greatest(100, 2 * max_results))::text, true);
-    LOOP
-        IF is_exact OR is_narrowed THEN
-            EXECUTE siglip.nearest_matches_query(siglip.nearest_images_query(
-                    model.model_id, model.dimension, is_exact, collection IS NOT NULL, filter IS NOT NULL))
-                INTO matches
-                USING query_embedding, max_results, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter;
-        ELSE
-            EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5)', model.model_id)
-                INTO matches
-                USING query_embedding, max_results, excluded_image_id, model.logit_scale, model.logit_bias;
+    -- Without row_security_active in the conditions a policy would make the graph's rows few, and its search long.
+    is_narrowed := is_narrowed OR row_security_active('siglip.images');
+    wanted := max_results + skip_results;
+    IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
+        -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
+        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * found));
+        PERFORM set_config('hnsw.ef_search', ef_search::text, true);
+        IF is_narrowed OR after IS NOT NULL THEN
+            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
         END IF;
-        EXIT WHEN is_exact OR cardinality(matches) >= max_results;
-        is_exact := true;
-    END LOOP;
+        EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
+            INTO matches
+            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+        IF after IS NOT NULL THEN
+            -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
+            SELECT array_agg(m ORDER BY p.place) INTO matches
+            FROM unnest(matches[1 : cardinality(matches) / 2]) WITH ORDINALITY
+                 AS p (image_id, uri, similarity, score, metadata, place)
+            CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
+            WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
+            found := wanted;
+        END IF;
+    END IF;
+    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+        matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
+    END IF;
 
-    RETURN QUERY SELECT m.* FROM unnest(matches) AS m
-        WHERE nearest_images.min_score IS NULL OR m.score >= nearest_images.min_score;
+    RETURN QUERY
+        SELECT p.image_id, p.uri, p.similarity, p.score, p.metadata
+        FROM unnest(matches) WITH ORDINALITY AS p (image_id, uri, similarity, score, metadata, place)
+        WHERE p.place > skip_results AND p.place <= wanted
+          AND (nearest_images.min_score IS NULL OR p.score >= nearest_images.min_score)
+        ORDER BY p.place;
 END
 $function$;
 
--- The text of the query that a search executes.
-CREATE OR REPLACE FUNCTION siglip.nearest_images_query(model_id integer, dimension integer, is_exact boolean, has_collection boolean, has_filter boolean)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
+-- Put one new segment, with a new index, in the place of closed neighbours; returns how many rows it has.
+CREATE OR REPLACE FUNCTION siglip.rebuild_segments(segments regclass[])
+ RETURNS bigint
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET enable_sort TO 'off'
 AS $function$
-    SELECT format(
-        'SELECT i.image_id, e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_hash = e.content_hash'
-        ' WHERE e.model_id = %2$L AND i.image_id IS DISTINCT FROM $3'
-        || CASE WHEN has_collection THEN ' AND i.collection = $6' ELSE '' END
-        || CASE WHEN has_filter THEN ' AND i.metadata @> $7' ELSE '' END
-        || CASE WHEN is_exact
-                THEN ' ORDER BY (e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1) + 0'
-                ELSE ' ORDER BY e.embedding::public.halfvec(%1$L) OPERATOR(public.<#>) $1' END
-        || ' FETCH FIRST $2 ROWS WITH TIES',
-        dimension, model_id
-    )
+DECLARE
+    started_at timestamptz := clock_timestamp();
+    model      siglip.models;
+    parent     text;
+    sources    regclass[];
+    source     regclass;
+    target     regclass;
+    bounds     text;
+    found      record;
+    built_rows bigint := 0;
+    moved_rows bigint;
+BEGIN
+    SELECT array_agg(s.segment ORDER BY s.from_content_id NULLS FIRST) AS sources,
+           min(s.model_id) AS model_id, count(DISTINCT s.model_id) AS model_count,
+           bool_or(s.is_open OR s.server IS NOT NULL) AS is_fixed,
+           CASE WHEN bool_or(s.from_content_id IS NULL) THEN NULL ELSE min(s.from_content_id) END AS first,
+           max(s.to_content_id) AS beyond,
+           count(*) FILTER (WHERE s.from_content_id IS NOT NULL
+                            AND NOT EXISTS (SELECT FROM siglip.segments AS p
+                                            WHERE p.model_id = s.model_id AND p.to_content_id = s.from_content_id
+                                              AND p.segment = ANY (rebuild_segments.segments))) AS gaps,
+           bool_or(s.from_content_id IS NULL) AS has_first
+    INTO found
+    FROM siglip.segments AS s
+    WHERE s.segment = ANY (rebuild_segments.segments);
+    sources := found.sources;
+    IF sources IS NULL OR cardinality(sources) <> cardinality(segments) OR found.model_count <> 1 OR found.is_fixed
+        OR found.gaps + found.has_first::integer <> 1 THEN
+        RAISE EXCEPTION 'These are not closed, neighbouring segments of one model on this server: %.', segments
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT * FROM siglip.index_status shows what there is.';
+    END IF;
+    SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = found.model_id;
+    parent := format('siglip.image_embeddings_%s', model.model_id);
+    bounds := format('FROM (%s) TO (%L)', coalesce(quote_literal(found.first), 'MINVALUE'), found.beyond);
+
+    -- siglip.index_status finds this session's progress by these locks.
+    FOREACH source IN ARRAY sources LOOP
+        PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(source));
+    END LOOP;
+
+    -- The constraint proves what ATTACH would otherwise read the whole table for.
+    target := siglip.create_segment(model.model_id);
+    EXECUTE format(
+        'ALTER TABLE %s ADD CONSTRAINT segment_bounds CHECK (model_id = %L AND content_id < %L AND %s)',
+        target, model.model_id, found.beyond,
+        CASE WHEN found.first IS NULL THEN 'true' ELSE format('content_id >= %L', found.first) END
+    );
+    FOREACH source IN ARRAY sources LOOP
+        EXECUTE format('INSERT INTO %s SELECT * FROM %s ORDER BY content_id', target, source);
+        GET DIAGNOSTICS moved_rows = ROW_COUNT;
+        built_rows := built_rows + moved_rows;
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (content_id)', target);
+    IF pg_relation_size(target) >= siglip.exact_below_bytes() THEN
+        PERFORM siglip.create_segment_index(target, model.dimension, model.index_kind, built_rows);
+    END IF;
+    INSERT INTO siglip.segment_builds (segment_number, built_rows, build_s)
+    VALUES (siglip.segment_number(target), built_rows, extract(epoch FROM clock_timestamp() - started_at));
+    EXECUTE format('ANALYZE %s', target);
+
+    PERFORM siglip.catch_up(target, sources);
+    PERFORM siglip.replace_segments(parent, sources, target, bounds);
+    RETURN built_rows;
+END
 $function$;
 
--- The text of the query that makes one array of matches, best first, of what siglip.nearest_images_query finds.
-CREATE OR REPLACE FUNCTION siglip.nearest_matches_query(query text)
- RETURNS text
- LANGUAGE sql
- IMMUTABLE
+-- Note which contents lost an image.
+CREATE OR REPLACE FUNCTION siglip.release_contents()
+ RETURNS trigger
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
-    SELECT 'SELECT ARRAY('
-        'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
-        ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
-        ' CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -n.distance)) AS similarity OFFSET 0) AS c'
-        ' ORDER BY n.distance + 0, n.image_id LIMIT $2)'
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        INSERT INTO siglip.released_contents (content_id) VALUES (OLD.content_id);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO siglip.released_contents (content_id)
+        SELECT DISTINCT d.content_id FROM deleted_images AS d WHERE d.content_id IS NOT NULL;
+    ELSE
+        INSERT INTO siglip.released_contents (content_id) SELECT c.content_id FROM siglip.contents AS c;
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+-- Take out up to max_rows contents that have lost their last image, with their vectors; returns how many that were.
+CREATE OR REPLACE FUNCTION siglip.remove_released_contents(max_rows integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    released bigint[];
+    removed  bigint[];
+BEGIN
+    WITH taken AS (
+        DELETE FROM siglip.released_contents AS r
+        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_contents AS o LIMIT max_rows FOR UPDATE SKIP LOCKED))
+        RETURNING r.content_id
+    )
+    SELECT array_agg(DISTINCT t.content_id) INTO released FROM taken AS t;
+    -- Locked first, looked at then: no image can come to a content that is locked. One that is in use just now isn't unused.
+    SELECT array_agg(l.content_id) INTO released
+    FROM (SELECT c.content_id FROM siglip.contents AS c WHERE c.content_id = ANY (released) FOR UPDATE SKIP LOCKED) AS l;
+    SELECT array_agg(r.content_id ORDER BY r.content_id) INTO removed
+    FROM unnest(released) AS r (content_id)
+    WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = r.content_id);
+    DELETE FROM siglip.image_embeddings AS e WHERE e.content_id = ANY (removed);
+    DELETE FROM siglip.contents AS c WHERE c.content_id = ANY (removed);
+    RETURN coalesce(cardinality(removed), 0);
+END
+$function$;
+
+-- Put a built segment in the place of its sources, between two statements of the others.
+CREATE OR REPLACE FUNCTION siglip.replace_segments(parent text, sources regclass[], target regclass, bounds text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    source   regclass;
+    patience constant text := current_setting('lock_timeout');
+    gave_up  constant timestamptz := clock_timestamp() + interval '10 minutes';
+BEGIN
+    LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '25ms', true);
+            -- Writers to these ranges wait from here on; readers only from the next lock on.
+            FOREACH source IN ARRAY sources LOOP
+                EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', source);
+            END LOOP;
+            PERFORM siglip.catch_up(target, sources);
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+            FOREACH source IN ARRAY sources LOOP
+                EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, source);
+                DELETE FROM siglip.segment_builds AS b WHERE b.segment_number = siglip.segment_number(source);
+                EXECUTE format('DROP TABLE %s', source);
+            END LOOP;
+            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s', parent, target, bounds);
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT segment_bounds', target);
+            PERFORM set_config('lock_timeout', patience, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() > gave_up THEN
+                RAISE EXCEPTION 'A statement has been reading % for ten minutes: its segments can''t be replaced.', parent
+                    USING ERRCODE = 'lock_not_available', HINT = 'pg_stat_activity shows it. Nothing was changed.';
+            END IF;
+            PERFORM pg_sleep(0.02 + 0.2 * random());
+        END;
+    END LOOP;
+END
 $function$;
 
 -- sigmoid(exp(logit_scale) * similarity + logit_bias).
@@ -657,7 +1332,7 @@ END
 $function$;
 
 -- The images that fit a text best where its vector is in the cache; a single row without an image where it isn't.
-CREATE OR REPLACE FUNCTION siglip.search_cached_text(query text, max_results integer, collection text, filter jsonb, min_score double precision, OUT model_id integer, OUT name text, OUT revision text, OUT is_cached boolean, OUT image_id bigint, OUT uri text, OUT similarity double precision, OUT score double precision, OUT metadata jsonb)
+CREATE OR REPLACE FUNCTION siglip.search_cached_text(query text, max_results integer, collection text, filter jsonb, min_score double precision, image_ids bigint[], skip_results integer, after siglip.search_position, OUT model_id integer, OUT name text, OUT revision text, OUT is_cached boolean, OUT image_id bigint, OUT uri text, OUT similarity double precision, OUT score double precision, OUT metadata jsonb)
  RETURNS SETOF record
  LANGUAGE plpgsql
  ROWS 10
@@ -678,7 +1353,8 @@ BEGIN
             PERFORM siglip.touch_text(found_text.model_id, found_text.text_hash);
         END IF;
         RETURN QUERY SELECT model.model_id, model.name, model.revision, true, n.*
-        FROM siglip.nearest_images(model, found_text.embedding, max_results, collection, filter, min_score, NULL) AS n;
+        FROM siglip.nearest_images(model, found_text.embedding, max_results, collection, filter, min_score, NULL,
+            image_ids, skip_results, after) AS n;
         IF FOUND THEN
             RETURN;
         END IF;
@@ -690,7 +1366,7 @@ END
 $function$;
 
 -- Remember the vector of a text that the caller has embedded, where the caller may, and search with it.
-CREATE OR REPLACE FUNCTION siglip.search_embedded_text(query text, query_embedding halfvec, model_id integer, name text, revision text, warning text, max_rows integer, max_results integer, collection text, filter jsonb, min_score double precision)
+CREATE OR REPLACE FUNCTION siglip.search_embedded_text(query text, query_embedding halfvec, model_id integer, name text, revision text, warning text, max_rows integer, max_results integer, collection text, filter jsonb, min_score double precision, image_ids bigint[], skip_results integer, after siglip.search_position)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
  ROWS 10
@@ -700,12 +1376,13 @@ BEGIN
     IF siglip.can_write_texts() THEN
         PERFORM siglip.store_text(query, query_embedding, model_id, name, revision, warning, NULL, max_rows);
     END IF;
-    RETURN QUERY SELECT n.* FROM siglip.search_images(query_embedding, max_results, collection, filter, min_score, model_id) AS n;
+    RETURN QUERY SELECT n.* FROM siglip.search_images(
+        query_embedding, max_results, collection, filter, min_score, model_id, image_ids, skip_results, after) AS n;
 END
 $function$;
 
 -- The images that fit a text best, best first. The text comes from the cache or is embedded by a worker.
-CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision)
+CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
  ROWS 10
@@ -717,12 +1394,13 @@ BEGIN
     -- Looked at first: a wrong number should not wait for a worker.
     PERFORM siglip.check_max_results(max_results);
     RETURN QUERY SELECT n.* FROM siglip.nearest_images(
-        model, siglip.embed_text(query, model.model_id, timeout_s), max_results, collection, filter, min_score, NULL) AS n;
+        model, siglip.embed_text(query, model.model_id, timeout_s), max_results, collection, filter, min_score, NULL,
+        image_ids, skip_results, after) AS n;
 END
 $function$;
 
 -- The images nearest to a vector of the active model, or of another, best first.
-CREATE OR REPLACE FUNCTION siglip.search_images(query_embedding halfvec, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer)
+CREATE OR REPLACE FUNCTION siglip.search_images(query_embedding halfvec, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
  STABLE ROWS 10
@@ -730,12 +1408,83 @@ CREATE OR REPLACE FUNCTION siglip.search_images(query_embedding halfvec, max_res
 AS $function$
 BEGIN
     RETURN QUERY SELECT n.* FROM siglip.nearest_images(
-        siglip.described_model(model_id), query_embedding, max_results, collection, filter, min_score, NULL) AS n;
+        siglip.described_model(model_id), query_embedding, max_results, collection, filter, min_score, NULL,
+        image_ids, skip_results, after) AS n;
+END
+$function$;
+
+-- The number at the end of a segment's name.
+CREATE OR REPLACE FUNCTION siglip.segment_number(segment regclass)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT substring(c.relname FROM '_([0-9]+)$')::integer FROM pg_class AS c WHERE c.oid = segment
+$function$;
+
+-- The closed segments of a model that are next to be built as one; NULL where none need it.
+CREATE OR REPLACE FUNCTION siglip.segments_to_rebuild(model_id integer, is_at_rest boolean, is_full boolean)
+ RETURNS regclass[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    share     constant double precision := CASE WHEN is_full THEN 1e9 WHEN is_at_rest THEN 10 ELSE 2 END;
+    most_rows bigint;
+    chosen    regclass[];
+BEGIN
+    -- A segment whose graph fits no memory takes hours to build, and is searched no faster than two halves of it.
+    SELECT CASE WHEN is_full THEN 9223372036854775807 ELSE siglip.build_memory() / siglip.graph_bytes(m.dimension, m.index_kind) END
+    INTO most_rows FROM siglip.models AS m WHERE m.model_id = segments_to_rebuild.model_id;
+    -- A run is a row of neighbours on this server; rows are those of the build, or as the table's size tells.
+    WITH closed AS (
+        SELECT s.segment, s.from_content_id, s.to_content_id, s.bytes, s.index_kind, s.is_index_valid, m.index_kind AS wanted_kind,
+               coalesce(b.built_rows, s.bytes / (64 + 2 * m.dimension)) AS row_count, b.built_rows,
+               greatest(pg_stat_get_tuples_deleted(s.segment), b.built_rows - s.estimated_rows) AS deleted_rows,
+               s.server IS NOT NULL AS is_remote,
+               count(*) FILTER (WHERE s.server IS NOT NULL) OVER (ORDER BY s.from_content_id NULLS FIRST) AS run
+        FROM siglip.segments AS s
+        JOIN siglip.models AS m ON m.model_id = s.model_id
+        LEFT JOIN siglip.segment_builds AS b ON b.segment_number = siglip.segment_number(s.segment)
+        WHERE s.model_id = segments_to_rebuild.model_id AND NOT s.is_open
+    ), followed AS (
+        SELECT c.*,
+               coalesce(sum(c.row_count) OVER (PARTITION BY c.run ORDER BY c.from_content_id DESC NULLS LAST
+                                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rows_after,
+               row_number() OVER (PARTITION BY c.run ORDER BY c.from_content_id DESC NULLS LAST) AS place
+        FROM closed AS c WHERE NOT c.is_remote
+    ), starts AS (
+        -- The first segment that is to be merged with all that follow in its run.
+        SELECT f.run, min(coalesce(f.from_content_id, -9223372036854775808)) AS first
+        FROM followed AS f
+        WHERE f.place > 1 AND f.row_count <= share * greatest(f.rows_after, 1) AND f.row_count + f.rows_after <= most_rows
+        GROUP BY f.run
+    )
+    SELECT array_agg(f.segment ORDER BY f.from_content_id NULLS FIRST) INTO chosen
+    FROM followed AS f JOIN starts AS s ON s.run = f.run AND coalesce(f.from_content_id, -9223372036854775808) >= s.first
+    GROUP BY f.run ORDER BY f.run LIMIT 1;
+    IF chosen IS NULL THEN
+        SELECT ARRAY[s.segment] INTO chosen
+        FROM siglip.segments AS s
+        JOIN siglip.models AS m ON m.model_id = s.model_id
+        LEFT JOIN siglip.segment_builds AS b ON b.segment_number = siglip.segment_number(s.segment)
+        WHERE s.model_id = segments_to_rebuild.model_id AND NOT s.is_open AND s.server IS NULL
+          AND (b.segment_number IS NULL
+               OR (s.index IS NOT NULL AND s.index_kind <> m.index_kind)
+               OR greatest(pg_stat_get_tuples_deleted(s.segment), b.built_rows - s.estimated_rows) > 0.2 * b.built_rows
+               OR (s.index IS NULL AND s.bytes >= 2 * siglip.exact_below_bytes()))
+        ORDER BY s.from_content_id NULLS FIRST
+        LIMIT 1;
+    END IF;
+    RETURN chosen;
 END
 $function$;
 
 -- The images most similar to one that is indexed, best first, without that one. Only the order of the scores means something.
-CREATE OR REPLACE FUNCTION siglip.similar_images(image_id bigint, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer)
+CREATE OR REPLACE FUNCTION siglip.similar_images(image_id bigint, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
  STABLE ROWS 10
@@ -747,7 +1496,7 @@ DECLARE
 BEGIN
     SELECT e.embedding INTO query_embedding
     FROM siglip.images AS i
-    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = model.model_id AND e.content_hash = i.content_hash
+    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = model.model_id AND e.content_id = i.content_id
     WHERE i.image_id = similar_images.image_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no image %.', coalesce(similar_images.image_id::text, 'NULL')
@@ -759,9 +1508,17 @@ BEGIN
                                 similar_images.image_id);
     END IF;
     RETURN QUERY SELECT n.* FROM siglip.nearest_images(
-        model, query_embedding, max_results, collection, filter, min_score, similar_images.image_id) AS n;
+        model, query_embedding, max_results, collection, filter, min_score, similar_images.image_id,
+        image_ids, skip_results, after) AS n;
 END
 $function$;
+
+-- The similarity, in [-1, 1], that belongs to pgvector's <#> of two unit vectors in half precision.
+CREATE OR REPLACE FUNCTION siglip.similarity(distance double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN GREATEST((- (1)::double precision), LEAST((1)::double precision, (- distance)));
 
 -- Remember a text's vector under the model (name, revision) that made it; one that is there already stays.
 CREATE OR REPLACE FUNCTION siglip.store_text(query text, embedding halfvec, model_id integer, name text, revision text, warning text DEFAULT NULL::text, refusal text DEFAULT NULL::text, max_rows integer DEFAULT NULL::integer)
@@ -833,6 +1590,55 @@ BEGIN
 END
 $function$;
 
+-- One row is one segment: its range, rows, bytes, state (open, closed, building, sealed), and whether searches of it are as fast as they can be.
+CREATE VIEW siglip.index_status AS
+ SELECT m.model_id,
+    m.name AS model,
+    s.segment,
+    s.from_content_id,
+    s.to_content_id,
+        CASE
+            WHEN ((b.built_rows IS NULL) OR s.is_open) THEN NULL::bigint
+            ELSE b.built_rows
+        END AS built_rows,
+        CASE
+            WHEN (s.estimated_rows > 0) THEN s.estimated_rows
+            ELSE (s.bytes / (64 + (2 * m.dimension)))
+        END AS estimated_rows,
+    s.bytes AS table_bytes,
+    pg_relation_size(s.index) AS index_bytes,
+    s.index_kind,
+        CASE
+            WHEN (s.server IS NOT NULL) THEN ('on '::text || s.server)
+            WHEN (p.pid IS NOT NULL) THEN 'building'::text
+            WHEN s.is_open THEN 'open'::text
+            WHEN ((s.index IS NOT NULL) AND s.is_index_valid) THEN 'sealed'::text
+            WHEN (b.segment_number IS NOT NULL) THEN 'sealed without index'::text
+            ELSE 'closed'::text
+        END AS state,
+    ((s.server IS NOT NULL) OR COALESCE(s.is_index_valid, false) OR (s.bytes < siglip.exact_below_bytes())) AS is_complete,
+        CASE
+            WHEN (p.pid IS NOT NULL) THEN round(((100.0 * (COALESCE(p.blocks_done, (0)::bigint))::numeric) / (GREATEST(p.blocks_total, (1)::bigint))::numeric), 1)
+            ELSE NULL::numeric
+        END AS progress_percent,
+    p.phase,
+    b.built_at,
+    b.build_s
+   FROM (((siglip.segments s
+     JOIN siglip.models m USING (model_id))
+     LEFT JOIN siglip.segment_builds b ON ((b.segment_number = siglip.segment_number(s.segment))))
+     LEFT JOIN LATERAL ( SELECT l.pid,
+            i.blocks_done,
+            i.blocks_total,
+            i.phase
+           FROM (pg_locks l
+             LEFT JOIN pg_stat_progress_create_index i ON ((i.pid = l.pid)))
+          WHERE ((l.locktype = 'advisory'::text) AND (l.objsubid = 2) AND l.granted AND (l.database = ( SELECT d.oid
+                   FROM pg_database d
+                  WHERE (d.datname = current_database()))) AND (l.classid = (1397311310)::oid) AND (l.objid = (siglip.segment_number(s.segment))::oid))
+         LIMIT 1) p ON (true))
+  ORDER BY m.model_id, s.from_content_id NULLS FIRST;
+
 -- One row is one image x label under the active model. The scores of a label set are independent: they don't sum to 1.
 CREATE VIEW siglip.label_scores AS
  SELECT i.image_id,
@@ -846,10 +1652,46 @@ CREATE VIEW siglip.label_scores AS
      JOIN siglip.labels l USING (label_id))
      JOIN siglip.label_sets s USING (label_set_id))
      JOIN siglip.image_embeddings e ON ((e.model_id = m.model_id)))
-     JOIN siglip.images i USING (content_hash))
+     JOIN siglip.images i USING (content_id))
      CROSS JOIN LATERAL ( SELECT GREATEST((- (1)::double precision), LEAST((1)::double precision, (- (e.embedding <#> v.embedding)))) AS similarity
          OFFSET 0) c)
      CROSS JOIN LATERAL ( SELECT ((exp(m.logit_scale) * c.similarity) + m.logit_bias) AS logit) g)
   WHERE (m.model_id = ( SELECT models.model_id
            FROM siglip.models
           WHERE models.is_active));
+
+-- One row is one segment: a range of contents under one model, from (inclusive) to (exclusive), NULL for no bound.
+CREATE VIEW siglip.segments AS
+ SELECT (c.oid)::regclass AS segment,
+    m.model_id,
+    (NULLIF(b.bounds[1], 'MINVALUE'::text))::bigint AS from_content_id,
+    (NULLIF(b.bounds[2], 'MAXVALUE'::text))::bigint AS to_content_id,
+    (GREATEST(c.reltuples, (0)::real))::bigint AS estimated_rows,
+        CASE
+            WHEN (c.relkind = 'r'::"char") THEN pg_relation_size((c.oid)::regclass)
+            ELSE NULL::bigint
+        END AS bytes,
+    x.index,
+    x.index_kind,
+    COALESCE(x.indisvalid, false) AS is_index_valid,
+    (b.bounds[2] = 'MAXVALUE'::text) AS is_open,
+    (s.srvname)::text AS server
+   FROM ((((((siglip.models m
+     JOIN pg_inherits h ON ((h.inhparent = (to_regclass(('siglip.image_embeddings_'::text || m.model_id)))::oid)))
+     JOIN pg_class c ON ((c.oid = h.inhrelid)))
+     CROSS JOIN LATERAL ( SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?(-?\d+|MINVALUE)''?\) TO \(''?(-?\d+|MAXVALUE)''?\)'::text) AS regexp_match) b(bounds))
+     LEFT JOIN LATERAL ( SELECT (i.indexrelid)::regclass AS index,
+            i.indisvalid,
+                CASE
+                    WHEN (a.opcname ~~ 'bit%'::text) THEN 'bit_rerank'::text
+                    ELSE 'halfvec'::text
+                END AS index_kind
+           FROM (((pg_index i
+             JOIN pg_class n ON ((n.oid = i.indexrelid)))
+             JOIN pg_am am ON (((am.oid = n.relam) AND (am.amname = 'hnsw'::name))))
+             JOIN pg_opclass a ON ((a.oid = i.indclass[0])))
+          WHERE (i.indrelid = c.oid)
+          ORDER BY i.indexrelid
+         LIMIT 1) x ON (true))
+     LEFT JOIN pg_foreign_table f ON ((f.ftrelid = c.oid)))
+     LEFT JOIN pg_foreign_server s ON ((s.oid = f.ftserver)));

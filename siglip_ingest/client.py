@@ -275,6 +275,9 @@ class SiglipClient:
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002  # the word that users of vector databases look for
         min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
     ) -> list[ImageMatch]:
         """Find the images that fit a text or resemble an image, best first.
 
@@ -285,13 +288,24 @@ class SiglipClient:
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
             min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
 
         Raises:
             InvalidInputError: If the query is empty or `limit` is out of range.
             ImageError: If the query is an image that can't be read.
         """
         self._check_model()
-        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
+        options = SearchOptions(
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
         if isinstance(query, str) and not _is_address(query):
             if hint := _describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
@@ -313,6 +327,9 @@ class SiglipClient:
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
     ) -> list[ImageMatch]:
         """Find the images most like an indexed one, best first, without that one.
 
@@ -322,13 +339,24 @@ class SiglipClient:
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
             min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
 
         Raises:
             InvalidInputError: If an argument is out of its range.
             NotFoundError: If there is no such image, or it isn't embedded yet.
         """
         self._check_model()
-        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
+        options = SearchOptions(
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
         return search.similar_images(self.database, image_id, options)
 
     def create_label_set(

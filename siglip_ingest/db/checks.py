@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, SupportsFloat, SupportsIndex, TypeGuard
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 
 MAX_LIMIT = 10_000
+MAX_OFFSET = 1_000_000
 _NOT_TEXT = "a character that isn't text (U+0000 or half of a surrogate pair)"
 
 
@@ -119,6 +120,43 @@ def check_limit(limit: object) -> int:
     if not is_whole_number(limit) or not 1 <= int(limit) <= MAX_LIMIT:
         raise InvalidInputError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
     return int(limit)
+
+
+def check_image_ids(image_ids: object) -> list[int] | None:
+    """Check the images that a search is narrowed to; None is all.
+
+    Raises:
+        InvalidInputError: If they aren't whole numbers.
+    """
+    if image_ids is None:
+        return None
+    if isinstance(image_ids, str | bytes) or not isinstance(image_ids, Iterable):
+        raise InvalidInputError(f"image_ids are a sequence of whole numbers, not {type(image_ids).__name__}.")
+    return [check_image_id(image_id) for image_id in image_ids]
+
+
+def check_offset(offset: object) -> int:
+    """Check how many of the best matches to leave out.
+
+    Raises:
+        InvalidInputError: If it isn't a whole number from 0 to 1,000,000.
+    """
+    if not is_whole_number(offset) or not 0 <= int(offset) <= MAX_OFFSET:
+        raise InvalidInputError(f"offset must be a whole number from 0 to {MAX_OFFSET:,}, not {offset!r}.")
+    return int(offset)
+
+
+def check_position(position: object) -> tuple[float, int] | None:
+    """Check the (similarity, image_id) behind which a page begins; None is the beginning.
+
+    Raises:
+        InvalidInputError: If it isn't such a pair.
+    """
+    if position is None:
+        return None
+    if not isinstance(position, tuple) or len(position) != 2 or not _is_number(position[0]):
+        raise InvalidInputError(f"after is a match, or its (similarity, image_id), not {position!r}.")
+    return float(position[0]), check_image_id(position[1])
 
 
 def check_min_score(min_score: object) -> float | None:

@@ -5,9 +5,9 @@ Each search is one statement: one round trip, in autocommit mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg.types.json import Jsonb
 
@@ -16,6 +16,7 @@ from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.db.models import ModelKey
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.types import ImageMatch
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class SearchOptions:
         collection: Search only this collection.
         filter: Only images whose metadata contain these keys and values.
         min_score: Only matches whose score, in [0, 1], is at least this.
+        image_ids: Only these images, for instance those that a query on tables of one's own has found.
+        offset: Leave out so many of the best; the page after `limit` matches.
+        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an image while
+            others arrive.
 
     Raises:
         InvalidInputError: If one of them is out of range or of the wrong kind.
@@ -43,6 +48,9 @@ class SearchOptions:
     collection: str | None = None
     filter: Mapping[str, Any] | None = None
     min_score: float | None = None
+    image_ids: Iterable[int] | None = None
+    offset: int = 0
+    after: ImageMatch | tuple[float, int] | None = None
 
     def __post_init__(self) -> None:
         if self.collection is not None:
@@ -50,6 +58,12 @@ class SearchOptions:
         checks.check_mapping(self.filter, "filter")
         object.__setattr__(self, "limit", checks.check_limit(self.limit))
         object.__setattr__(self, "min_score", checks.check_min_score(self.min_score))
+        object.__setattr__(self, "image_ids", checks.check_image_ids(self.image_ids))
+        object.__setattr__(self, "offset", checks.check_offset(self.offset))
+        after = (self.after.similarity, self.after.image_id) if isinstance(self.after, ImageMatch) else self.after
+        object.__setattr__(self, "after", checks.check_position(after))
+        if self.after is not None and self.offset:
+            raise InvalidInputError("Give offset or after, not both: after goes on behind a match, wherever it is.")
 
     def to_parameters(self) -> dict[str, Any]:
         """The parameters of the statements in search.sql."""
@@ -58,6 +72,9 @@ class SearchOptions:
             "collection": self.collection,
             "filter": None if self.filter is None else Jsonb(dict(self.filter)),
             "min_score": self.min_score,
+            "image_ids": self.image_ids,
+            "offset": self.offset,
+            "after": None if self.after is None else "({!r},{})".format(*cast("tuple[float, int]", self.after)),
         }
 
 
