@@ -26,8 +26,6 @@ from .exact import compute_recall
 from .measuring import Times, print_table, time_ms
 from .ways import ALL, LIMIT, Narrowing, Way, build_plain_tables, connect, fetch
 
-DEFAULT_EF_SEARCH = 100
-
 
 @dataclass(slots=True)
 class Bench:
@@ -118,10 +116,12 @@ class Bench:
     def ef_search(self) -> int:
         """The `hnsw.ef_search` that searches of the model run under."""
         with connect(self.url) as connection:
-            row = connection.execute(
-                "SELECT ef_search FROM siglip.models WHERE model_id = %s", [self.model_id]
-            ).fetchone()
-        return DEFAULT_EF_SEARCH if row is None or row[0] is None else int(row[0])
+            rows = fetch(
+                connection,
+                "SELECT coalesce(ef_search, siglip.default_ef_search()) FROM siglip.models WHERE model_id = %s",
+                [self.model_id],
+            )
+        return int(rows[0][0])
 
     def measure(
         self,

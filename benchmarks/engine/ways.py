@@ -147,7 +147,9 @@ class Client(Way):
 
     def search(self, query: NDArray[np.float32], narrowing: Narrowing = ALL) -> list[int]:
         """Find the ten nearest images."""
-        options = SearchOptions(limit=LIMIT, collection=narrowing.collection, filter=narrowing.filter)
+        options = SearchOptions(
+            limit=LIMIT, collection=narrowing.collection, filter=narrowing.filter, image_ids=narrowing.image_ids
+        )
         return [match.image_id for match in search_by_embedding(self.database, query, options)]
 
     def close(self) -> None:
