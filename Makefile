@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ bench-startup: $(READY)  ## Seconds from the start of a process to its first emb
 
 bench-texts: $(READY)  ## Milliseconds of a new text in plain SQL, and beside the same question through Celery (about 6 minutes)
 	@$(BIN)/python benchmarks/texts.py
+
+bench-vectors: $(READY)  ## Rows per second of importing and exporting vectors (about a minute)
+	@$(BIN)/python benchmarks/vectors.py
 
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py

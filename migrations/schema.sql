@@ -1,4 +1,4 @@
--- The schema siglip at revision 0007, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0009, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -7,6 +7,24 @@ CREATE TYPE siglip.image_match AS (
     similarity double precision,
     score double precision,
     metadata jsonb
+);
+
+-- What a search found, best first, and how long it took.
+CREATE TYPE siglip.measured_search AS (
+    similarities double precision[],
+    milliseconds double precision
+);
+
+-- A recall with its 95 % interval, and the mean milliseconds of a search and of an exact answer.
+CREATE TYPE siglip.recall_measurement AS (
+    kind text,
+    ef_search integer,
+    queries integer,
+    recall double precision,
+    low double precision,
+    high double precision,
+    search_ms double precision,
+    exact_ms double precision
 );
 
 -- A place in a search result: that of the row with this similarity and image_id.
@@ -164,6 +182,33 @@ CREATE TABLE siglip.models (
 );
 CREATE UNIQUE INDEX models_is_active_btree_idx ON siglip.models USING btree (is_active) WHERE is_active;
 
+-- One row is one measurement of recall, by siglip.index_recall, siglip.tune_search or siglip.maintain.
+CREATE TABLE siglip.recall_history (
+    measurement_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    measured_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    model_id integer NOT NULL,
+    kind text NOT NULL,  -- What was asked: images (stored vectors) or texts (of siglip.texts).
+    collection text,
+    filter jsonb,
+    max_results integer NOT NULL,
+    index_kind text NOT NULL,
+    ef_search integer NOT NULL,
+    queries integer NOT NULL,
+    recall double precision NOT NULL,
+    low double precision NOT NULL,  -- Begin of the 95 % interval of recall, whose end is high.
+    high double precision NOT NULL,
+    search_ms double precision NOT NULL,
+    exact_ms double precision NOT NULL,  -- Milliseconds of an exact answer, where one pass over the vectors gives twenty.
+    estimated_rows bigint NOT NULL,  -- Vectors under the model then, about.
+    target_recall double precision,  -- What siglip.tune_search was to reach; NULL for other measurements.
+    is_chosen boolean DEFAULT false NOT NULL,  -- Whether siglip.tune_search chose this ef_search.
+    CONSTRAINT recall_history_pkey PRIMARY KEY (measurement_id),
+    CONSTRAINT recall_history_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
+    CONSTRAINT recall_history_kind_check CHECK ((kind = ANY (ARRAY['images'::text, 'texts'::text]))),
+    CONSTRAINT recall_history_recall_check CHECK (((recall >= (0)::double precision) AND (recall <= (1)::double precision)))
+);
+CREATE INDEX recall_history_model_id_btree_idx ON siglip.recall_history USING btree (model_id, kind, measurement_id);
+
 -- One row is a content that lost an image; siglip.maintain takes it out if that was its last.
 CREATE TABLE siglip.released_contents (
     content_id bigint NOT NULL
@@ -219,6 +264,35 @@ AS $function$
     SELECT siglip.described_model(NULL)
 $function$;
 
+-- Add a model whose vectors are imported, and return its model_id; it becomes the active one where none is.
+CREATE OR REPLACE FUNCTION siglip.add_external_model(name text, dimension integer, logit_scale double precision DEFAULT NULL::double precision, logit_bias double precision DEFAULT NULL::double precision)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    new_id integer;
+BEGIN
+    -- As siglip_ingest.db.models.lock_models does it: one transaction at a time adds or activates models.
+    PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
+    IF EXISTS (SELECT FROM siglip.models AS m WHERE m.name = add_external_model.name) THEN
+        RAISE EXCEPTION 'There is a model % already.', quote_literal(add_external_model.name)
+            USING ERRCODE = 'unique_violation', HINT = 'SELECT model_id, name, dimension FROM siglip.models shows it.';
+    END IF;
+    -- The revision is a word that no checkpoint's can be.
+    INSERT INTO siglip.models (name, revision, is_external, dimension, logit_scale, logit_bias, described_at)
+    VALUES (add_external_model.name, 'external', true, add_external_model.dimension, add_external_model.logit_scale,
+            add_external_model.logit_bias, now())
+    RETURNING model_id INTO new_id;
+    PERFORM siglip.create_embedding_partition(new_id, add_external_model.dimension);
+    PERFORM siglip.create_nearest_images(new_id, add_external_model.dimension);
+    UPDATE siglip.models AS m SET is_active = true
+    WHERE m.model_id = new_id AND NOT EXISTS (SELECT FROM siglip.models AS a WHERE a.is_active);
+    RETURN new_id;
+END
+$function$;
+
 -- Lay a text of at most 1,200 bytes out as shared advisory locks, where a worker sees it at once.
 CREATE OR REPLACE FUNCTION siglip.ask_text(query text, model_id integer, is_cut boolean)
  RETURNS void
@@ -256,6 +330,16 @@ CREATE OR REPLACE FUNCTION siglip.build_memory()
 AS $function$
     SELECT greatest(pg_size_bytes(coalesce(nullif(current_setting('siglip.maintenance_work_mem', true), ''), '2GB')),
                     pg_size_bytes(current_setting('maintenance_work_mem')))
+$function$;
+
+-- Whether the caller can add to siglip.recall_history: a role that only searches may have no right to, and a standby can't.
+CREATE OR REPLACE FUNCTION siglip.can_write_recall()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT current_setting('transaction_read_only') = 'off' AND has_table_privilege('siglip.recall_history', 'INSERT')
 $function$;
 
 -- Whether the caller can add to the cache: a role that only searches may have no right to, and a standby can't.
@@ -304,6 +388,9 @@ BEGIN
     ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
         RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     ELSIF model.logit_scale IS NULL THEN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
@@ -322,6 +409,27 @@ BEGIN
     IF max_results IS NULL OR max_results NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'max_results is %, not a number from 1 to 10000.', coalesce(max_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ask for fewer rows, or narrow the search with filter or collection.';
+    END IF;
+END
+$function$;
+
+-- Raise where the arguments of a measurement of recall are out of range.
+CREATE OR REPLACE FUNCTION siglip.check_measuring(sample integer, max_results integer, filter jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF sample IS NULL OR sample NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'sample is %, not a number from 1 to 10000.', coalesce(sample::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is how many images, and how many texts, are searched for; 200 is plenty.';
+    ELSIF max_results IS NULL OR max_results NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'max_results is %, not a number from 1 to 1000.', coalesce(max_results::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Recall is measured over the best rows; 10 is what most people see.';
+    ELSIF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is a JSON %, not an object.', jsonb_typeof(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance filter => ''{"album": "2026"}''.';
     END IF;
 END
 $function$;
@@ -368,6 +476,18 @@ BEGIN
     RAISE EXCEPTION 'The open segment of model % is in use by a statement that takes long; it stays open for now.', model_id
         USING ERRCODE = 'lock_not_available', HINT = 'Call siglip.maintain() again when that statement has ended.';
 END
+$function$;
+
+-- The text of the condition that a content is one of these, with constants, for which the planner leaves segments out.
+CREATE OR REPLACE FUNCTION siglip.content_conditions(contents int8multirange)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT coalesce('(' || string_agg(concat_ws(' AND ',
+               'e.content_id >= ' || lower(u.r), 'e.content_id < ' || upper(u.r)), ' OR ' ORDER BY u.r) || ')', 'false')
+    FROM unnest(contents) AS u (r)
 $function$;
 
 -- How many images have each label of a set: those whose score reaches min_score, or the label's threshold, else 0.5.
@@ -437,22 +557,58 @@ BEGIN
 END
 $function$;
 
--- Make the function that searches a model's graphs.
+-- Choose the kind of a model's indexes: halfvec, or bit_rerank for tables that don't fit memory. siglip.maintain() builds them.
+CREATE OR REPLACE FUNCTION siglip.create_index(kind text, model_id integer DEFAULT NULL::integer)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model         siglip.models := siglip.described_model(model_id);
+    segment_count bigint;
+BEGIN
+    IF kind IS NULL OR kind NOT IN ('halfvec', 'bit_rerank') THEN
+        RAISE EXCEPTION 'kind is %, not halfvec or bit_rerank.', coalesce(quote_literal(kind), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'halfvec finds more; bit_rerank takes about a fifth of the memory, for tables that don''t fit it.';
+    END IF;
+    -- What was tuned was tuned for the other kind.
+    UPDATE siglip.models AS m
+    SET index_kind = kind, ef_search = CASE WHEN m.index_kind = kind THEN m.ef_search END
+    WHERE m.model_id = model.model_id;
+    SELECT count(*) INTO segment_count
+    FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.index IS NOT NULL AND s.index_kind <> kind;
+    RETURN CASE segment_count
+        WHEN 0 THEN format('The indexes of %s are of the kind %s.', model.name, kind)
+        ELSE format('siglip.maintain() builds %s indexes for %s: %s left. Searches go on meanwhile.', kind, model.name, segment_count)
+    END;
+END
+$function$;
+
+-- Make the function that searches a model's graphs, as its segments are indexed now; nothing happens where it fits already.
 CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
-    name constant text := format('siglip.nearest_images_%s', model_id);
+    name     constant text := format('siglip.nearest_images_%s', model_id);
+    contents constant int8multirange := siglip.quantised_contents(model_id);
+    body     constant text := format('BEGIN RETURN (%s); END', siglip.matches_query(
+        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
+             ELSE siglip.quantised_query(model_id, dimension, contents) END));
 BEGIN
+    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
+        RETURN;
+    END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         'public.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
-        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
+        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END
@@ -574,6 +730,26 @@ BEGIN
 END
 $function$;
 
+-- The mean of up to 20 measurements before one, of the same kind, filter, ef_search and index kind.
+CREATE OR REPLACE FUNCTION siglip.earlier_recall(measurement siglip.recall_history, OUT measurements bigint, OUT recall double precision, OUT low double precision)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT count(*), avg(e.recall), avg(e.low)
+    FROM (
+        SELECT h.recall, h.low
+        FROM siglip.recall_history AS h
+        WHERE h.model_id = measurement.model_id AND h.kind = measurement.kind
+          AND h.measurement_id < coalesce(measurement.measurement_id, 9223372036854775807)
+          AND h.collection IS NOT DISTINCT FROM measurement.collection AND h.filter IS NOT DISTINCT FROM measurement.filter
+          AND h.max_results = measurement.max_results AND h.ef_search = measurement.ef_search
+          AND h.index_kind = measurement.index_kind
+        ORDER BY h.measurement_id DESC LIMIT 20
+    ) AS e
+$function$;
+
 -- The unit vector of a text under the active model (or another): from the cache, or from a worker.
 CREATE OR REPLACE FUNCTION siglip.embed_text(query text, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision)
  RETURNS halfvec
@@ -604,6 +780,11 @@ BEGIN
 
     IF NOT FOUND THEN
         -- What can't succeed is said at once.
+        IF model.is_external THEN
+            RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a text with it.', model.name
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Search by a vector, siglip.search_images(vector), or by an image, siglip.similar_images(image_id).';
+        END IF;
         IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
             RAISE EXCEPTION 'The text is not in the cache, and a transaction in % never sees the row that a worker would add.',
                 upper(current_setting('transaction_isolation'))
@@ -663,6 +844,77 @@ BEGIN
 END
 $function$;
 
+-- How many images the exact answer to each query has, up to max_results, and the similarity of the last; no row for none.
+CREATE OR REPLACE FUNCTION siglip.exact_answers(model siglip.models, queries halfvec[], image_ids bigint[], searches siglip.measured_search[], max_results integer, collection text, filter jsonb, OUT number integer, OUT result_count integer, OUT last_similarity double precision)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    at_once      constant integer := 20;
+    conditions   constant text := CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $6' END
+                               || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $7' END;
+    content_ids  bigint[];
+    distances    double precision[];
+    first        integer := 1;
+    size         integer;
+    numbers      integer[];
+    counts       integer[];
+    similarities double precision[];
+BEGIN
+    IF conditions <> '' THEN
+        EXECUTE 'SELECT array_agg(DISTINCT i.content_id) FROM siglip.images AS i WHERE i.content_id IS NOT NULL' || conditions
+            INTO content_ids USING NULL, NULL, NULL, NULL, NULL, collection, filter;
+    END IF;
+    SELECT array_agg(CASE WHEN cardinality(s.similarities) < max_results THEN 'Infinity'
+                          WHEN s.similarities[max_results] >= 1 THEN -1 + 1e-6
+                          ELSE -s.similarities[max_results] + 1e-6 END ORDER BY s.number)
+    INTO distances FROM unnest(searches) WITH ORDINALITY AS s (similarities, milliseconds, number);
+    WHILE first <= cardinality(queries) LOOP
+        -- A query that found too few compares with every row, and goes alone.
+        size := CASE WHEN distances[first] = 'Infinity' THEN 1
+                     ELSE least(at_once, cardinality(queries) - first + 1,
+                                coalesce(array_position(distances, 'Infinity', first), 2147483647) - first) END;
+        -- INTO, and no loop over the rows: only what is read to its end is computed by several processes.
+        EXECUTE siglip.exact_answers_query(model.model_id, size, conditions <> '', conditions)
+            INTO numbers, counts, similarities
+            USING queries[first : first + size - 1], distances[first : first + size - 1], image_ids[first : first + size - 1],
+                  max_results, content_ids, collection, filter;
+        RETURN QUERY SELECT first + a.number - 1, a.result_count, a.last_similarity
+                     FROM unnest(numbers, counts, similarities) AS a (number, result_count, last_similarity);
+        first := first + size;
+    END LOOP;
+END
+$function$;
+
+-- The text of the query that gives the exact answers to several queries in one pass. $1 queries, $2 greatest distances.
+CREATE OR REPLACE FUNCTION siglip.exact_answers_query(model_id integer, query_count integer, has_content_ids boolean, conditions text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format(
+        'WITH near AS MATERIALIZED (SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e%s WHERE e.model_id = %s AND (%s))'
+        ' SELECT array_agg(r.number), array_agg(cardinality(r.similarities)), array_agg(r.similarities[cardinality(r.similarities)])'
+        ' FROM ('
+        'SELECT q.number::integer, (array_agg(d.similarity ORDER BY d.similarity DESC))[1:$4] AS similarities'
+        ' FROM near AS n CROSS JOIN unnest($1, $2, $3) WITH ORDINALITY AS q (embedding, distance, image_id, number)'
+        ' CROSS JOIN LATERAL (SELECT n.embedding OPERATOR(public.<#>) q.embedding AS distance OFFSET 0) AS c'
+        ' CROSS JOIN LATERAL (SELECT greatest(-1, least(1, -c.distance)) AS similarity) AS d'
+        ' CROSS JOIN LATERAL (SELECT FROM siglip.images AS i'
+        ' WHERE i.content_id = n.content_id AND i.image_id IS DISTINCT FROM q.image_id%s OFFSET 0) AS i'
+        ' WHERE c.distance <= q.distance GROUP BY q.number'
+        ') AS r',
+        CASE WHEN has_content_ids THEN ' JOIN unnest($5) AS w (content_id) USING (content_id)' ELSE '' END,
+        model_id,
+        (SELECT string_agg(format('e.embedding OPERATOR(public.<#>) ($1)[%1$s] <= ($2)[%1$s]', n), ' OR ')
+         FROM generate_series(1, query_count) AS n),
+        conditions)
+$function$;
+
 -- A segment of fewer bytes than this needs no index.
 CREATE OR REPLACE FUNCTION siglip.exact_below_bytes()
  RETURNS bigint
@@ -677,8 +929,11 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(model siglip.models, query_embedd
  STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
+ SET enable_indexscan TO 'on'
  SET parallel_setup_cost TO '1000'
+ SET parallel_tuple_cost TO '0.1'
  SET min_parallel_table_scan_size TO '8MB'
+ SET min_parallel_index_scan_size TO '512kB'
 AS $function$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -695,8 +950,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
@@ -716,7 +975,7 @@ AS $function$
     SELECT CASE WHEN has_content_ids THEN format(
         'SELECT i.image_id, n.distance FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
-        ' WHERE e.model_id = %1$s AND e.content_id = ANY ($9)%2$s'
+        ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
         ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
@@ -826,6 +1085,10 @@ DECLARE
     distances       double precision[];
     step            integer := 1000;
     total           bigint;
+    reached         bigint;
+    hits            bigint;
+    sampled         bigint;
+    expected        double precision;
     is_found        boolean := false;
 BEGIN
     PERFORM siglip.check_label_set(label_set, min_score, model);
@@ -856,7 +1119,7 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
-        WHILE step <= total / 50 LOOP
+        WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
             EXECUTE format(
                 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
                 'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
@@ -864,10 +1127,21 @@ BEGIN
                 ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT %3$s) AS n',
                 model.dimension, model.model_id, step)
                 INTO content_ids, distances USING label_embedding;
-            SELECT count(*) <= step / 2 INTO is_found FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            is_found := reached <= step / 2;
             EXIT WHEN is_found;
             step := 4 * step;
         END LOOP;
+        IF is_found THEN
+            EXECUTE format(
+                'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
+                INTO hits, sampled
+                USING label_embedding, bound, ARRAY(
+                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+            expected := reached * sampled / greatest(total, 1)::double precision;
+            is_found := hits <= expected + 3 * sqrt(expected) + 3;
+        END IF;
         IF NOT is_found THEN
             content_ids := NULL;
         END IF;
@@ -879,13 +1153,48 @@ BEGIN
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY ($9)' END
+        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
         ' ORDER BY s.similarity DESC, i.image_id LIMIT $10'
         USING label_embedding, least_score, NULL::bigint, model.logit_scale, model.logit_bias, collection, filter, bound,
               content_ids, max_results;
+END
+$function$;
+
+-- The share of the max_results best images that searches find, by stored vectors and by texts that were asked, with its 95 % interval.
+CREATE OR REPLACE FUNCTION siglip.index_recall(sample integer DEFAULT 200, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer, OUT kind text, OUT queries integer, OUT recall double precision, OUT low double precision, OUT high double precision, OUT search_ms double precision, OUT exact_ms double precision, OUT has_dropped boolean)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ ROWS 2
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    model    siglip.models := siglip.described_model(model_id);
+    measured siglip.recall_measurement;
+    is_empty boolean := true;
+BEGIN
+    PERFORM siglip.check_measuring(sample, max_results, filter);
+    FOR measured IN
+        SELECT m.* FROM siglip.measure_recall(
+            model, sample, max_results, collection, filter, ARRAY[coalesce(model.ef_search, siglip.default_ef_search())], NULL) AS m
+    LOOP
+        is_empty := false;
+        has_dropped := siglip.keep_measurement(model, measured, max_results, collection, filter, NULL, false);
+        kind := measured.kind;
+        queries := measured.queries;
+        recall := measured.recall;
+        low := measured.low;
+        high := measured.high;
+        search_ms := measured.search_ms;
+        exact_ms := measured.exact_ms;
+        RETURN NEXT;
+    END LOOP;
+    IF is_empty THEN
+        RAISE EXCEPTION 'No image to measure with has a vector under the model %, or none passes the filter.', model.name
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.index_status shows what is there.';
+    END IF;
 END
 $function$;
 
@@ -901,6 +1210,45 @@ AS $function$
         OR EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.model_id = is_loading.model_id AND t.state = 'claimed')
         OR (SELECT c.created_at FROM siglip.contents AS c ORDER BY c.content_id DESC LIMIT 1)
             > now() - coalesce(nullif(current_setting('siglip.rest_after', true), ''), '30 s')::interval
+$function$;
+
+-- Add a measurement to siglip.recall_history where the caller may; warns of a drop, and returns whether there is one.
+CREATE OR REPLACE FUNCTION siglip.keep_measurement(model siglip.models, measured siglip.recall_measurement, max_results integer, collection text, filter jsonb, target_recall double precision, is_chosen boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    kept    siglip.recall_history;
+    earlier record;
+BEGIN
+    kept.model_id := model.model_id;
+    kept.kind := measured.kind;
+    kept.collection := collection;
+    kept.filter := filter;
+    kept.max_results := max_results;
+    kept.index_kind := model.index_kind;
+    kept.ef_search := measured.ef_search;
+    SELECT e.* INTO earlier FROM siglip.earlier_recall(kept) AS e;
+    IF siglip.can_write_recall() THEN
+        INSERT INTO siglip.recall_history (
+            model_id, kind, collection, filter, max_results, index_kind, ef_search, queries, recall, low, high, search_ms, exact_ms,
+            estimated_rows, target_recall, is_chosen)
+        SELECT kept.model_id, kept.kind, collection, filter, max_results, kept.index_kind, kept.ef_search,
+               measured.queries, measured.recall, measured.low, measured.high, measured.search_ms, measured.exact_ms,
+               (SELECT coalesce(sum(s.estimated_rows), 0) FROM siglip.index_status AS s WHERE s.model_id = model.model_id),
+               target_recall, is_chosen;
+    END IF;
+    IF measured.high < earlier.low THEN
+        RAISE WARNING 'Recall of % under the model % is %, % to %; in the % measurements before it was %, at least %.',
+            measured.kind, model.name, round(measured.recall::numeric, 3), round(measured.low::numeric, 3),
+            round(measured.high::numeric, 3), earlier.measurements, round(earlier.recall::numeric, 3), round(earlier.low::numeric, 3)
+            USING ERRCODE = 'SIG10',
+                  HINT = 'siglip.tune_search() finds the ef_search that reaches it again; siglip.recall_drift shows each measurement.';
+        RETURN true;
+    END IF;
+    RETURN false;
+END
 $function$;
 
 -- For each label of a set, how many images have a score in each of so many bins of equal width.
@@ -1003,6 +1351,7 @@ BEGIN
         WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
         ORDER BY m.is_active DESC, m.model_id
     LOOP
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
         is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
         SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
         IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
@@ -1017,10 +1366,14 @@ BEGIN
         IF chosen IS NOT NULL THEN
             name := chosen[1]::text;
             row_count := siglip.rebuild_segments(chosen);
+            PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
             RETURN CASE cardinality(chosen)
                 WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
                 ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
             END;
+        END IF;
+        IF is_at_rest AND siglip.needs_measuring(model) THEN
+            RETURN siglip.measure_in_passing(model);
         END IF;
     END LOOP;
     RETURN NULL;
@@ -1041,6 +1394,107 @@ AS $function$
         ' ORDER BY c.similarity DESC, n.image_id LIMIT $2)'
 $function$;
 
+-- Measure recall with a small sample; returns a sentence.
+CREATE OR REPLACE FUNCTION siglip.measure_in_passing(model siglip.models)
+ RETURNS text
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format('Measured the recall of %s: %s.', model.name,
+                  string_agg(format('%s %s', r.kind, round(r.recall::numeric, 3)), ', ' ORDER BY r.kind))
+    FROM siglip.index_recall(
+        sample => CASE WHEN (SELECT sum(s.estimated_rows) FROM siglip.segments AS s WHERE s.model_id = model.model_id) > 1000000
+                       THEN 20 ELSE 50 END,
+        model_id => model.model_id) AS r
+$function$;
+
+-- Measure recall under growing ef_search, with the same queries, until stored vectors and twenty or more texts reach target_recall.
+CREATE OR REPLACE FUNCTION siglip.measure_recall(model siglip.models, sample integer, max_results integer, collection text, filter jsonb, ef_searches integer[], target_recall double precision)
+ RETURNS SETOF siglip.recall_measurement
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    fewest_counting constant integer := 20;  -- what fewer texts tell is chance
+    queries    public.halfvec[];
+    image_ids  bigint[];
+    kinds      text[];
+    searches      siglip.measured_search[];
+    counts     integer[];
+    thresholds double precision[];
+    exact_ms   double precision;
+    started_at timestamptz;
+    lowest     double precision;
+    measured   siglip.recall_measurement;
+BEGIN
+    SELECT array_agg(s.embedding ORDER BY k.kind), array_agg(s.image_id ORDER BY k.kind), array_agg(k.kind ORDER BY k.kind)
+    INTO queries, image_ids, kinds
+    FROM unnest('{images,texts}'::text[]) AS k (kind) CROSS JOIN LATERAL siglip.sample_queries(model.model_id, k.kind, sample) AS s;
+    IF queries IS NULL THEN
+        RETURN;
+    END IF;
+    FOR step IN 1 .. cardinality(ef_searches) LOOP
+        model.ef_search := ef_searches[step];
+        searches := siglip.measure_searches(model, queries, image_ids, max_results, collection, filter);
+        IF step = 1 THEN
+            started_at := clock_timestamp();
+            SELECT array_agg(a.result_count ORDER BY q.number), array_agg(a.last_similarity ORDER BY q.number)
+            INTO counts, thresholds
+            FROM generate_series(1, cardinality(queries)) AS q (number)
+            LEFT JOIN siglip.exact_answers(model, queries, image_ids, searches, max_results, collection, filter) AS a USING (number);
+            exact_ms := 1000 * extract(epoch FROM clock_timestamp() - started_at) / cardinality(queries);
+        END IF;
+        lowest := NULL;
+        FOR measured IN
+            SELECT r.kind, ef_searches[step], i.queries, i.recall, i.low, i.high, r.search_ms, exact_ms
+            FROM (
+                SELECT kinds[f.number] AS kind, avg(f.milliseconds) AS search_ms,
+                       array_agg((SELECT count(*) FROM unnest(f.similarities) AS s WHERE s >= thresholds[f.number] - 1e-6)
+                                 / counts[f.number]::double precision) AS recalls
+                FROM unnest(searches) WITH ORDINALITY AS f (similarities, milliseconds, number)
+                GROUP BY 1
+            ) AS r
+            CROSS JOIN LATERAL siglip.recall_interval(r.recalls) AS i
+            WHERE i.queries > 0
+            ORDER BY r.kind
+        LOOP
+            RETURN NEXT measured;
+            IF measured.queries >= fewest_counting OR measured.kind = 'images' THEN
+                lowest := least(lowest, measured.recall);
+            END IF;
+        END LOOP;
+        EXIT WHEN lowest >= target_recall;
+    END LOOP;
+END
+$function$;
+
+-- Search with each query, as siglip.search_images does, and take the time.
+CREATE OR REPLACE FUNCTION siglip.measure_searches(model siglip.models, queries halfvec[], image_ids bigint[], max_results integer, collection text, filter jsonb)
+ RETURNS siglip.measured_search[]
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    searches      siglip.measured_search[] := '{}';
+    matches    double precision[];
+    started_at timestamptz;
+BEGIN
+    FOR number IN 0 .. cardinality(queries) LOOP  -- 0: the first is planned, and isn't counted
+        started_at := clock_timestamp();
+        matches := ARRAY(
+            SELECT n.similarity
+            FROM siglip.nearest_images(model, queries[greatest(number, 1)], max_results, collection, filter, NULL,
+                                       image_ids[greatest(number, 1)]) AS n);
+        IF number > 0 THEN
+            searches := searches || ROW(matches, 1000 * extract(epoch FROM clock_timestamp() - started_at))::siglip.measured_search;
+        END IF;
+    END LOOP;
+    RETURN searches;
+END
+$function$;
+
 -- The vector search that search_images and similar_images share.
 CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embedding halfvec, max_results integer, collection text, filter jsonb, min_score double precision, excluded_image_id bigint, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
@@ -1050,7 +1504,6 @@ CREATE OR REPLACE FUNCTION siglip.nearest_images(model siglip.models, query_embe
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
  SET "hnsw.ef_search" TO '400'
- SET "hnsw.max_scan_tuples" TO '20000'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -1059,7 +1512,7 @@ DECLARE
     is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
-    found       integer;
+    asked       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -1096,15 +1549,15 @@ BEGIN
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
-        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * found));
+        asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
-            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
+            PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
-            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -1112,10 +1565,10 @@ BEGIN
                  AS p (image_id, uri, similarity, score, metadata, place)
             CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
             WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
-            found := wanted;
+            asked := wanted;
         END IF;
     END IF;
-    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+    IF coalesce(cardinality(matches), 0) < coalesce(asked, 1) THEN
         matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
     END IF;
 
@@ -1126,6 +1579,71 @@ BEGIN
           AND (nearest_images.min_score IS NULL OR p.score >= nearest_images.min_score)
         ORDER BY p.place;
 END
+$function$;
+
+-- Whether a model's indexes were built since recall was measured, or a month has passed; at most once a day. siglip.measure_recall = off: never.
+CREATE OR REPLACE FUNCTION siglip.needs_measuring(model siglip.models)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT siglip.can_write_recall()
+       AND coalesce(nullif(current_setting('siglip.measure_recall', true), ''), 'on')::boolean
+       AND coalesce(max(b.built_at) > l.measured_at OR l.measured_at < now() - interval '30 days', true)
+       AND coalesce(l.measured_at < now() - interval '1 day', true)
+    FROM siglip.segments AS s
+    JOIN siglip.segment_builds AS b ON b.segment_number = siglip.segment_number(s.segment)
+    CROSS JOIN LATERAL (
+        SELECT max(h.measured_at) AS measured_at FROM siglip.recall_history AS h
+        WHERE h.model_id = model.model_id AND h.collection IS NULL AND h.filter IS NULL
+    ) AS l
+    WHERE s.model_id = model.model_id AND s.is_index_valid
+    GROUP BY l.measured_at
+$function$;
+
+-- The contents whose segments have an index of bits, as ranges of content_id.
+CREATE OR REPLACE FUNCTION siglip.quantised_contents(model_id integer)
+ RETURNS int8multirange
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT coalesce(range_agg(int8range(s.from_content_id, s.to_content_id)), '{}')
+    FROM siglip.segments AS s
+    WHERE s.model_id = quantised_contents.model_id AND s.index_kind = 'bit_rerank' AND s.is_index_valid
+$function$;
+
+-- The text of the search of a model of which these contents have an index of bits.
+CREATE OR REPLACE FUNCTION siglip.quantised_query(model_id integer, dimension integer, contents int8multirange)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format(
+        'WITH near AS MATERIALIZED ('
+        'SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
+        ' WHERE e.model_id = %2$s AND %4$s'
+        ' ORDER BY public.binary_quantize(e.embedding)::bit(%1$s) OPERATOR(public.<~>) public.binary_quantize($1)::bit(%1$s)'
+        ' LIMIT siglip.rerank_candidates($2)'
+        '), rest AS MATERIALIZED ('
+        'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
+        ' WHERE e.model_id = %2$s AND %5$s'
+        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT $2'
+        ') SELECT i.image_id, e.distance FROM ('
+        'SELECT n.content_id, n.embedding OPERATOR(public.<#>) $1 AS distance FROM near AS n'
+        ' WHERE (SELECT count(*) FROM near) >= siglip.rerank_candidates($2)'
+        ' OR (num_nonnulls($6, $7, $8) = 0 AND NOT row_security_active(''siglip.images''))'
+        ' UNION ALL SELECT r.content_id, r.distance FROM rest AS r'
+        ') AS e CROSS JOIN LATERAL (SELECT i.image_id %3$s OFFSET 0) AS i'
+        ' ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id,
+        'FROM siglip.images AS i WHERE i.content_id = e.content_id AND i.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR i.collection = $6) AND ($7 IS NULL OR i.metadata @> $7)'
+        ' AND ($8 IS NULL OR i.image_id IN (SELECT unnest($8)))',
+        siglip.content_conditions(contents), siglip.content_conditions('{(,)}'::int8multirange - contents))
 $function$;
 
 -- Put one new segment, with a new index, in the place of closed neighbours; returns how many rows it has.
@@ -1199,6 +1717,20 @@ BEGIN
     PERFORM siglip.replace_segments(parent, sources, target, bounds);
     RETURN built_rows;
 END
+$function$;
+
+-- The mean of the queries' recalls and its 95 % interval: normal, over these recalls and one more of 0.5. NULLs don't count.
+CREATE OR REPLACE FUNCTION siglip.recall_interval(recalls double precision[], OUT queries integer, OUT recall double precision, OUT low double precision, OUT high double precision)
+ RETURNS record
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT o.queries, o.recall,
+           greatest(0, least(o.recall, s.recall - 1.96 * s.deviation / sqrt(s.queries))),
+           least(1, greatest(o.recall, s.recall + 1.96 * s.deviation / sqrt(s.queries)))
+    FROM (SELECT count(r)::integer AS queries, avg(r) AS recall FROM unnest(recalls) AS r) AS o,
+         (SELECT count(r) AS queries, avg(r) AS recall, stddev_samp(r) AS deviation FROM unnest(recalls || 0.5::double precision) AS r) AS s
 $function$;
 
 -- Note which contents lost an image.
@@ -1284,6 +1816,57 @@ BEGIN
             END IF;
             PERFORM pg_sleep(0.02 + 0.2 * random());
         END;
+    END LOOP;
+END
+$function$;
+
+-- How many contents an index of bits proposes: siglip.rerank_candidates, by default as many as ef_search, and four times max_results.
+CREATE OR REPLACE FUNCTION siglip.rerank_candidates(max_results integer)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT greatest(coalesce(nullif(current_setting('siglip.rerank_candidates', true), ''), current_setting('hnsw.ef_search'))::integer,
+                    4 * max_results)
+$function$;
+
+-- Vectors to measure with, drawn at random: those of images, or of texts that were asked; image_id is what the answer leaves out.
+CREATE OR REPLACE FUNCTION siglip.sample_queries(model_id integer, kind text, sample integer, OUT embedding halfvec, OUT image_id bigint)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    percent double precision;
+    found   bigint;
+BEGIN
+    IF kind = 'texts' THEN
+        RETURN QUERY
+        SELECT t.embedding, NULL::bigint
+        FROM (
+            SELECT s.text_hash FROM siglip.texts AS s
+            WHERE s.model_id = sample_queries.model_id AND s.refusal IS NULL
+            ORDER BY random() LIMIT sample
+        ) AS c
+        JOIN siglip.texts AS t ON t.model_id = sample_queries.model_id AND t.text_hash = c.text_hash;
+        RETURN;
+    END IF;
+    SELECT least(100, 500.0 * sample / greatest(1, c.reltuples)) INTO percent
+    FROM pg_class AS c WHERE c.oid = 'siglip.images'::regclass;
+    LOOP
+        RETURN QUERY
+        SELECT e.embedding, s.image_id
+        FROM (
+            SELECT i.image_id, i.content_id FROM siglip.images AS i TABLESAMPLE BERNOULLI (percent) WHERE i.content_id IS NOT NULL
+        ) AS s
+        JOIN siglip.image_embeddings AS e ON e.model_id = sample_queries.model_id AND e.content_id = s.content_id
+        ORDER BY random() LIMIT sample;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        EXIT WHEN found > 0 OR percent >= 100;
+        percent := 100;  -- few images have a vector under this model
     END LOOP;
 END
 $function$;
@@ -1483,6 +2066,16 @@ BEGIN
 END
 $function$;
 
+-- default, or the name of our setting where it is set.
+CREATE OR REPLACE FUNCTION siglip.setting_source(name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN nullif(current_setting('siglip.' || name, true), '') IS NULL THEN 'default' ELSE 'siglip.' || name END
+$function$;
+
 -- The images most similar to one that is indexed, best first, without that one. Only the order of the scores means something.
 CREATE OR REPLACE FUNCTION siglip.similar_images(image_id bigint, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
@@ -1590,6 +2183,130 @@ BEGIN
 END
 $function$;
 
+-- Measure recall at growing ef_search, and keep the smallest that reaches target_recall for all searches of the model.
+CREATE OR REPLACE FUNCTION siglip.tune_search(target_recall double precision DEFAULT 0.98, sample integer DEFAULT 200, model_id integer DEFAULT NULL::integer, OUT ef_search integer, OUT recall double precision, OUT low double precision, OUT milliseconds double precision, OUT is_chosen boolean)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ ROWS 10
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    model        siglip.models := siglip.described_model(model_id);
+    measurements siglip.recall_measurement[];
+    chosen       integer;
+    best         siglip.recall_measurement;
+BEGIN
+    PERFORM siglip.check_measuring(sample, 10, NULL);
+    IF target_recall IS NULL OR target_recall NOT BETWEEN 0.5 AND 1 THEN
+        RAISE EXCEPTION 'target_recall is %, not a number from 0.5 to 1.', coalesce(target_recall::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is the share of the ten best images that searches are to find.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.index IS NOT NULL) THEN
+        RAISE NOTICE 'The model % has no index yet: its searches are exact, and there is nothing to tune.', model.name;
+        RETURN;
+    END IF;
+    measurements := ARRAY(
+        SELECT m FROM siglip.measure_recall(
+            model, sample, 10, NULL, NULL, '{40,60,80,100,150,200,300,400,500,600,800,1000}', target_recall) AS m);
+    SELECT max(m.ef_search) INTO chosen FROM unnest(measurements) AS m;  -- measuring ended there
+    UPDATE siglip.models AS m SET ef_search = chosen WHERE m.model_id = model.model_id;
+    PERFORM siglip.keep_measurement(model, m, 10, NULL, NULL, target_recall, m.ef_search = chosen) FROM unnest(measurements) AS m;
+    FOR best IN
+        SELECT DISTINCT ON (m.ef_search) m.* FROM unnest(measurements) AS m
+        ORDER BY m.ef_search, m.kind = 'texts' AND m.queries < 20, m.recall
+    LOOP
+        ef_search := best.ef_search;
+        recall := best.recall;
+        low := best.low;
+        milliseconds := best.search_ms;
+        is_chosen := best.ef_search = chosen;
+        RETURN NEXT;
+    END LOOP;
+    IF best.recall < target_recall THEN
+        RAISE WARNING 'No ef_search reaches a recall of % under the model %: the largest, %, gives % (at least %), and is kept.',
+            target_recall, model.name, chosen, round(best.recall::numeric, 3), round(best.low::numeric, 3)
+            USING ERRCODE = 'SIG10',
+                  HINT = 'SELECT * FROM siglip.index_status shows what isn''t built; a halfvec index finds more than bit_rerank.';
+    END IF;
+END
+$function$;
+
+-- One row is one setting of a model's searches or indexes: its value, where that comes from, and what it does.
+CREATE VIEW siglip.index_settings AS
+ SELECT m.model_id,
+    m.name AS model,
+    s.setting,
+    s.value,
+    s.source,
+    s.why
+   FROM (((siglip.models m
+     CROSS JOIN LATERAL ( SELECT string_agg(DISTINCT COALESCE(o.m, '16'::text), ', '::text) AS m,
+            string_agg(DISTINCT COALESCE(o.ef_construction, '64'::text), ', '::text) AS ef_construction,
+            count(*) FILTER (WHERE (i.index_kind <> m.index_kind)) AS other_kind,
+            bool_or((o.m IS NOT NULL)) AS has_m,
+            bool_or((o.ef_construction IS NOT NULL)) AS has_ef_construction
+           FROM ((siglip.segments i
+             JOIN pg_class c ON ((c.oid = (i.index)::oid)))
+             CROSS JOIN LATERAL ( SELECT max(r.option_value) FILTER (WHERE (r.option_name = 'm'::text)) AS m,
+                    max(r.option_value) FILTER (WHERE (r.option_name = 'ef_construction'::text)) AS ef_construction
+                   FROM pg_options_to_table(c.reloptions) r(option_name, option_value)) o)
+          WHERE (i.model_id = m.model_id)) x)
+     LEFT JOIN LATERAL ( SELECT h.measured_at,
+            h.target_recall,
+            h.recall
+           FROM siglip.recall_history h
+          WHERE ((h.model_id = m.model_id) AND h.is_chosen AND (h.ef_search = m.ef_search) AND (h.index_kind = m.index_kind))
+          ORDER BY h.measured_at DESC, h.recall
+         LIMIT 1) t ON (true))
+     CROSS JOIN LATERAL ( VALUES (1,'index_kind'::text,m.index_kind,
+                CASE m.index_kind
+                    WHEN 'halfvec'::text THEN 'default'::text
+                    ELSE 'siglip.create_index'::text
+                END,(
+                CASE m.index_kind
+                    WHEN 'halfvec'::text THEN 'HNSW over the vectors as they are stored: finds most, and is larger than the vectors.'::text
+                    ELSE 'HNSW over one bit an element, whose candidates are ranked by their vectors: for tables that don''t fit memory.'::text
+                END ||
+                CASE
+                    WHEN (x.other_kind > 0) THEN format(' %s indexes are still of the other kind: siglip.maintain() builds them.'::text, x.other_kind)
+                    ELSE ''::text
+                END)), (2,'ef_search'::text,(COALESCE(m.ef_search, siglip.default_ef_search()))::text,
+                CASE
+                    WHEN (m.ef_search IS NULL) THEN 'default'::text
+                    WHEN (t.measured_at IS NULL) THEN 'set by hand'::text
+                    ELSE format('tuned on %s to reach %s'::text, (t.measured_at)::date, t.target_recall)
+                END,
+                CASE
+                    WHEN (m.ef_search IS NULL) THEN 'Candidates that a search keeps while it walks the graph; siglip.tune_search() measures how many are needed here.'::text
+                    WHEN (t.measured_at IS NULL) THEN 'siglip.models.ef_search was written by somebody; siglip.tune_search() measures how many are needed here.'::text
+                    ELSE format('The smallest that siglip.tune_search() tried and that reached it; it measured a recall of %s.'::text, round((t.recall)::numeric, 3))
+                END), (3,'m'::text,COALESCE(x.m, '16'::text),
+                CASE
+                    WHEN x.has_m THEN 'the indexes'' own'::text
+                    ELSE 'default of pgvector'::text
+                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '64'::text),
+                CASE
+                    WHEN x.has_ef_construction THEN 'the indexes'' own'::text
+                    ELSE 'default of pgvector'::text
+                END,'Candidates that are looked at for each vector while the graph is built.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
+                CASE
+                    WHEN (m.index_kind = 'bit_rerank'::text) THEN COALESCE(NULLIF(current_setting('siglip.rerank_candidates'::text, true), ''::text), (COALESCE(m.ef_search, siglip.default_ef_search()))::text)
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (m.index_kind <> 'bit_rerank'::text) THEN 'not used'::text
+                    ELSE siglip.setting_source('rerank_candidates'::text)
+                END,'Candidates of an index of bits that are ranked by their vectors; by default as many as ef_search.'::text), (7,'exact_below_bytes'::text,(siglip.exact_below_bytes())::text,'fixed'::text,'A segment of fewer bytes than this gets no index: to read it all takes no longer.'::text), (8,'seal_rows'::text,COALESCE(NULLIF(current_setting('siglip.seal_rows'::text, true), ''::text), '10000'::text),siglip.setting_source('seal_rows'::text),'Rows from which on the open segment is closed and gets its index.'::text), (9,'build_memory'::text,pg_size_pretty(siglip.build_memory()),
+                CASE
+                    WHEN (NULLIF(current_setting('siglip.maintenance_work_mem'::text, true), ''::text) IS NOT NULL) THEN 'siglip.maintenance_work_mem'::text
+                    WHEN (siglip.build_memory() > '2147483648'::bigint) THEN 'maintenance_work_mem'::text
+                    ELSE 'default'::text
+                END,'Memory that the build of one index may take; segments don''t grow beyond what fits it.'::text), (10,'pgvector'::text,( SELECT e.extversion
+                   FROM pg_extension e
+                  WHERE (e.extname = 'vector'::name)),'the database'::text,'siglip-ingest migrate warns of versions with known defects.'::text)) s(place, setting, value, source, why))
+  WHERE (m.dimension IS NOT NULL)
+  ORDER BY m.model_id, s.place;
+
 -- One row is one segment: its range, rows, bytes, state (open, closed, building, sealed), and whether searches of it are as fast as they can be.
 CREATE VIEW siglip.index_status AS
  SELECT m.model_id,
@@ -1659,6 +2376,34 @@ CREATE VIEW siglip.label_scores AS
   WHERE (m.model_id = ( SELECT models.model_id
            FROM siglip.models
           WHERE models.is_active));
+
+-- One row is one measurement of recall beside the mean of those before; has_dropped where the intervals don't meet.
+CREATE VIEW siglip.recall_drift AS
+ SELECT h.measurement_id,
+    h.measured_at,
+    h.model_id,
+    h.kind,
+    h.collection,
+    h.filter,
+    h.max_results,
+    h.index_kind,
+    h.ef_search,
+    h.queries,
+    h.recall,
+    h.low,
+    h.high,
+    h.search_ms,
+    h.exact_ms,
+    h.estimated_rows,
+    h.target_recall,
+    h.is_chosen,
+    e.measurements AS earlier_measurements,
+    e.recall AS earlier_recall,
+    e.low AS earlier_low,
+    (h.recall - e.recall) AS drift,
+    COALESCE((h.high < e.low), false) AS has_dropped
+   FROM (siglip.recall_history h
+     CROSS JOIN LATERAL siglip.earlier_recall(h.*) e(measurements, recall, low));
 
 -- One row is one segment: a range of contents under one model, from (inclusive) to (exclusive), NULL for no bound.
 CREATE VIEW siglip.segments AS

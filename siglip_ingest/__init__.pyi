@@ -4,6 +4,8 @@ from .client import (
     create_label_set as create_label_set,
     default_client as default_client,
     enqueue_images as enqueue_images,
+    export_vectors as export_vectors,
+    import_vectors as import_vectors,
     label_scores as label_scores,
     search_images as search_images,
     similar_images as similar_images,
@@ -33,4 +35,5 @@ from .types import (
     ImageMatch as ImageMatch,
     IngestCounts as IngestCounts,
     LabelScore as LabelScore,
+    VectorImport as VectorImport,
 )

@@ -10,9 +10,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
-from typing import Any, SupportsFloat, SupportsIndex, TypeGuard
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeGuard
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_LIMIT = 10_000
 MAX_OFFSET = 1_000_000
@@ -109,6 +113,35 @@ def check_query(query: object) -> None:
     if not query.strip():
         raise InvalidInputError("The query is empty. Say in a few words what the image shows.")
     check_storable(query, "The query")
+
+
+def check_vector(vector: object) -> NDArray[np.float32]:
+    """Check a vector that is searched by, and return it as a (D,) float32 unit vector.
+
+    Raises:
+        InvalidInputError: If it isn't one row of finite numbers, or is zero.
+    """
+    import numpy as np
+
+    try:
+        numbers = np.asarray(vector)
+    except ValueError as error:
+        raise InvalidInputError(f"A vector is a row of numbers, such as [0.1, -0.3, ...]: {error}.") from error
+    if numbers.size and numbers.dtype.kind not in "iuf":
+        raise InvalidInputError(
+            f"A vector is a row of numbers, such as [0.1, -0.3, ...], not {numbers.dtype} elements."
+        )
+    wide = numbers.astype(np.float64)
+    if wide.ndim != 1 or wide.size == 0:
+        raise InvalidInputError(f"A vector has the shape (D,), not {wide.shape}. Search by one at a time.")
+    if not np.isfinite(wide).all():
+        raise InvalidInputError("The vector holds NaN or infinite numbers.")
+    largest = np.abs(wide).max()
+    if largest == 0:
+        raise InvalidInputError("The vector is zero: it has no direction to search by.")
+    scaled = wide / largest  # squares of any number are in range then
+    unit: NDArray[np.float32] = (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    return unit
 
 
 def check_limit(limit: object) -> int:

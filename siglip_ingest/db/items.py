@@ -242,7 +242,7 @@ def disown_items(connection: Connection, lease_token: UUID) -> int:
 
 
 def queue_missing(connection: Connection, model_id: int) -> int:
-    """Queue every image that has no item under the model; returns how many."""
+    """Queue every image that has no item under the model, unless it is external; returns how many."""
     queued = connection.execute(SQL.queue_missing, {"model_id": model_id}).rowcount
     notify_workers(connection, model_id)
     return queued

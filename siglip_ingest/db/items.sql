@@ -1,11 +1,12 @@
 -- name: queue_missing
--- Queues every image that has no item under model_id.
+-- Queues every image that has no item under model_id; none under an external model, whose vectors are imported.
 INSERT INTO siglip.ingest_items (image_id, model_id)
 SELECT i.image_id, %(model_id)s
 FROM siglip.images AS i
 WHERE NOT EXISTS (
     SELECT FROM siglip.ingest_items AS t WHERE t.image_id = i.image_id AND t.model_id = %(model_id)s
 )
+  AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = %(model_id)s AND m.is_external)
 ORDER BY i.image_id
 ON CONFLICT (image_id, model_id) DO NOTHING;
 

@@ -5,6 +5,7 @@ Each search is one statement: one round trip, in autocommit mode.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -37,8 +38,8 @@ class SearchOptions:
         min_score: Only matches whose score, in [0, 1], is at least this.
         image_ids: Only these images, for instance those that a query on tables of one's own has found.
         offset: Leave out so many of the best; the page after `limit` matches.
-        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an image while
-            others arrive.
+        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an
+            image while others arrive.
 
     Raises:
         InvalidInputError: If one of them is out of range or of the wrong kind.
@@ -99,7 +100,7 @@ def find_by_cached_text(database: Database, query: str, options: SearchOptions) 
     """
     rows = database.fetch(SQL.search_cached_text, {"query": query, **options.to_parameters()})
     model_id, name, revision, is_cached = rows[0][:4]
-    matches = [ImageMatch(*row[4:]) for row in rows if row[4] is not None]
+    matches = [_match(*row[4:]) for row in rows if row[4] is not None]
     return CachedSearch(ModelKey(model_id, name, revision), matches if is_cached else None)
 
 
@@ -128,7 +129,7 @@ def find_by_embedded_text(
         "max_rows": max_rows,
         **options.to_parameters(),
     }
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
 
 
 def find_by_text(database: Database, query: str, options: SearchOptions, *, timeout_s: float) -> list[ImageMatch]:
@@ -138,7 +139,7 @@ def find_by_text(database: Database, query: str, options: SearchOptions, *, time
         WorkerUnavailableError: If no worker is there, or none answers in time.
     """
     parameters = {"query": query, "timeout_s": timeout_s, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_text, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_text, parameters)]
 
 
 def find_nearest(
@@ -146,10 +147,14 @@ def find_nearest(
 ) -> list[ImageMatch]:
     """The images nearest to a (D,) unit vector of a model, by default of the active one, best first."""
     parameters = {"embedding": half_vector(embedding), "model_id": model_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_images, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_images, parameters)]
 
 
 def find_similar(database: Database, image_id: int, options: SearchOptions) -> list[ImageMatch]:
     """The images most similar to an indexed one, best first, without that one."""
     parameters = {"image_id": image_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.similar_images, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.similar_images, parameters)]
+
+
+def _match(image_id: int, uri: str, similarity: float, score: float | None, metadata: dict[str, Any]) -> ImageMatch:
+    return ImageMatch(image_id, uri, similarity, math.nan if score is None else score, metadata)

@@ -10,8 +10,11 @@ CREATE FUNCTION siglip.exact_images(
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
-SET parallel_setup_cost FROM CURRENT
-SET min_parallel_table_scan_size FROM CURRENT
+SET enable_indexscan = on
+SET parallel_setup_cost = 1000
+SET parallel_tuple_cost = 0.1
+SET min_parallel_table_scan_size = '8MB'
+SET min_parallel_index_scan_size = '512kB'
 AS $$
 DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
@@ -28,8 +31,12 @@ BEGIN
             RETURN '{}';
         END IF;
     END IF;
+    IF content_ids IS NOT NULL THEN
+        PERFORM set_config('enable_indexscan', 'off', true);  -- a bitmap reads the table in order, and several processes share it
+    END IF;
     IF content_ids IS NULL OR cardinality(content_ids) > 15000 THEN
-        PERFORM set_config('parallel_setup_cost', '0', true), set_config('min_parallel_table_scan_size', '0', true);
+        PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
+                set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
     EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
         INTO matches
@@ -56,7 +63,6 @@ SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
 SET hnsw.ef_search = 400
-SET hnsw.max_scan_tuples = 20000
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -65,7 +71,7 @@ DECLARE
     is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
-    found       integer;
+    asked       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -102,15 +108,15 @@ BEGIN
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
-        found := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * found));
+        asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
+        ef_search := least(1000, greatest(ef_search, 2 * asked));
         PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
-            PERFORM set_config('hnsw.max_scan_tuples', '1', true);
+            PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
         EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
             INTO matches
-            USING query_embedding, found, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -118,10 +124,10 @@ BEGIN
                  AS p (image_id, uri, similarity, score, metadata, place)
             CROSS JOIN LATERAL (SELECT ROW(p.image_id, p.uri, p.similarity, p.score, p.metadata)::siglip.image_match) AS r (m)
             WHERE (-p.similarity, p.image_id) > (-(after).similarity, (after).image_id);
-            found := wanted;
+            asked := wanted;
         END IF;
     END IF;
-    IF coalesce(cardinality(matches), 0) < coalesce(found, 1) THEN
+    IF coalesce(cardinality(matches), 0) < coalesce(asked, 1) THEN
         matches := siglip.exact_images(model, query_embedding, wanted, excluded_image_id, collection, filter, image_ids, after);
     END IF;
 

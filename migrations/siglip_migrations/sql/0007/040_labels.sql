@@ -56,7 +56,8 @@ COMMENT ON FUNCTION siglip.check_label_set(text, double precision, siglip.models
 
 -- The score grows with the similarity: the images with a label are the nearest to its vector, down to a similarity. The graph is walked
 -- to twice as many as have it, since the far end of a walk has gaps; where that is more than a fiftieth of all, one pass over the vectors
--- is quicker.
+-- is quicker. What fits a text may lie in several regions of the space, of which a walk sees one: a sample of all vectors tells where
+-- there must be many more than the walk has found.
 CREATE FUNCTION siglip.images_with_label(
     label_set   text,
     label       text,
@@ -72,8 +73,8 @@ SET jit = off
 SET hnsw.iterative_scan = relaxed_order
 SET hnsw.ef_search = 1000
 SET hnsw.max_scan_tuples = 100000
-SET parallel_setup_cost FROM CURRENT
-SET min_parallel_table_scan_size FROM CURRENT
+SET parallel_setup_cost = 1000
+SET min_parallel_table_scan_size = '8MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -86,6 +87,10 @@ DECLARE
     distances       double precision[];
     step            integer := 1000;
     total           bigint;
+    reached         bigint;
+    hits            bigint;
+    sampled         bigint;
+    expected        double precision;
     is_found        boolean := false;
 BEGIN
     PERFORM siglip.check_label_set(label_set, min_score, model);
@@ -116,7 +121,7 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
-        WHILE step <= total / 50 LOOP
+        WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
             EXECUTE format(
                 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
                 'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
@@ -124,10 +129,21 @@ BEGIN
                 ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 LIMIT %3$s) AS n',
                 model.dimension, model.model_id, step)
                 INTO content_ids, distances USING label_embedding;
-            SELECT count(*) <= step / 2 INTO is_found FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
+            is_found := reached <= step / 2;
             EXIT WHEN is_found;
             step := 4 * step;
         END LOOP;
+        IF is_found THEN
+            EXECUTE format(
+                'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(@vector@.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
+                INTO hits, sampled
+                USING label_embedding, bound, ARRAY(
+                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+            expected := reached * sampled / greatest(total, 1)::double precision;
+            is_found := hits <= expected + 3 * sqrt(expected) + 3;
+        END IF;
         IF NOT is_found THEN
             content_ids := NULL;
         END IF;
@@ -139,7 +155,7 @@ BEGIN
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(@vector@.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY ($9)' END
+        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
