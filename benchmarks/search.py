@@ -6,7 +6,8 @@
 
 Each section stands beside the query that one writes by hand with psycopg and pgvector, on a table of images and one of
 vectors, in the same run. What was found is compared with the exact answer, computed by numpy on the same half-precision
-vectors. PostgreSQL is the script's own, in a temporary folder that is removed at the end.
+vectors. "lost" counts the queries of which less than half was found: the graph never reached the region that they lie
+in. PostgreSQL is the script's own, in a temporary folder that is removed at the end.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000, help="images at rest")
-    parser.add_argument("--load-rows", type=int, help="images that the loader writes; by default a third of these")
-    parser.add_argument("--queries", type=int, default=200, help="queries of each measurement")
+    parser.add_argument(
+        "--load-rows", type=int, help="vectors that the loader writes; by default a third of these, at most 100,000"
+    )
+    parser.add_argument("--queries", type=int, default=300, help="queries of each measurement")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by commas: " + ", ".join(SECTIONS))
     arguments = parser.parse_args()
     wanted = arguments.only.split(",")
@@ -55,7 +58,7 @@ def main() -> None:
         migrate(url)
         print(describe_machine(url, settings))
         print(f"{arguments.rows:,} vectors of {DIMENSION} elements")
-        load_rows = arguments.load_rows or arguments.rows // 3
+        load_rows = arguments.load_rows or min(arguments.rows // 3, 100_000)
         bench = Bench(url, folder, arguments.rows, load_rows, arguments.queries)
         bench.prepare()
         for name, section in SECTIONS.items():

@@ -23,7 +23,7 @@ from .corpus import (
     store_vectors,
 )
 from .exact import compute_recall
-from .measuring import Times, print_table, time_ms
+from .measuring import Recall, Times, print_table, time_ms
 from .ways import ALL, LIMIT, Narrowing, Way, build_plain_tables, connect, fetch
 
 
@@ -128,8 +128,8 @@ class Bench:
         way: Way,
         narrowings: Sequence[Narrowing] | None = None,
         passes: Sequence[NDArray[np.bool_] | None] | None = None,
-    ) -> tuple[Times, float]:
-        """Ask all queries of one way, after a few that warm it; returns the times and the mean recall.
+    ) -> tuple[Times, Recall]:
+        """Ask all queries of one way, after a few that warm it; returns the times and the recall.
 
         Args:
             way: How to search.
@@ -147,7 +147,7 @@ class Bench:
             times.append(took)
             rows = row_of_image[found].tolist()
             recalls.append(compute_recall(rows, self.corpus.similarities[number], passes[number], LIMIT))
-        return Times.of(times), float(np.mean(recalls))
+        return Times.of(times), Recall.of(recalls)
 
 
 def maintain(connection: Connection) -> list[tuple[float, str]]:

@@ -17,7 +17,7 @@ from siglip_ingest import SiglipClient
 from .bench import Bench
 from .corpus import INFO
 from .exact import compute_recall
-from .measuring import Times, print_table, print_title
+from .measuring import Recall, Times, print_table, print_title
 from .ways import LIMIT, WAYS, Client, SqlFunction
 
 REPEATS = 5
@@ -105,12 +105,22 @@ def report(bench: Bench, askers: Sequence[Asker]) -> None:
     table = []
     for asker in askers:
         took = Times.of(times[asker.name])
-        recall = f"{np.mean(recalls[asker.name]):.3f}" if recalls[asker.name] else None
+        recall = Recall.of(recalls[asker.name])
         wanted = f"<= {WANTED[asker.name]}" if asker.name in WANTED else ""
         table.append(
-            [asker.name, count_round_trips(asker), took.p50, took.p95, took.p99, recall, took.p50 / first, wanted]
+            [
+                asker.name,
+                count_round_trips(asker),
+                took.p50,
+                took.p95,
+                took.p99,
+                recall,
+                recall.lost,
+                took.p50 / first,
+                wanted,
+            ]
         )
-    print_table(["", "round trips", "p50 ms", "p95", "p99", "recall@10", "p50 / bare", "wanted"], table)
+    print_table(["", "round trips", "p50 ms", "p95", "p99", "recall@10", "lost", "p50 / bare", "wanted"], table)
 
 
 def count_round_trips(asker: Asker) -> int:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .bench import Bench, vacuum
 from .corpus import in_batches, open_images, store_images, store_vectors
 from .exact import compute_recall
-from .measuring import CONTEXT, Task, Times, print_table, print_title
+from .measuring import CONTEXT, Recall, Task, Times, print_table, print_title
 from .ways import LIMIT, SqlFunction, connect
 
 ROWS_A_SECOND = 20_000
@@ -141,7 +141,7 @@ def print_phases(
         }
         judged = own[:: max(1, len(own) // JUDGED)]
         recalls = [recall_of(bench, one) for one in judged]
-        recall = f"{np.mean(recalls):.3f}" if recalls else None
+        recall = Recall.of(recalls)
         missed = "missed" if max(locks.values()) > WANTED_LOCK_MS else ""
         table.append(
             [

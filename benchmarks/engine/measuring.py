@@ -39,6 +39,27 @@ class Times:
         return cls(len(times_ms), p50, p95, p99, float(max(times_ms)), float(np.mean(times_ms)))
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How much of the exact answers was found.
+
+    Attributes:
+        mean: Over all queries, 0 to 1.
+        lost: Queries of which less than half was found: the graph never reached the region that they lie in.
+    """
+
+    mean: float
+    lost: int
+
+    @classmethod
+    def of(cls, recalls: Sequence[float]) -> Recall:
+        """Summarise them; NaN where there are none."""
+        return cls(float(np.mean(recalls)) if recalls else float("nan"), sum(recall < 0.5 for recall in recalls))
+
+    def __str__(self) -> str:
+        return "-" if math.isnan(self.mean) else f"{self.mean:.3f}"
+
+
 def time_ms(function: Callable[..., T], *arguments: Any) -> tuple[float, T]:
     """Milliseconds that a call took, and what it returned."""
     started = time.perf_counter()

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.engine.corpus import COPY_END, COPY_HEADER, pack_rows
 from benchmarks.engine.exact import compute_recall, find_kth, find_similarities
-from benchmarks.engine.measuring import Times, format_number, print_table
+from benchmarks.engine.measuring import Recall, Times, format_number, print_table
 from benchmarks.engine.vectors import TOPS, make_images, make_queries, make_space, make_texts
 
 ROOT = Path(__file__).parents[2]
@@ -144,3 +144,9 @@ def test_a_failed_process_ends_the_benchmark() -> None:
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "5\n")
     assert ended.stderr.endswith("A process of the benchmark failed, see above.\n")
+
+
+def test_recall_counts_queries_that_lost_their_region() -> None:
+    recall = Recall.of([1.0, 0.9, 0.4, 0.0])
+    assert (recall.mean, recall.lost, str(recall)) == (0.575, 2, "0.575")
+    assert str(Recall.of([])) == "-"
