@@ -82,6 +82,10 @@ class PostgresServer:
         self._child = self._spawn(command, signal.SIGINT)
         wait_until(self._answers, timeout_s=60)
 
+    def ensure_started(self) -> None:
+        if self._child is None:
+            self.start()
+
     def stop(self) -> None:
         if self._child is not None and self._child.poll() is None:
             stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport
-from siglip_ingest import export_vectors, import_vectors
+from siglip_ingest import RecallMeasurement, export_vectors, import_vectors, index_recall, tune_search
 from siglip_ingest import create_label_set, enqueue_images, label_scores, search_images, similar_images
 from siglip_ingest.siglip import AutoModel, AutoProcessor
 
@@ -38,6 +38,8 @@ with SiglipClient(database_url="postgresql://localhost/photos", model="demo") as
     create_label_set("skies", ["sunset", "night"], template="a photo of {label}")
     done: VectorImport = client.import_vectors(Path("v.npy"), "items.jsonl", model="clip", normalize=True)
     exported: int = export_vectors("v.parquet", collection="holiday") + import_vectors("v.parquet", model="x").imported
+    measured: list[RecallMeasurement] = client.index_recall(50, limit=5, filter={"album": "2026"})
+    chosen: list[int] = [step.ef_search for step in tune_search(0.95) if step.is_chosen] + [index_recall()[0].queries]
     best: float = label_scores(42, "skies")[0].score
 model, processor = AutoModel.from_pretrained("demo"), AutoProcessor.from_pretrained("demo")
 """
@@ -46,6 +48,7 @@ WRONG = [
     pytest.param('search_images("a", limt=5)', "limt", id="a misspelt parameter"),
     pytest.param('search_images(["a", "b"])', "list-item", id="a list of texts"),
     pytest.param('import_vectors("v.npy", "items.jsonl")', "model", id="an import without a model"),
+    pytest.param('tune_search("0.98")', "arg-type", id="a recall as text"),
     pytest.param('similar_images("42")', "arg-type", id="an id as text"),
     pytest.param('search_images("a")[0].uril', "uril", id="a misspelt attribute"),
     pytest.param('create_label_set("scenes", "sunset, night", templates="{label}")', "templates", id="another option"),

@@ -51,9 +51,9 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT format(
         'SELECT i.image_id, e.distance FROM ('
-        'SELECT v.content_id, v.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS v WHERE v.model_id = %2$s'
-        ' ORDER BY v.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1'
+        'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1'
         ' LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
         'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
         ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
