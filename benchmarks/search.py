@@ -6,8 +6,9 @@
 
 Each section stands beside the query that one writes by hand with psycopg and pgvector, on a table of images and one of
 vectors, in the same run. What was found is compared with the exact answer, computed by numpy on the same half-precision
-vectors. "lost" counts the queries of which less than half was found: the graph never reached the region that they lie
-in. PostgreSQL is the script's own, in a temporary folder that is removed at the end.
+vectors. "computing" is the median time that the server process was on the processor, in ms: machines are shared. "lost"
+counts the queries of which less than half was found: the graph never reached the region that they lie in. PostgreSQL is
+the script's own, in a temporary folder that is removed at the end.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from .corpus import (
     store_vectors,
 )
 from .exact import compute_recall
-from .measuring import Recall, Times, print_table, time_ms
+from .measuring import Clock, Recall, Times, print_table, time_ms
 from .ways import ALL, LIMIT, Narrowing, Way, build_plain_tables, connect, fetch
 
 
@@ -141,13 +141,14 @@ class Bench:
         passes = passes or [self.corpus.is_stored] * self.query_count
         for number in range(min(10, self.query_count)):
             way.search(self.corpus.queries[number], narrowings[number])
-        times, recalls = [], []
+        with way.borrow() as connection:
+            clock = Clock(connection.info.backend_pid)
+        recalls = []
         for number in range(self.query_count):
-            took, found = time_ms(way.search, self.corpus.queries[number], narrowings[number])
-            times.append(took)
+            found = clock.time(way.search, self.corpus.queries[number], narrowings[number])
             rows = row_of_image[found].tolist()
             recalls.append(compute_recall(rows, self.corpus.similarities[number], passes[number], LIMIT))
-        return Times.of(times), Recall.of(recalls)
+        return clock.times, Recall.of(recalls)
 
 
 def maintain(connection: Connection) -> list[tuple[float, str]]:

@@ -32,7 +32,7 @@ def measure_kinds(bench: Bench) -> None:
         times, recall = bench.measure(way)
         way.close()
         sizes = int(index_bytes) / stored, int(table_bytes) / stored
-        speed = times.p50, times.p95, times.p99, recall, recall.lost
+        speed = times.p50, times.p95, times.p99, times.processor, recall, recall.lost
         table.append([kind, f"{built} of {segments}", seconds, stored / seconds, *sizes, *speed])
     header = ["segments", "build s", "rows/s", "index bytes/row", "table bytes/row"]
-    print_table(["", *header, "p50 ms", "p95", "p99", "recall@10", "lost"], table)
+    print_table(["", *header, "p50 ms", "p95", "p99", "computing", "recall@10", "lost"], table)

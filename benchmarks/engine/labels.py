@@ -13,7 +13,7 @@ from siglip_ingest.db.connection.vectors import half_vector
 from .bench import Bench
 from .corpus import INFO
 from .exact import ROUNDING, find_kth, find_similarities
-from .measuring import Times, print_table, print_title, time_ms
+from .measuring import Clock, print_table, print_title
 from .ways import connect, fetch
 
 LABEL_SET = "measured"
@@ -42,24 +42,24 @@ def report_images(
     """`siglip.images_with_label` at scores that a share of the images reaches."""
     table = []
     for share in SHARES:
-        times, recalls, extra = [], [], 0
+        clock, recalls, extra = Clock(connection.info.backend_pid), [], 0
         count = max(1, round(share * similarities.shape[1]))
         for label in range(len(similarities)):
             # Between the last that is wanted and the next: no rounding decides.
             threshold = (find_kth(similarities[label], count) + find_kth(similarities[label], count + 1)) / 2
             wanted = set(rows_of[similarities[label] >= threshold].tolist())
-            for repeat in range(REPEATS + 1):
-                took, found = time_ms(images_with_label, connection, name_label(label), to_score(threshold))
-                if repeat:  # the first warms
-                    times.append(took)
+            arguments = connection, name_label(label), to_score(threshold)
+            images_with_label(*arguments)  # warms
+            for _ in range(REPEATS):
+                found = clock.time(images_with_label, *arguments)
             rows = bench.corpus.row_of_image[found].tolist()
             recalls.append(len(wanted.intersection(rows)) / len(wanted))
             extra += sum(similarities[label][np.searchsorted(rows_of, row)] < threshold - ROUNDING for row in rows)
-        summary = Times.of(times)
+        summary = clock.times
         has_missed = np.mean(recalls) < WANTED_RECALL or (share <= 0.001 and summary.p50 > WANTED_MS)
         table.append(
             [
-                *(f"{100 * share:g} % of the images", count, summary.p50, summary.p95, summary.p99),
+                *(f"{100 * share:g} % of the images", count, summary.p50, summary.p95, summary.p99, summary.processor),
                 *(f"{np.mean(recalls):.3f}", f"{min(recalls):.3f}", int(extra), "missed" if has_missed else ""),
             ]
         )
@@ -67,7 +67,7 @@ def report_images(
         f"siglip.images_with_label, {len(similarities)} labels; wanted: recall {WANTED_RECALL}; p50 {WANTED_MS} ms up"
         " to 0.1 %."
     )
-    print_table(["", "rows", "p50 ms", "p95", "p99", "recall", "least", "too many", ""], table)
+    print_table(["", "rows", "p50 ms", "p95", "p99", "computing", "recall", "least", "too many", ""], table)
 
 
 def report_counts(connection: Connection, similarities: NDArray[np.float32]) -> None:
@@ -86,18 +86,18 @@ def report_counts(connection: Connection, similarities: NDArray[np.float32]) -> 
         ("count_labels", f"SELECT * FROM siglip.count_labels('{LABEL_SET}')"),
         ("label_histogram", f"SELECT * FROM siglip.label_histogram('{LABEL_SET}', {BINS})"),
     ):
-        times = []
-        for repeat in range(2 * REPEATS + 1):
-            took, rows = time_ms(fetch, connection, statement)
-            times.extend([took] if repeat else [])
-        summary = Times.of(times)
+        clock = Clock(connection.info.backend_pid)
+        fetch(connection, statement)  # warms
+        for _ in range(2 * REPEATS):
+            rows = clock.time(fetch, connection, statement)
+        summary = clock.times
         difference = (
             compare_counts(rows, exact_counts) if name == "count_labels" else compare_totals(rows, similarities)
         )
         missed = "missed" if summary.p50 > WANTED_COUNT_MS else ""
-        table.append([name, len(rows), summary.p50, summary.longest, difference, missed])
+        table.append([name, len(rows), summary.p50, summary.longest, summary.processor, difference, missed])
     print(f"All {len(similarities)} labels over {similarities.shape[1]:,} images; wanted: {WANTED_COUNT_MS} ms.")
-    print_table(["", "rows", "p50 ms", "longest", "differs from exact by", ""], table)
+    print_table(["", "rows", "p50 ms", "longest", "computing", "differs from exact by", ""], table)
 
 
 def create_label_set(connection: Connection, bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from siglip_ingest import SiglipClient
 from .bench import Bench
 from .corpus import INFO
 from .exact import compute_recall
-from .measuring import Recall, Times, print_table, print_title
+from .measuring import Clock, Recall, print_table, print_title
 from .ways import LIMIT, WAYS, Client, SqlFunction
 
 REPEATS = 5
@@ -84,43 +83,35 @@ def measure_latency(bench: Bench) -> None:
 
 def report(bench: Bench, askers: Sequence[Asker]) -> None:
     """Let the askers take turns in random order, and print."""
-    times: dict[str, list[float]] = {asker.name: [] for asker in askers}
     recalls: dict[str, list[float]] = {asker.name: [] for asker in askers}
     order = random.Random(7)
     for asker in askers:
         for number in range(10):
             asker.search(number)
+    clocks = {}
+    for asker in askers:
+        with asker.connection() as connection:
+            clocks[asker.name] = Clock(connection.info.backend_pid)
     for repeat in range(REPEATS):
         for number in range(bench.query_count):
             for asker in order.sample(askers, len(askers)):
-                started = time.perf_counter()
-                found = asker.search(number)
-                times[asker.name].append(1000 * (time.perf_counter() - started))
+                found = clocks[asker.name].time(asker.search, number)
                 if repeat == 0 and "new" not in asker.name:
                     rows = bench.corpus.row_of_image[found].tolist()
                     recalls[asker.name].append(
                         compute_recall(rows, bench.corpus.similarities[number], bench.corpus.is_stored, LIMIT)
                     )
-    first = Times.of(times[askers[0].name]).p50
+    first = clocks[askers[0].name].times
     table = []
     for asker in askers:
-        took = Times.of(times[asker.name])
+        took = clocks[asker.name].times
         recall = Recall.of(recalls[asker.name])
         wanted = f"<= {WANTED[asker.name]}" if asker.name in WANTED else ""
-        table.append(
-            [
-                asker.name,
-                count_round_trips(asker),
-                took.p50,
-                took.p95,
-                took.p99,
-                recall,
-                recall.lost,
-                took.p50 / first,
-                wanted,
-            ]
-        )
-    print_table(["", "round trips", "p50 ms", "p95", "p99", "recall@10", "lost", "p50 / bare", "wanted"], table)
+        speed = took.p50, took.p95, took.p99, took.processor
+        ratios = took.p50 / first.p50, took.processor / first.processor
+        table.append([asker.name, count_round_trips(asker), *speed, recall, recall.lost, *ratios, wanted])
+    header = ["round trips", "p50 ms", "p95", "p99", "computing", "recall@10", "lost"]
+    print_table(["", *header, "p50 / bare", "computing / bare", "wanted"], table)
 
 
 def count_round_trips(asker: Asker) -> int:

@@ -1,4 +1,8 @@
-"""Clocks, percentiles and tables. Several askers are several processes: threads of Python would wait for each other."""
+"""Clocks, percentiles and tables. Several askers are several processes: threads of Python would wait for each other.
+
+On a machine that others use too a statement takes several times as long as it computes. Beside the time that passes
+stands therefore the time that the connection's server process was on the processor, where Linux tells it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,22 +26,27 @@ CONTEXT.set_forkserver_preload(["numpy", "psycopg", "siglip_ingest.search"])  # 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What a number of calls took, in milliseconds."""
+    """What a number of calls took, in milliseconds.
+
+    Attributes:
+        processor: Median of the time that the server process itself computed; NaN where it isn't known.
+    """
 
     count: int
     p50: float
     p95: float
     p99: float
     longest: float
-    mean: float
+    processor: float
 
     @classmethod
-    def of(cls, times_ms: Sequence[float]) -> Times:
+    def of(cls, times_ms: Sequence[float], processor_ms: Sequence[float] = ()) -> Times:
         """Summarise them; NaN where there are none."""
         if not len(times_ms):
             return cls(0, *[float("nan")] * 5)
         p50, p95, p99 = (float(value) for value in np.percentile(times_ms, [50, 95, 99]))
-        return cls(len(times_ms), p50, p95, p99, float(max(times_ms)), float(np.mean(times_ms)))
+        processor = float(np.median(processor_ms)) if len(processor_ms) else float("nan")
+        return cls(len(times_ms), p50, p95, p99, float(max(times_ms)), processor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,38 @@ class Recall:
 
     def __str__(self) -> str:
         return "-" if math.isnan(self.mean) else f"{self.mean:.3f}"
+
+
+class Clock:
+    """Times calls that one server process answers. Its parallel workers' time is in what passes, not in its own.
+
+    Args:
+        process_id: Of the server process; on this machine.
+    """
+
+    def __init__(self, process_id: int) -> None:
+        self._path = Path(f"/proc/{process_id}/schedstat")
+        self.times_ms: list[float] = []
+        self.processor_ms: list[float] = []
+
+    def time(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function, and note what it took."""
+        processor_before, started = self._read_processor_ms(), time.perf_counter()
+        result = function(*arguments)
+        self.times_ms.append(1000 * (time.perf_counter() - started))
+        self.processor_ms.append(self._read_processor_ms() - processor_before)
+        return result
+
+    @property
+    def times(self) -> Times:
+        """All of them."""
+        return Times.of(self.times_ms, self.processor_ms)
+
+    def _read_processor_ms(self) -> float:
+        try:
+            return int(self._path.read_text(encoding="ascii").split()[0]) / 1e6
+        except (OSError, ValueError, IndexError):
+            return float("nan")
 
 
 def time_ms(function: Callable[..., T], *arguments: Any) -> tuple[float, T]:
