@@ -77,7 +77,7 @@ bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decodin
 bench-model: $(READY)  ## Images and texts per second beside transformers on the same weights (about 10 minutes)
 	@$(BIN)/python benchmarks/model.py
 
-bench-search: $(READY)  ## Milliseconds and round trips of a search, beside the bare query (about 2 minutes)
+bench-search: $(READY)  ## Searches beside the bare query: times, recall, filters, labels, while loading (100,000 vectors, about 10 minutes)
 	@$(BIN)/python benchmarks/search.py
 
 bench-index-kinds: $(READY)  ## Size, build time, recall and latency of each kind of index (about 20 minutes)
