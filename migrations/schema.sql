@@ -185,7 +185,7 @@ CREATE UNIQUE INDEX models_is_active_btree_idx ON siglip.models USING btree (is_
 -- One row is one measurement of recall, by siglip.index_recall, siglip.tune_search or siglip.maintain.
 CREATE TABLE siglip.recall_history (
     measurement_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
-    measured_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    measured_at timestamp with time zone DEFAULT now() NOT NULL,
     model_id integer NOT NULL,
     kind text NOT NULL,  -- What was asked: images (stored vectors) or texts (of siglip.texts).
     collection text,

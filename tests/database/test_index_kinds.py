@@ -100,16 +100,24 @@ def test_searches_stay_right_while_the_kind_changes(connection: Connection, vect
 
 def plan_uses(connection: Connection, model_id: int) -> set[str]:
     """Which kinds of index the search of a model scans; each segment that has one is scanned by it."""
-    row = connection.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [f"nearest_images_{model_id}"]).fetchone()
-    assert row is not None
-    query = str(row[0]).removeprefix("BEGIN RETURN (").removesuffix("); END")
+    query, is_current = connection.execute(
+        """
+        SELECT q.query, strpos(p.prosrc, siglip.matches_query(q.query)) > 0
+        FROM (SELECT siglip.quantised_contents(%(id)s) AS contents) AS c,
+        LATERAL (SELECT CASE WHEN isempty(c.contents) THEN siglip.graph_query(%(id)s, 64)
+                             ELSE siglip.quantised_query(%(id)s, 64, c.contents) END AS query) AS q,
+        pg_proc AS p WHERE p.proname = 'nearest_images_' || %(id)s
+        """,
+        {"id": model_id},
+    ).fetchall()[0]
+    assert is_current  # what is planned here is what searches execute
     for name in ("enable_sort", "enable_hashjoin", "enable_mergejoin", "enable_seqscan"):
         connection.execute(f"SET LOCAL {name} = off".encode())
     connection.execute("SET LOCAL search_path = siglip, public")
     connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     connection.execute(
         b"PREPARE search (halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[]) AS "
-        + query.encode()
+        + str(query).encode()
     )
     query_vector = "array_fill(0.125::real, ARRAY[64])::halfvec"
     plan = "\n".join(

@@ -309,6 +309,15 @@ def test_settings_say_where_they_come_from(database: Database) -> None:
         assert value == str(chosen)
         assert source.startswith("tuned on 20")
         assert source.endswith("to reach 0.9")
+        connection.execute("UPDATE siglip.recall_history SET recall = 0.91 WHERE is_chosen AND kind = 'images'")
+        connection.execute(
+            "INSERT INTO siglip.recall_history (model_id, kind, max_results, index_kind, ef_search, queries,"
+            " recall, low, high, search_ms, exact_ms, estimated_rows, target_recall, is_chosen)"
+            " SELECT model_id, 'texts', 10, index_kind, ef_search, 20, 1, 1, 1, 1, 1, 1, 0.9, true"
+            " FROM siglip.recall_history WHERE is_chosen"
+        )
+        (row,) = [row for row in list_settings(connection) if row["setting"] == "ef_search"]
+        assert row["why"].endswith("it measured a recall of 0.910.")  # that of the kind that fares worse
         connection.execute("UPDATE siglip.models SET ef_search = 123")
         assert describe(connection) == ("123", "set by hand")
         connection.execute("SET LOCAL siglip.seal_rows = '5000'")

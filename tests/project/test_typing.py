@@ -62,7 +62,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("program")
     (folder / "program.py").write_text(PROGRAM)
     calls = "\n".join(str(parameter.values[0]) for parameter in WRONG)
-    names = ("create_label_set", "enqueue_images", "import_vectors", "search_images", "similar_images")
+    names = ("create_label_set", "enqueue_images", "import_vectors", "search_images", "similar_images", "tune_search")
     imported = f"from siglip_ingest import {', '.join(names)}"
     (folder / "wrong.py").write_text(f"{imported}\n{calls}\n")
     # The cache of `make check`: nearly all of the time goes into reading torch.

@@ -17,7 +17,7 @@ COMMENT ON TYPE siglip.recall_measurement IS 'A recall with its 95 % interval, a
 
 CREATE TABLE siglip.recall_history (
     measurement_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    measured_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    measured_at    timestamptz NOT NULL DEFAULT now(),
     model_id       integer NOT NULL REFERENCES siglip.models ON DELETE CASCADE,
     kind           text NOT NULL CHECK (kind IN ('images', 'texts')),
     collection     text,
