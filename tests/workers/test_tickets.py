@@ -427,7 +427,7 @@ def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE siglip.images RENAME COLUMN width TO breadth")
+        connection.execute("ALTER TABLE siglip.contents RENAME COLUMN width TO breadth")
     assert worker.work() == {"done": 0, "failed": 0}
     assert worker.stops == ["stop"]
     worker.tickets.release_strays()
