@@ -64,7 +64,14 @@ class Server:
             environment = {"PATH": os.defpath, "LC_ALL": "C"}
             return start_process(command, folder=data, log=folder / "log", account=account, environment=environment)
 
-        initdb = (str(binaries / "initdb"), f"--pgdata={data}", "--username=bench", "--auth=trust", "--encoding=UTF8", "--locale=C")
+        initdb = (
+            str(binaries / "initdb"),
+            f"--pgdata={data}",
+            "--username=bench",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+        )
         if start(*initdb).wait() != 0:
             raise SystemExit((folder / "log").read_text())
         words = (word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}"))
@@ -78,6 +85,7 @@ class Server:
                 time.sleep(0.1)
 
     def stop(self) -> None:
+        """Stop it."""
         stop_process(psutil.Process(self._child.pid), ((signal.SIGINT, 30.0), (signal.SIGKILL, 5.0)))
         self._child.wait()
 
@@ -123,7 +131,11 @@ def measure(servers: Sequence[Server], vectors: NDArray[np.float16], queries: ND
             connection.execute(f"SELECT siglip.rebuild_segments({how}) FROM siglip.segments WHERE NOT is_open".encode())
             print(f"built in {time.perf_counter() - started:.1f} s")
 
-        print(f"{'layout':26}" + "".join(f"{name:>26}" for name in SHAPES) + f"{'recall':>8}{'1 client':>10}{'4 clients':>10}")
+        print(
+            f"{'layout':26}"
+            + "".join(f"{name:>26}" for name in SHAPES)
+            + f"{'recall':>8}{'1 client':>10}{'4 clients':>10}"
+        )
         print(f"{'':26}" + f"{'p50, p95 in ms':>26}" * len(SHAPES) + f"{'':>8}{'queries/s':>10}{'queries/s':>10}")
         rebuild("ARRAY[segment]")
         report("1 server, 3 segments", url, queries, truth)
@@ -134,7 +146,9 @@ def measure(servers: Sequence[Server], vectors: NDArray[np.float16], queries: ND
             ).fetchone()
             assert row is not None
             started = time.perf_counter()
-            moved = connection.execute("SELECT siglip.move_segment(%s::regclass, %s)", [row[0], f"s{number}"]).fetchone()
+            moved = connection.execute(
+                "SELECT siglip.move_segment(%s::regclass, %s)", [row[0], f"s{number}"]
+            ).fetchone()
             took = time.perf_counter() - started
             assert moved is not None
             print(f"moved {moved[0]:,} rows with their index in {took:.1f} s: {moved[0] / took:,.0f} rows/s")
@@ -194,7 +208,8 @@ def search(connection: psycopg.Connection[Any], query: NDArray[np.float16], word
 def store(connection: psycopg.Connection[Any], vectors: NDArray[np.float16], numbers: NDArray[np.int64]) -> None:
     """Store vectors as contents and images; their ids are their numbers, from 1."""
     connection.execute(
-        "WITH c AS (INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s) RETURNING content_id)"
+        "WITH c AS (INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s)"
+        " RETURNING content_id)"
         " INSERT INTO siglip.images (collection, uri, content_id, metadata)"
         " SELECT CASE WHEN content_id %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || content_id, content_id,"
         " CASE WHEN content_id %% 100 = 7 THEN '{\"hundredth\": true}'::jsonb ELSE '{}' END FROM c ORDER BY content_id",

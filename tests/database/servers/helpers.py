@@ -75,13 +75,15 @@ class Session:
         ids = [
             int(row[0])
             for row in self.ask(
-                "INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s) RETURNING content_id",
+                "INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s)"
+                " RETURNING content_id",
                 len(vectors),
             )
         ]
         self.ask(
             "INSERT INTO siglip.images (collection, uri, content_id)"
-            " SELECT CASE WHEN c %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || c, c FROM unnest(%s::bigint[]) AS c",
+            " SELECT CASE WHEN c %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || c, c"
+            " FROM unnest(%s::bigint[]) AS c",
             ids,
         )
         self.add_vectors(ids, vectors, model_id)
@@ -96,10 +98,14 @@ class Session:
     def close_segment(self, model_id: int = 1) -> str:
         """Close the open segment and build it; returns its name."""
         boundary = self.value("SELECT siglip.close_segment(%s)", model_id)
-        name = self.value("SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", boundary, model_id)
+        name = self.value(
+            "SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", boundary, model_id
+        )
         self.ask("SELECT siglip.rebuild_segments(ARRAY[%s::regclass])", name)
         return str(
-            self.value("SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", boundary, model_id)
+            self.value(
+                "SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", boundary, model_id
+            )
         )
 
     def fill(self, count: int = 300, segments: int = 3, dimension: int = DIMENSION) -> list[str]:
@@ -113,9 +119,13 @@ class Session:
 
     def move(self, segment: str, server: str | None) -> str:
         """Move a segment; returns its name now."""
-        bounds = self.ask("SELECT to_content_id, model_id FROM siglip.segments WHERE segment = %s::regclass", segment)[0]
+        bounds = self.ask("SELECT to_content_id, model_id FROM siglip.segments WHERE segment = %s::regclass", segment)[
+            0
+        ]
         self.ask("SELECT siglip.move_segment(%s::regclass, %s)", segment, server)
-        return str(self.value("SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", *bounds))
+        return str(
+            self.value("SELECT segment FROM siglip.segments WHERE to_content_id = %s AND model_id = %s", *bounds)
+        )
 
     def search(self, vector: NDArray[np.float32], limit: int = 10, **narrowing: Any) -> list[tuple[int, float]]:
         words = "".join(f", {name} => %s" for name in narrowing)

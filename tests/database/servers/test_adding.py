@@ -38,7 +38,9 @@ def test_a_server_is_prepared_and_left_as_it_was(cluster: Cluster) -> None:
              "target_session_attrs": "read-write"},
             id="escaped",
         ),
-        pytest.param("postgres://%C3%A9@h/d", {"user": "é", "host": "h", "port": "5432", "dbname": "d"}, id="no_password"),
+        pytest.param(
+            "postgres://%C3%A9@h/d", {"user": "é", "host": "h", "port": "5432", "dbname": "d"}, id="no_password",
+        ),
         pytest.param(
             "postgresql://u@[::1]:6000,h2/d",
             {"user": "u", "host": "::1,h2", "port": "6000,5432", "dbname": "d"},
@@ -49,7 +51,10 @@ def test_a_server_is_prepared_and_left_as_it_was(cluster: Cluster) -> None:
             {"user": "u", "password": "a=b&c", "host": "/var/run", "port": "7", "dbname": "d"},
             id="socket",
         ),
-        pytest.param("postgresql://u@%2Ftmp/d", {"user": "u", "host": "/tmp", "port": "5432", "dbname": "d"}, id="socket_as_host"),
+        pytest.param(
+            "postgresql://u@%2Ftmp/d", {"user": "u", "host": "/tmp", "port": "5432", "dbname": "d"},
+            id="socket_as_host",
+        ),
     ],
 )  # fmt: skip
 def test_a_url_is_read_as_libpq_reads_it(database: Database, url: str, expected: dict[str, str]) -> None:
@@ -59,10 +64,21 @@ def test_a_url_is_read_as_libpq_reads_it(database: Database, url: str, expected:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "s3cret", "host=h password=s3cret", "postgresql://h/d?password=s3cret", "postgresql://u:s3cret@h", "postgresql://u:s3c#ret@h/d"]
+    "url",
+    [
+        "",
+        "s3cret",
+        "host=h password=s3cret",
+        "postgresql://h/d?password=s3cret",
+        "postgresql://u:s3cret@h",
+        "postgresql://u:s3c#ret@h/d",
+    ],
 )
 def test_a_url_that_can_t_be_read_is_not_quoted(database: Database, url: str) -> None:
-    with database.connection() as connection, pytest.raises(psycopg.errors.InvalidParameterValue, match="can't be read") as caught:
+    with (
+        database.connection() as connection,
+        pytest.raises(psycopg.errors.InvalidParameterValue, match="can't be read") as caught,
+    ):
         connection.execute("SELECT siglip.read_server_url(%s)", [url])
     assert "s3c" not in str(caught.value)
 
@@ -86,12 +102,21 @@ def test_a_password_is_in_the_user_mapping_alone(cluster: Cluster) -> None:
             with pytest.raises(psycopg.Error, match=words) as caught:
                 session.ask("SELECT siglip.add_server('s1', %s)", url)
             diagnostics = caught.value.diag
-            told = [diagnostics.message_primary, diagnostics.message_detail, diagnostics.message_hint, diagnostics.context]
+            told = [
+                diagnostics.message_primary,
+                diagnostics.message_detail,
+                diagnostics.message_hint,
+                diagnostics.context,
+            ]
             assert "s3cret" not in str(told)
             assert session.ask("SELECT FROM siglip.servers") == []
         session.ask("SELECT siglip.add_server('s1', %s)", cluster.other_urls[0])
-        assert f"password={parts.password}" in session.value("SELECT umoptions FROM pg_user_mappings WHERE srvname = 's1'")
-        assert "password" not in str(session.ask("SELECT * FROM pg_foreign_server")) + str(session.ask("SELECT * FROM siglip.servers"))
+        assert f"password={parts.password}" in session.value(
+            "SELECT umoptions FROM pg_user_mappings WHERE srvname = 's1'"
+        )
+        assert "password" not in str(session.ask("SELECT * FROM pg_foreign_server")) + str(
+            session.ask("SELECT * FROM siglip.servers")
+        )
 
 
 def test_a_name_that_is_there_gets_the_new_address(cluster: Cluster) -> None:
@@ -102,10 +127,17 @@ def test_a_name_that_is_there_gets_the_new_address(cluster: Cluster) -> None:
         other.ask("CREATE ROLE mover LOGIN SUPERUSER PASSWORD 'p@ss'")
         try:
             parts = urlsplit(cluster.other_urls[0])
-            url = urlunsplit(parts._replace(netloc=f"mover:p%40ss@{parts.hostname}:{parts.port}", query="application_name=images"))
+            url = urlunsplit(
+                parts._replace(netloc=f"mover:p%40ss@{parts.hostname}:{parts.port}", query="application_name=images")
+            )
             session.ask("SELECT siglip.add_server('s1', %s)", url)
             assert session.content_ids() == list(range(1, 31))
-            assert other.value("SELECT count(*) FROM pg_stat_activity WHERE usename = 'mover' AND application_name = 'images'") == 1
+            assert (
+                other.value(
+                    "SELECT count(*) FROM pg_stat_activity WHERE usename = 'mover' AND application_name = 'images'"
+                )
+                == 1
+            )
             with pytest.raises(psycopg.Error, match="doesn't hold its segments"):
                 session.ask("SELECT siglip.add_server('s1', %s)", replace_database(url, "postgres"))
             assert session.content_ids() == list(range(1, 31))

@@ -37,9 +37,10 @@ def test_a_server_that_is_away_is_named_or_left_out(cluster: Cluster) -> None:
         assert set(session.notices) == {"The server s1 doesn't answer: its images are not in the result."}
         assert session.search(QUERY, 20) == rest[:20]
         assert session.search(QUERY, 20, collection="tenth") == [row for row in rest if row[0] % 10 == 0]
-        assert session.search(QUERY, 20, image_ids=list(range(1, 280, 3))) == [
-            row for row in rest if row[0] % 3 == 1 and row[0] < 280
-        ][:20]
+        assert (
+            session.search(QUERY, 20, image_ids=list(range(1, 280, 3)))
+            == [row for row in rest if row[0] % 3 == 1 and row[0] < 280][:20]
+        )
         cluster.stop(2)
         assert session.search(QUERY, 300) == [image for image in everything if image[0] > 200]
         assert "s1, s2" in session.notices[-1]

@@ -17,7 +17,9 @@ def test_the_commands_add_move_list_and_remove(cluster: Cluster, tmp_path: Path)
 
     def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         command = [Path(sys.executable).with_name("siglip-ingest"), "servers", *words]
-        return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
 
     with cluster.connect() as session:
         segment = session.fill(30, 1)[0]
@@ -29,7 +31,9 @@ def test_the_commands_add_move_list_and_remove(cluster: Cluster, tmp_path: Path)
         assert "servers move SEGMENT s1" in run("add", "s1", "-", stdin=cluster.other_urls[0] + "\n").stdout
         assert run("move", segment, "s1").stdout == "Moved 30 vectors to s1.\n"
         rows = json.loads(run("list", "--json").stdout)
-        assert [(row["name"], row["segments"], row["rows"], row["is_reachable"]) for row in rows] == [("s1", 1, 30, True)]
+        assert [(row["name"], row["segments"], row["rows"], row["is_reachable"]) for row in rows] == [
+            ("s1", 1, 30, True)
+        ]
         assert "answers" in run("list").stdout
         assert "holds 1 segments" in run("remove", "s1").stderr
         segment = session.value("SELECT segment FROM siglip.segments WHERE server = 's1'")

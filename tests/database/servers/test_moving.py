@@ -7,6 +7,7 @@ import re
 import psycopg
 import pytest
 from pgvector import HalfVector
+from pgvector.psycopg import register_vector
 
 from tests.database.helpers import unit_vectors
 from tests.database.servers.helpers import DIMENSION, Cluster, Session
@@ -39,9 +40,12 @@ def _answers(session: Session) -> list[object]:
 
 
 def _add_label(session: Session) -> None:
-    label_set_id = session.value("INSERT INTO siglip.label_sets (name, template) VALUES ('pets', '{label}') RETURNING label_set_id")
+    label_set_id = session.value(
+        "INSERT INTO siglip.label_sets (name, template) VALUES ('pets', '{label}') RETURNING label_set_id"
+    )
     label_id = session.value(
-        "INSERT INTO siglip.labels (label_set_id, label, prompts, position) VALUES (%s, 'cat', '{cat}', 0) RETURNING label_id",
+        "INSERT INTO siglip.labels (label_set_id, label, prompts, position) VALUES (%s, 'cat', '{cat}', 0)"
+        " RETURNING label_id",
         label_set_id,
     )
     session.ask("INSERT INTO siglip.label_embeddings VALUES (1, %s, %s)", label_id, HalfVector(QUERY))
@@ -73,7 +77,9 @@ def test_answers_are_the_same_wherever_segments_are(cluster: Cluster) -> None:
 
 def test_the_remote_index_serves_the_search(cluster: Cluster) -> None:
     with cluster.connect() as session, cluster.connect(cluster.other_urls[0]) as other:
-        session.ask("CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0")
+        session.ask(
+            "CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0"
+        )
         name = session.fill(6000, 1)[0]
         _add_servers(session, cluster)
         name = session.move(name, "s1")
@@ -97,8 +103,12 @@ def test_the_exact_path_s_array_travels(cluster: Cluster) -> None:
         name = session.fill(2000, 1)[0]
         _add_servers(session, cluster)
         session.move(name, "s1")
-        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)").replace("ARRAY(SELECT unnest($9))", "$9")
-        plan = _explain(session, query.replace("$1", _literal()).replace("$9", f"'{set(range(1, 1001))}'::bigint[]"), "3")
+        query = session.value("SELECT siglip.exact_query(1, 'true', true, false)").replace(
+            "ARRAY(SELECT unnest($9))", "$9"
+        )
+        plan = _explain(
+            session, query.replace("$1", _literal()).replace("$9", f"'{set(range(1, 1001))}'::bigint[]"), "3"
+        )
         remote = re.search(r"Remote SQL: (.*)", plan)
         assert remote is not None, plan
         assert "content_id = ANY" in remote[1]
@@ -112,7 +122,10 @@ def test_settings_of_a_search_hold_on_the_other_server(cluster: Cluster) -> None
         _add_servers(session, cluster)
         session.move(name, "s1")
         session.search(QUERY)  # the library that knows hnsw.* is loaded there now
-        session.ask("CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1 OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')")
+        session.ask(
+            "CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1"
+            " OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')"
+        )
         default = str(session.value("SELECT siglip.default_ef_search()"))
         asked = "SELECT setting FROM settings WHERE name = %s"
         assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
@@ -195,8 +208,6 @@ def test_a_role_that_only_searches_searches_there(cluster: Cluster) -> None:
         try:
             session.move(name, "s1")
             with cluster.connect(cluster.url.replace("siglip:", "reader:", 1)) as reader:
-                from pgvector.psycopg import register_vector
-
                 register_vector(reader.connection)
                 assert reader.search(QUERY, 60) == session.search(QUERY, 60)
                 assert reader.ask("SELECT name, is_reachable, segments FROM siglip.servers")[0] == ("s1", None, 1)
@@ -211,6 +222,13 @@ def _literal() -> str:
 
 
 def _explain(session: Session, query: str, limit: str) -> str:
-    for number, value in {"10": "NULL::siglip.search_position", "2": limit, "3": "NULL::bigint", "6": "NULL::text", "7": "NULL::jsonb", "8": "NULL::bigint[]"}.items():
+    for number, value in {
+        "10": "NULL::siglip.search_position",
+        "2": limit,
+        "3": "NULL::bigint",
+        "6": "NULL::text",
+        "7": "NULL::jsonb",
+        "8": "NULL::bigint[]",
+    }.items():
         query = re.sub(rf"\${number}(?!\d)", value, query)
     return "\n".join(row[0] for row in session.ask("EXPLAIN (VERBOSE, COSTS OFF) " + query.replace("%", "%%")))

@@ -110,7 +110,9 @@ def test_a_move_that_is_killed_leaves_what_was(cluster: Cluster, step: str, way:
     if way == "back" and step in ("registered", "indexing"):
         pytest.skip("on the way back the other server shows nothing of it")
     with cluster.connect() as session, cluster.connect(cluster.other_urls[0]) as other:
-        session.ask("CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0")
+        session.ask(
+            "CREATE OR REPLACE FUNCTION siglip.exact_below_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0"
+        )
         segment = session.fill(ROWS, 1, 64)[0]
         session.ask("SELECT siglip.add_server('s1', %s)", cluster.other_urls[0])
         schema = session.value("SELECT schema_name FROM siglip.segment_servers")
