@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from siglip_ingest import active_model, ingest, labeling, process, search
-from siglip_ingest.db import Database, checks, items
+from siglip_ingest.db import Database, checks, items, recall
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelKey, describe_model, described_model, find_model, get_model
 from siglip_ingest.db.schema import check_schema
@@ -33,7 +33,15 @@ from siglip_ingest.siglip.checkpoint.names import is_checkpoint, model_name
 from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.sources import SourcePolicy, fetch
-from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore, VectorImport
+from siglip_ingest.types import (
+    DEFAULT_COLLECTION,
+    Embedder,
+    ImageMatch,
+    LabelScore,
+    RecallMeasurement,
+    TuningStep,
+    VectorImport,
+)
 from siglip_ingest.vectors import exporting, importing
 
 if TYPE_CHECKING:
@@ -424,6 +432,50 @@ class SiglipClient:
         opened = self._open_image(image)
         return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
 
+    def index_recall(
+        self,
+        sample: int = 200,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> list[RecallMeasurement]:
+        """Measure how many of the images that an exact search finds a search finds, too.
+
+        What was measured is kept in `siglip.recall_history`; a drop is logged as a warning.
+
+        Args:
+            sample: Images to search by, drawn at random, and as many texts of those that were searched for.
+            limit: Best images that each search is to find, 1 to 1,000.
+            collection: Measure searches of this collection.
+            filter: Measure searches for images whose metadata contain these keys and values.
+
+        Returns:
+            One for `images`, and one for `texts` where some were searched for.
+
+        Raises:
+            InvalidInputError: If an argument is out of its range.
+            NotFoundError: If there is nothing to measure with.
+        """
+        self._check_model()
+        with self.database.connection() as connection:
+            return recall.measure_recall(connection, sample=sample, limit=limit, collection=collection, filter=filter)
+
+    def tune_search(self, target_recall: float = 0.98, *, sample: int = 200) -> list[TuningStep]:
+        """Find the smallest `ef_search` with which searches reach a recall, and keep it for all of them.
+
+        Args:
+            target_recall: Share of the ten best images that searches are to find, 0.5 to 1. Where it can't be reached,
+                the largest `ef_search` is kept, which is logged as a warning.
+            sample: As for `index_recall`.
+
+        Returns:
+            What was tried, in growing order; the last is chosen. Empty where there is no index yet.
+        """
+        self._check_model()
+        with self.database.connection() as connection:
+            return recall.tune_search(connection, target_recall=target_recall, sample=sample)
+
     def import_vectors(
         self,
         vectors: str | Path,
@@ -649,5 +701,7 @@ search_images = _of_default_client(SiglipClient.search_images)
 similar_images = _of_default_client(SiglipClient.similar_images)
 create_label_set = _of_default_client(SiglipClient.create_label_set)
 label_scores = _of_default_client(SiglipClient.label_scores)
+index_recall = _of_default_client(SiglipClient.index_recall)
+tune_search = _of_default_client(SiglipClient.tune_search)
 import_vectors = _of_default_client(SiglipClient.import_vectors)
 export_vectors = _of_default_client(SiglipClient.export_vectors)

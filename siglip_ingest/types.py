@@ -83,6 +83,50 @@ class ImageFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class RecallMeasurement:
+    """How many of the images that an exact search finds a search finds, too.
+
+    Attributes:
+        kind: What was searched by: `images` (stored vectors) or `texts` (of `siglip.texts`, which people asked).
+        queries: Searches that were compared.
+        recall: Mean share that was found, in [0, 1].
+        low: Begin of the 95 % interval of the recall.
+        high: Its end.
+        search_ms: Mean milliseconds of a search.
+        exact_ms: Mean milliseconds of an exact answer, where one pass over the vectors gives twenty.
+        has_dropped: Whether the interval lies below that of the measurements before, which is also logged as a warning.
+    """
+
+    kind: str
+    queries: int
+    recall: float
+    low: float
+    high: float
+    search_ms: float
+    exact_ms: float
+    has_dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TuningStep:
+    """One `ef_search` that was tried: how many candidates a search keeps while it walks the graph.
+
+    Attributes:
+        ef_search: Candidates.
+        recall: Mean share found, in [0, 1], by the kind of query that fares worse.
+        low: Begin of the 95 % interval of that recall.
+        milliseconds: Mean of a search.
+        is_chosen: Whether it is what searches use from now on.
+    """
+
+    ef_search: int
+    recall: float
+    low: float
+    milliseconds: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VectorImport:
     """What an import of vectors did.
 

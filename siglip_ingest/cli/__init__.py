@@ -9,7 +9,7 @@ import warnings
 
 import click
 
-from siglip_ingest.cli import demo, images, labels, maintenance, models, servers, services, train, vectors
+from siglip_ingest.cli import demo, images, labels, maintenance, models, recall, servers, services, train, vectors
 from siglip_ingest.cli.evaluate import evaluate
 from siglip_ingest.cli.output import show_warnings
 from siglip_ingest.cli.verify import verify
@@ -40,6 +40,7 @@ for _command in (
     labels.classify,
     models.models,
     maintenance.maintain,
+    recall.recall,
     servers.servers,
     vectors.vectors,
     verify,

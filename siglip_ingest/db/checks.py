@@ -205,6 +205,28 @@ def check_min_score(min_score: object) -> float | None:
     return float(min_score)
 
 
+def check_sample(sample: object) -> int:
+    """Check how many queries recall is measured with.
+
+    Raises:
+        InvalidInputError: If it isn't a whole number from 1 to 10,000.
+    """
+    if not is_whole_number(sample) or not 1 <= int(sample) <= MAX_LIMIT:
+        raise InvalidInputError(f"sample must be a whole number from 1 to {MAX_LIMIT:,}, not {sample!r}.")
+    return int(sample)
+
+
+def check_recall(target_recall: object) -> float:
+    """Check a recall that searches are to reach.
+
+    Raises:
+        InvalidInputError: If it isn't a number from 0.5 to 1.
+    """
+    if not _is_number(target_recall) or not 0.5 <= float(target_recall) <= 1:
+        raise InvalidInputError(f"target_recall must be a number from 0.5 to 1, not {target_recall!r}.")
+    return float(target_recall)
+
+
 def check_image_id(image_id: object) -> int:
     """Check that a number can be the id of an image.
 

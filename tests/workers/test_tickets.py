@@ -164,9 +164,7 @@ def test_stored_vectors_are_the_models_own(
     paths = write_images(tmp_path, 6)
     enqueue_images(database, paths, model_id=model_id)
     worker.work()
-    vectors = (
-        "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_hash) ORDER BY uri"
-    )
+    vectors = "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_id) ORDER BY uri"
     stored = np.array([row[0] for row in fetch_all(database, vectors)])
     expected = load_tiny_embedder(tiny_checkpoint).embed_images([Image.open(path).convert("RGB") for path in paths])
     np.testing.assert_allclose(stored, expected, atol=1e-3)  # halfvec has 11 bits

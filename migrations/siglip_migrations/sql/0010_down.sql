@@ -133,6 +133,7 @@ BEGIN
         WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
         ORDER BY m.is_active DESC, m.model_id
     LOOP
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
         is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
         SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
         IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
@@ -147,10 +148,14 @@ BEGIN
         IF chosen IS NOT NULL THEN
             name := chosen[1]::text;
             row_count := siglip.rebuild_segments(chosen);
+            PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
             RETURN CASE cardinality(chosen)
                 WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
                 ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
             END;
+        END IF;
+        IF is_at_rest AND siglip.needs_measuring(model) THEN
+            RETURN siglip.measure_in_passing(model);
         END IF;
     END LOOP;
     RETURN NULL;
@@ -163,15 +168,22 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    name constant text := format('siglip.nearest_images_%s', model_id);
+    name     constant text := format('siglip.nearest_images_%s', model_id);
+    contents constant int8multirange := siglip.quantised_contents(model_id);
+    body     constant text := format('BEGIN RETURN (%s); END', siglip.matches_query(
+        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
+             ELSE siglip.quantised_query(model_id, dimension, contents) END));
 BEGIN
+    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
+        RETURN;
+    END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
-        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
+        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END

@@ -7,7 +7,7 @@ from alembic import op
 from siglip_migrations.scripts import run_down_script, run_scripts
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

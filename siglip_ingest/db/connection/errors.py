@@ -116,7 +116,7 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
         case pg.QueryCanceled():
             return DatabaseError(f"PostgreSQL stopped the statement: {message}.")
         case pg.DeadlockDetected() | pg.SerializationFailure() | pg.LockNotAvailable():
-            return DatabaseConflictError(f"Another transaction was in the way: {message}. Try again.")
+            return DatabaseConflictError(f"Another transaction was in the way: {message.rstrip('.')}. Try again.")
     return _error_by_state(error, sentence, parameters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -11,8 +12,10 @@ from pgvector.psycopg import register_vector
 
 from tests.database.helpers import unit_vectors
 from tests.database.servers.helpers import DIMENSION, Cluster, Session
+from tests.programs import wait_until
 
 QUERY = unit_vectors(1, seed=99)[0]
+WAITS = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 
 
 def _add_servers(session: Session, cluster: Cluster) -> None:
@@ -232,3 +235,32 @@ def _explain(session: Session, query: str, limit: str) -> str:
     }.items():
         query = re.sub(rf"\${number}(?!\d)", value, query)
     return "\n".join(row[0] for row in session.ask("EXPLAIN (VERBOSE, COSTS OFF) " + query.replace("%", "%%")))
+
+
+def test_a_search_that_waited_for_the_swap_finds_every_segment(cluster: Cluster) -> None:
+    with cluster.connect() as session, cluster.connect() as searcher, ThreadPoolExecutor(1) as threads:
+        name = session.fill(60, 2)[0]
+        _add_servers(session, cluster)
+        name = session.move(name, "s1")
+        register_vector(searcher.connection)
+        searches = [
+            lambda: searcher.search(QUERY, 60),
+            lambda: searcher.search(QUERY, 60, collection="tenth"),
+            lambda: searcher.search(QUERY, 5),
+        ]
+        for search in searches:
+            expected = search()
+            with session.connection.transaction():
+                session.ask("LOCK TABLE ONLY siglip.image_embeddings_1 IN ACCESS EXCLUSIVE MODE")
+                waiting = threads.submit(search)
+                wait_until(lambda: bool(session.value(WAITS, searcher.connection.info.backend_pid)))
+                name = session.move(name, None)
+            assert waiting.result(timeout=60) == expected
+            with session.connection.transaction():
+                session.ask("LOCK TABLE ONLY siglip.image_embeddings_1 IN ACCESS EXCLUSIVE MODE")
+                waiting = threads.submit(search)
+                wait_until(lambda: bool(session.value(WAITS, searcher.connection.info.backend_pid)))
+                session.ask("SELECT siglip.rebuild_segments(ARRAY[%s::regclass])", name)
+            assert waiting.result(timeout=60) == expected
+            name = session.value("SELECT segment FROM siglip.segments WHERE to_content_id = 31")
+            name = session.move(name, "s1")

@@ -9,6 +9,21 @@ RETURN 8 * 1024 * 1024;
 
 COMMENT ON FUNCTION siglip.exact_below_bytes() IS 'A segment of fewer bytes than this needs no index.';
 
+CREATE FUNCTION siglip.check_isolation() RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'This transaction is %, in which it doesn''t see the rows that others write while it copies a segment.',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state', HINT = 'Maintain segments in a transaction that is READ COMMITTED.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.check_isolation() IS 'An error in a transaction that doesn''t see what others commit meanwhile.';
+
 -- A segment's rows change places when no statement reads or writes its model, for some milliseconds: its locks are asked for with a
 -- short patience, so that nobody queues behind a statement that takes long.
 CREATE FUNCTION siglip.close_segment(model_id integer) RETURNS bigint
@@ -22,10 +37,13 @@ DECLARE
     boundary bigint;
     patience constant text := current_setting('lock_timeout');
 BEGIN
+    PERFORM siglip.check_isolation();
     SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = close_segment.model_id AND s.is_open AND s.server IS NULL;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
+    -- Autovacuum, for which the loop would have too little patience, makes room for this lock.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', tail.segment);
     next := siglip.create_segment(model_id);
     EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (content_id)', next);
     FOR attempt IN 1 .. 100 LOOP
@@ -132,6 +150,7 @@ DECLARE
     built_rows bigint := 0;
     moved_rows bigint;
 BEGIN
+    PERFORM siglip.check_isolation();
     SELECT array_agg(s.segment ORDER BY s.from_content_id NULLS FIRST) AS sources,
            min(s.model_id) AS model_id, count(DISTINCT s.model_id) AS model_count,
            bool_or(s.is_open OR s.server IS NOT NULL) AS is_fixed,
@@ -155,9 +174,11 @@ BEGIN
     parent := format('siglip.image_embeddings_%s', model.model_id);
     bounds := format('FROM (%s) TO (%L)', coalesce(quote_literal(found.first), 'MINVALUE'), found.beyond);
 
-    -- siglip.index_status finds this session's progress by these locks.
+    -- siglip.index_status finds this session's progress by the first locks. The others keep autovacuum away, which the swap, with its
+    -- short patience, would wait for in vain: the sources are about to be dropped.
     FOREACH source IN ARRAY sources LOOP
         PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(source));
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', source);
     END LOOP;
 
     -- The constraint proves what ATTACH would otherwise read the whole table for.
@@ -258,21 +279,28 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
+    places   tid[];
+    noted    bigint[];
     released bigint[];
     removed  bigint[];
+    is_done  boolean;
 BEGIN
-    WITH taken AS (
+    LOOP
+        SELECT array_agg(r.ctid), array_agg(r.content_id) INTO places, noted
+        FROM (SELECT o.ctid, o.content_id FROM siglip.released_contents AS o LIMIT max_rows FOR UPDATE SKIP LOCKED) AS r;
+        -- Locked first, looked at then: no image can come to a content that is locked. One that is in use just now may be unused
+        -- later, if that transaction fails: its note stays.
+        SELECT array_agg(l.content_id) INTO released
+        FROM (SELECT c.content_id FROM siglip.contents AS c WHERE c.content_id = ANY (noted) FOR UPDATE SKIP LOCKED) AS l;
         DELETE FROM siglip.released_contents AS r
-        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_contents AS o LIMIT max_rows FOR UPDATE SKIP LOCKED))
-        RETURNING r.content_id
-    )
-    SELECT array_agg(DISTINCT t.content_id) INTO released FROM taken AS t;
-    -- Locked first, looked at then: no image can come to a content that is locked. One that is in use just now isn't unused.
-    SELECT array_agg(l.content_id) INTO released
-    FROM (SELECT c.content_id FROM siglip.contents AS c WHERE c.content_id = ANY (released) FOR UPDATE SKIP LOCKED) AS l;
-    SELECT array_agg(r.content_id ORDER BY r.content_id) INTO removed
-    FROM unnest(released) AS r (content_id)
-    WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = r.content_id);
+        WHERE r.ctid = ANY (places)
+          AND (r.content_id = ANY (released) OR NOT EXISTS (SELECT FROM siglip.contents AS c WHERE c.content_id = r.content_id));
+        is_done := NOT FOUND;
+        SELECT array_agg(r.content_id ORDER BY r.content_id) INTO removed
+        FROM unnest(released) AS r (content_id)
+        WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = r.content_id);
+        EXIT WHEN is_done OR removed IS NOT NULL;
+    END LOOP;
     DELETE FROM siglip.image_embeddings AS e WHERE e.content_id = ANY (removed);
     DELETE FROM siglip.contents AS c WHERE c.content_id = ANY (removed);
     RETURN coalesce(cardinality(removed), 0);
@@ -440,7 +468,8 @@ LEFT JOIN siglip.segment_builds AS b ON b.segment_number = siglip.segment_number
 LEFT JOIN LATERAL (
     SELECT l.pid, i.blocks_done, i.blocks_total, i.phase
     FROM pg_locks AS l
-    LEFT JOIN pg_stat_progress_create_index AS i ON i.pid = l.pid
+    LEFT JOIN pg_stat_progress_create_index AS i  -- of HNSW, not of the primary key, which takes no time
+        ON i.pid = l.pid AND i.phase IN ('building index: initializing', 'building index: loading tuples')
     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
       AND l.classid = 1397311310::oid AND l.objid = siglip.segment_number(s.segment)::oid

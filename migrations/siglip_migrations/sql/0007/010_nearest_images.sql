@@ -43,17 +43,21 @@ COMMENT ON FUNCTION siglip.image_conditions(boolean, boolean, boolean) IS 'The t
 -- HNSW serves only the bare operator on the indexed expression; "+ 0" keeps it away where an exact answer is wanted.
 -- ARRAY(SELECT ...): of an array that the planner sees it compares each element with the bounds of the partitions, which takes longer than
 -- the search. WITH TIES: one content under many URIs is one distance, and which of them come first must not depend on the plan.
+-- LIMIT: each graph gives ef_search candidates a round, so that none of them ends before so many are merged. What would come after lies
+-- beyond the round of one segment or another: rows of the others alone, not the nearest.
 CREATE FUNCTION siglip.graph_query(model_id integer, dimension integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT format(
-        'SELECT i.image_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL ('
+        'SELECT i.image_id, e.distance FROM ('
+        'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1'
+        ' LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
         'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
         ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
-        ' OFFSET 0) AS i WHERE e.model_id = %2$s'
-        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 FETCH FIRST $2 ROWS WITH TIES',
+        ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
         dimension, model_id)
 $$;
 

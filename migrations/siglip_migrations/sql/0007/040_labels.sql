@@ -121,7 +121,7 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
-        WHILE step <= total / 50 LOOP
+        WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
             EXECUTE format(
                 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
                 'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'

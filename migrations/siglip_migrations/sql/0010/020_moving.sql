@@ -327,7 +327,7 @@ BEGIN
         END LOOP;
         SELECT (a.found ->> 'rows')::bigint INTO row_count FROM siglip.ask_segment(target, 'SELECT count(*) AS rows FROM %s') AS a (found);
         IF server IS NOT NULL THEN
-            PERFORM siglip.index_foreign_segment(target, model.dimension, model.index_kind, row_count);
+            PERFORM siglip.index_foreign_segment(target, model.dimension, 'halfvec', row_count);  -- no search asks for bits there
         ELSIF pg_relation_size(target) >= siglip.exact_below_bytes() THEN
             PERFORM siglip.create_segment_index(target, model.dimension, model.index_kind, row_count);
         END IF;
@@ -401,7 +401,7 @@ $$;
 COMMENT ON FUNCTION siglip.settle_server(text)
     IS 'Remove from a server the tables that a move gave up, or left when it was killed; returns a sentence, NULL where there are none.';
 
--- As in revision 0006. A server that is away holds up what needs it and nothing else, and last of all the others are looked after.
+-- As in revision 0009. A server that is away holds up what needs it and nothing else, and last of all the others are looked after.
 CREATE OR REPLACE FUNCTION siglip.maintain(model_id integer DEFAULT NULL, is_full boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -437,6 +437,7 @@ BEGIN
         WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
         ORDER BY m.is_active DESC, m.model_id
     LOOP
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
         is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
         SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
         IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
@@ -451,10 +452,14 @@ BEGIN
         IF chosen IS NOT NULL THEN
             name := chosen[1]::text;
             row_count := siglip.rebuild_segments(chosen);
+            PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
             RETURN CASE cardinality(chosen)
                 WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
                 ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
             END;
+        END IF;
+        IF is_at_rest AND siglip.needs_measuring(model) THEN
+            RETURN siglip.measure_in_passing(model);
         END IF;
     END LOOP;
     FOR server IN SELECT s.name FROM siglip.segment_servers AS s ORDER BY s.name LOOP

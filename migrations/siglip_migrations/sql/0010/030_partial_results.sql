@@ -131,31 +131,37 @@ COMMENT ON FUNCTION siglip.find_without_servers(
     siglip.search_position)
     IS 'After a search that failed for a server that is away: its result without that server where siglip.partial_results is on, else an error.';
 
--- As in revision 0007, and with an answer to a server that is away. VOLATILE: a search may wait for the lock of a segment that is being
+-- As in revision 0009, and with an answer to a server that is away. VOLATILE: a search may wait for the lock of a segment that is being
 -- replaced, and must look at the new one with a snapshot that is taken then; that of the statement which calls it is older than its rows.
 CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    name  constant text := format('siglip.nearest_images_%s', model_id);
-    query constant text := siglip.matches_query(siglip.graph_query(model_id, dimension));
+    name     constant text := format('siglip.nearest_images_%s', model_id);
+    contents constant int8multirange := siglip.quantised_contents(model_id);
+    query    constant text := siglip.matches_query(
+        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
+             ELSE siglip.quantised_query(model_id, dimension, contents) END);
+    body     constant text := format(
+        'BEGIN'
+        '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
+        '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
+        '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
+        '    END; '
+        'END', model_id, query, query);
 BEGIN
+    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
+        RETURN;
+    END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
-        name, format(
-            'BEGIN'
-            '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
-            '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
-            '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
-            '        RETURN siglip.find_without_servers('
-            '%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
-            '    END; '
-            'END', model_id, query, query)
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
+        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END
