@@ -908,6 +908,7 @@ DECLARE
     body     constant text := format(
         'BEGIN'
         '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
+        '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'
         '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
         '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
         '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
@@ -1398,6 +1399,13 @@ AS $function$
     END
 $function$;
 
+-- For so many rows that pass a filter, for each segment on another server, the exact search is the quicker one.
+CREATE OR REPLACE FUNCTION siglip.exact_rows_elsewhere()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN 20000;
+
 -- The schema of an extension, quoted; NULL where it isn't installed.
 CREATE OR REPLACE FUNCTION siglip.extension_schema(extension text)
  RETURNS text
@@ -1669,6 +1677,30 @@ BEGIN
         RAISE EXCEPTION 'No image to measure with has a vector under the model %, or none passes the filter.', model.name
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.index_status shows what is there.';
     END IF;
+END
+$function$;
+
+-- Whether a filter passes so few rows that a model with segments elsewhere is searched exactly at once.
+CREATE OR REPLACE FUNCTION siglip.is_exact_quicker(model_id integer, excluded_image_id bigint, collection text, filter jsonb, image_ids bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    most_rows constant bigint := siglip.exact_rows_elsewhere() * (
+        SELECT count(*) FROM pg_foreign_table AS f JOIN pg_inherits AS h ON h.inhrelid = f.ftrelid
+        WHERE h.inhparent = to_regclass('siglip.image_embeddings_' || model_id));
+    is_quicker boolean;
+BEGIN
+    IF num_nonnulls(collection, filter, image_ids) = 0 THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT count(*) <= %s FROM (SELECT FROM siglip.images AS i WHERE %s LIMIT %s) AS n', most_rows,
+                   siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL), most_rows + 1)
+        INTO is_quicker
+        USING NULL::text, NULL::integer, excluded_image_id, NULL::integer, NULL::integer, collection, filter, image_ids;
+    RETURN is_quicker;
 END
 $function$;
 

@@ -44,6 +44,8 @@ DROP FUNCTION siglip.find_without_servers(
     siglip.search_position);
 DROP FUNCTION siglip.report_away_servers(integer, text, boolean);
 DROP FUNCTION siglip.tell_servers(integer);
+DROP FUNCTION siglip.is_exact_quicker(integer, bigint, text, jsonb, bigint[]);
+DROP FUNCTION siglip.exact_rows_elsewhere();
 DROP FUNCTION siglip.away_servers(integer);
 DROP FUNCTION siglip.has_foreign_segments(integer);
 

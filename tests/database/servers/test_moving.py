@@ -134,6 +134,9 @@ def test_settings_of_a_search_hold_on_the_other_server(cluster: Cluster) -> None
         assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
         assert session.value(asked, "hnsw.ef_search") == default
         with session.connection.transaction():
+            session.search(QUERY, 10, collection="tenth")  # exactly: nothing has to be said
+            assert session.value(asked, "hnsw.iterative_scan") == "relaxed_order"
+            session.ask("CREATE OR REPLACE FUNCTION siglip.exact_rows_elsewhere() RETURNS integer IMMUTABLE RETURN 0")
             session.search(QUERY, 10, collection="tenth")  # one round of the graph, not one after the other
             assert session.value(asked, "hnsw.iterative_scan") == "off"
             session.search(QUERY, 400)
