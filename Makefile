@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-startup bench-texts bench-vectors mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ bench-search: $(READY)  ## Searches beside the bare query: times, recall, filter
 
 bench-index-kinds: $(READY)  ## Size, build time, recall and latency of each kind of index (about 20 minutes)
 	@$(BIN)/python benchmarks/index_kinds.py
+
+bench-servers: $(READY)  ## Searches over segments on one, two and three servers (about 10 minutes)
+	@$(BIN)/python benchmarks/servers.py
 
 bench-startup: $(READY)  ## Seconds from the start of a process to its first embedding, beside transformers
 	@$(BIN)/python benchmarks/startup.py

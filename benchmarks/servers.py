@@ -85,6 +85,7 @@ class Server:
                 time.sleep(0.1)
 
     def stop(self) -> None:
+        """Stop it."""
         stop_process(psutil.Process(self._child.pid), ((signal.SIGINT, 30.0), (signal.SIGKILL, 5.0)))
         self._child.wait()
 
@@ -207,7 +208,8 @@ def search(connection: psycopg.Connection[Any], query: NDArray[np.float16], word
 def store(connection: psycopg.Connection[Any], vectors: NDArray[np.float16], numbers: NDArray[np.int64]) -> None:
     """Store vectors as contents and images; their ids are their numbers, from 1."""
     connection.execute(
-        "WITH c AS (INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s) RETURNING content_id)"
+        "WITH c AS (INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s)"
+        " RETURNING content_id)"
         " INSERT INTO siglip.images (collection, uri, content_id, metadata)"
         " SELECT CASE WHEN content_id %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || content_id, content_id,"
         " CASE WHEN content_id %% 100 = 7 THEN '{\"hundredth\": true}'::jsonb ELSE '{}' END FROM c ORDER BY content_id",

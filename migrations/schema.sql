@@ -768,7 +768,7 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.count_labels(label_set text, min_score double precision DEFAULT NULL::double precision, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS TABLE(label text, images bigint)
  LANGUAGE plpgsql
- STABLE ROWS 20
+ ROWS 20
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET parallel_setup_cost TO '0'
@@ -920,7 +920,7 @@ BEGIN
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         'public.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
-        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
         ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
         name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
@@ -1312,7 +1312,6 @@ RETURN ((8 * 1024) * 1024);
 CREATE OR REPLACE FUNCTION siglip.exact_images(model siglip.models, query_embedding halfvec, wanted integer, excluded_image_id bigint, collection text, filter jsonb, image_ids bigint[], after siglip.search_position)
  RETURNS siglip.image_match[]
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET enable_indexscan TO 'on'
@@ -1413,7 +1412,6 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.find_without_servers(model_id integer, query text, reason text, query_embedding halfvec, wanted integer, excluded_image_id bigint, logit_scale double precision, logit_bias double precision, collection text, filter jsonb, image_ids bigint[], content_ids bigint[], after siglip.search_position)
  RETURNS siglip.image_match[]
  LANGUAGE plpgsql
- STABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
@@ -1511,7 +1509,7 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.images_with_label(label_set text, label text, min_score double precision DEFAULT NULL::double precision, max_results integer DEFAULT NULL::integer, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS SETOF siglip.image_match
  LANGUAGE plpgsql
- STABLE ROWS 100
+ ROWS 100
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
@@ -1731,7 +1729,7 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.label_histogram(label_set text, bins integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS TABLE(label text, from_score double precision, to_score double precision, images bigint)
  LANGUAGE plpgsql
- STABLE ROWS 200
+ ROWS 200
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET parallel_setup_cost TO '0'
@@ -2059,7 +2057,7 @@ BEGIN
         END LOOP;
         SELECT (a.found ->> 'rows')::bigint INTO row_count FROM siglip.ask_segment(target, 'SELECT count(*) AS rows FROM %s') AS a (found);
         IF server IS NOT NULL THEN
-            PERFORM siglip.index_foreign_segment(target, model.dimension, model.index_kind, row_count);
+            PERFORM siglip.index_foreign_segment(target, model.dimension, 'halfvec', row_count);  -- no search asks for bits there
         ELSIF pg_relation_size(target) >= siglip.exact_below_bytes() THEN
             PERFORM siglip.create_segment_index(target, model.dimension, model.index_kind, row_count);
         END IF;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 
 import click
 
@@ -43,7 +44,7 @@ def add(name: str, url: str) -> None:
 
     A URL of `-` is read from standard input, so that its password isn't seen in the list of processes.
     """
-    address = click.get_text_stream("stdin").readline().strip() if url == "-" else url
+    address = sys.stdin.readline().strip() if url == "-" else url
     with SiglipClient.from_environment(os.environ) as client, client.database.connection() as connection:
         table.add_server(connection, name, address)
     click.echo(f"The server {name} can take segments: siglip-ingest servers move SEGMENT {name}")

@@ -1,4 +1,4 @@
-"""Other PostgreSQL servers that hold segments. The work is that of the functions `siglip.add_server` and `siglip.move_segment`."""
+"""Other PostgreSQL servers that hold segments. The work is that of `siglip.add_server` and `siglip.move_segment`."""
 
 from __future__ import annotations
 

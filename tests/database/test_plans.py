@@ -121,7 +121,8 @@ def _explain_graph(
 ) -> dict[str, Any]:
     """The plan that a session keeps of siglip.nearest_images_1, with that function's settings."""
     row: Any = connection.execute("SELECT prosrc, proconfig FROM pg_proc WHERE proname = 'nearest_images_1'").fetchone()
-    body = str(row[0]).removeprefix("BEGIN RETURN (").removesuffix("); END")
+    # The query of a model without segments on other servers: the first of the two that it returns.
+    body = str(row[0]).partition(" THEN RETURN (")[2].partition("); END IF;")[0]
     connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
     connection.execute(f"SET LOCAL hnsw.ef_search = {max(100, 2 * limit)}".encode())
     for setting in row[1][1:]:  # all but the search_path

@@ -234,6 +234,10 @@ BEGIN
 END
 $$;
 
+ALTER FUNCTION siglip.images_with_label(text, text, double precision, integer, text, jsonb, integer) STABLE;
+ALTER FUNCTION siglip.count_labels(text, double precision, text, jsonb, integer) STABLE;
+ALTER FUNCTION siglip.label_histogram(text, integer, text, jsonb, integer) STABLE;
+
 -- As revision 0008 made it.
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
 LANGUAGE plpgsql STABLE

@@ -75,13 +75,15 @@ class Session:
         ids = [
             int(row[0])
             for row in self.ask(
-                "INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s) RETURNING content_id",
+                "INSERT INTO siglip.contents (width, height) SELECT 1, 1 FROM generate_series(1, %s)"
+                " RETURNING content_id",
                 len(vectors),
             )
         ]
         self.ask(
             "INSERT INTO siglip.images (collection, uri, content_id)"
-            " SELECT CASE WHEN c %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || c, c FROM unnest(%s::bigint[]) AS c",
+            " SELECT CASE WHEN c %% 10 = 0 THEN 'tenth' ELSE 'most' END, 'file:///' || c, c"
+            " FROM unnest(%s::bigint[]) AS c",
             ids,
         )
         self.add_vectors(ids, vectors, model_id)

@@ -38,7 +38,9 @@ def test_a_server_is_prepared_and_left_as_it_was(cluster: Cluster) -> None:
              "target_session_attrs": "read-write"},
             id="escaped",
         ),
-        pytest.param("postgres://%C3%A9@h/d", {"user": "é", "host": "h", "port": "5432", "dbname": "d"}, id="no_password"),
+        pytest.param(
+            "postgres://%C3%A9@h/d", {"user": "é", "host": "h", "port": "5432", "dbname": "d"}, id="no_password",
+        ),
         pytest.param(
             "postgresql://u@[::1]:6000,h2/d",
             {"user": "u", "host": "::1,h2", "port": "6000,5432", "dbname": "d"},
@@ -49,7 +51,10 @@ def test_a_server_is_prepared_and_left_as_it_was(cluster: Cluster) -> None:
             {"user": "u", "password": "a=b&c", "host": "/var/run", "port": "7", "dbname": "d"},
             id="socket",
         ),
-        pytest.param("postgresql://u@%2Ftmp/d", {"user": "u", "host": "/tmp", "port": "5432", "dbname": "d"}, id="socket_as_host"),
+        pytest.param(
+            "postgresql://u@%2Ftmp/d", {"user": "u", "host": "/tmp", "port": "5432", "dbname": "d"},
+            id="socket_as_host",
+        ),
     ],
 )  # fmt: skip
 def test_a_url_is_read_as_libpq_reads_it(database: Database, url: str, expected: dict[str, str]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from pgvector import HalfVector
+from pgvector.psycopg import register_vector
 
 from tests.database.helpers import unit_vectors
 from tests.database.servers.helpers import DIMENSION, Cluster, Session
+from tests.programs import wait_until
 
 QUERY = unit_vectors(1, seed=99)[0]
+WAITS = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 
 
 def _add_servers(session: Session, cluster: Cluster) -> None:
@@ -43,7 +47,8 @@ def _add_label(session: Session) -> None:
         "INSERT INTO siglip.label_sets (name, template) VALUES ('pets', '{label}') RETURNING label_set_id"
     )
     label_id = session.value(
-        "INSERT INTO siglip.labels (label_set_id, label, prompts, position) VALUES (%s, 'cat', '{cat}', 0) RETURNING label_id",
+        "INSERT INTO siglip.labels (label_set_id, label, prompts, position) VALUES (%s, 'cat', '{cat}', 0)"
+        " RETURNING label_id",
         label_set_id,
     )
     session.ask("INSERT INTO siglip.label_embeddings VALUES (1, %s, %s)", label_id, HalfVector(QUERY))
@@ -121,7 +126,8 @@ def test_settings_of_a_search_hold_on_the_other_server(cluster: Cluster) -> None
         session.move(name, "s1")
         session.search(QUERY)  # the library that knows hnsw.* is loaded there now
         session.ask(
-            "CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1 OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')"
+            "CREATE FOREIGN TABLE settings (name text, setting text) SERVER s1"
+            " OPTIONS (schema_name 'pg_catalog', table_name 'pg_settings')"
         )
         default = str(session.value("SELECT siglip.default_ef_search()"))
         asked = "SELECT setting FROM settings WHERE name = %s"
@@ -205,8 +211,6 @@ def test_a_role_that_only_searches_searches_there(cluster: Cluster) -> None:
         try:
             session.move(name, "s1")
             with cluster.connect(cluster.url.replace("siglip:", "reader:", 1)) as reader:
-                from pgvector.psycopg import register_vector
-
                 register_vector(reader.connection)
                 assert reader.search(QUERY, 60) == session.search(QUERY, 60)
                 assert reader.ask("SELECT name, is_reachable, segments FROM siglip.servers")[0] == ("s1", None, 1)
@@ -231,3 +235,32 @@ def _explain(session: Session, query: str, limit: str) -> str:
     }.items():
         query = re.sub(rf"\${number}(?!\d)", value, query)
     return "\n".join(row[0] for row in session.ask("EXPLAIN (VERBOSE, COSTS OFF) " + query.replace("%", "%%")))
+
+
+def test_a_search_that_waited_for_the_swap_finds_every_segment(cluster: Cluster) -> None:
+    with cluster.connect() as session, cluster.connect() as searcher, ThreadPoolExecutor(1) as threads:
+        name = session.fill(60, 2)[0]
+        _add_servers(session, cluster)
+        name = session.move(name, "s1")
+        register_vector(searcher.connection)
+        searches = [
+            lambda: searcher.search(QUERY, 60),
+            lambda: searcher.search(QUERY, 60, collection="tenth"),
+            lambda: searcher.search(QUERY, 5),
+        ]
+        for search in searches:
+            expected = search()
+            with session.connection.transaction():
+                session.ask("LOCK TABLE ONLY siglip.image_embeddings_1 IN ACCESS EXCLUSIVE MODE")
+                waiting = threads.submit(search)
+                wait_until(lambda: bool(session.value(WAITS, searcher.connection.info.backend_pid)))
+                name = session.move(name, None)
+            assert waiting.result(timeout=60) == expected
+            with session.connection.transaction():
+                session.ask("LOCK TABLE ONLY siglip.image_embeddings_1 IN ACCESS EXCLUSIVE MODE")
+                waiting = threads.submit(search)
+                wait_until(lambda: bool(session.value(WAITS, searcher.connection.info.backend_pid)))
+                session.ask("SELECT siglip.rebuild_segments(ARRAY[%s::regclass])", name)
+            assert waiting.result(timeout=60) == expected
+            name = session.value("SELECT segment FROM siglip.segments WHERE to_content_id = 31")
+            name = session.move(name, "s1")

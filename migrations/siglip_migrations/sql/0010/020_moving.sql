@@ -327,7 +327,7 @@ BEGIN
         END LOOP;
         SELECT (a.found ->> 'rows')::bigint INTO row_count FROM siglip.ask_segment(target, 'SELECT count(*) AS rows FROM %s') AS a (found);
         IF server IS NOT NULL THEN
-            PERFORM siglip.index_foreign_segment(target, model.dimension, model.index_kind, row_count);
+            PERFORM siglip.index_foreign_segment(target, model.dimension, 'halfvec', row_count);  -- no search asks for bits there
         ELSIF pg_relation_size(target) >= siglip.exact_below_bytes() THEN
             PERFORM siglip.create_segment_index(target, model.dimension, model.index_kind, row_count);
         END IF;

@@ -111,7 +111,7 @@ CREATE FUNCTION siglip.find_without_servers(
     logit_scale double precision, logit_bias double precision, collection text, filter jsonb, image_ids bigint[],
     content_ids bigint[], after siglip.search_position
 ) RETURNS siglip.image_match[]
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
@@ -131,7 +131,8 @@ COMMENT ON FUNCTION siglip.find_without_servers(
     siglip.search_position)
     IS 'After a search that failed for a server that is away: its result without that server where siglip.partial_results is on, else an error.';
 
--- As in revision 0009, and with an answer to a server that is away.
+-- As in revision 0009, and with an answer to a server that is away. VOLATILE: a search may wait for the lock of a segment that is being
+-- replaced, and must look at the new one with a snapshot that is taken then; that of the statement which calls it is older than its rows.
 CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -157,7 +158,7 @@ BEGIN
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
-        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
         ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
         name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
@@ -172,7 +173,7 @@ CREATE OR REPLACE FUNCTION siglip.exact_images(
     model siglip.models, query_embedding @vector@.halfvec, wanted integer, excluded_image_id bigint,
     collection text, filter jsonb, image_ids bigint[], after siglip.search_position
 ) RETURNS siglip.image_match[]
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET enable_indexscan = on
@@ -227,6 +228,10 @@ BEGIN
     RETURN matches;
 END
 $$;
+
+ALTER FUNCTION siglip.images_with_label(text, text, double precision, integer, text, jsonb, integer) VOLATILE;
+ALTER FUNCTION siglip.count_labels(text, double precision, text, jsonb, integer) VOLATILE;
+ALTER FUNCTION siglip.label_histogram(text, integer, text, jsonb, integer) VOLATILE;
 
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
 LANGUAGE plpgsql STABLE
