@@ -65,7 +65,9 @@ def _fill(connection: Connection) -> None:
             for n, vector in enumerate(_vectors(model_id)):
                 copy.write_row((Int4(model_id), content_hash(n), half_vector(vector)))
         connection.execute(row[0].encode())
-    rows = [("default", f"file:///{n}", content_hash(n), 640, 480, "JPEG") for n in range(1, CONTENTS[LARGE])]
+    rows: list[tuple[object, ...]] = [
+        ("default", f"file:///{n}", content_hash(n), 640, 480, "JPEG") for n in range(1, CONTENTS[LARGE])
+    ]
     rows += [
         (collection, f"file:///{n}", content_hash(n), 640, 480, "JPEG") for n in range(1, SHARED) for collection in "ab"
     ]
