@@ -70,11 +70,12 @@ def test_a_run_writes_a_checkpoint_a_log_and_what_came_of_it(
 
 
 def test_training_goes_on_to_lower_losses(captions: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    recipe = make_recipe(captions, tiny_checkpoint, steps=None, epochs=60, batch_size=12)
-    fine_tune(recipe, tmp_path / "out", device=CPU, log_interval=20)
+    # The tokenizer, and with it how hard the captions are, depends on sentencepiece's version: 150 steps do for all.
+    recipe = make_recipe(captions, tiny_checkpoint, steps=None, epochs=150, batch_size=12)
+    fine_tune(recipe, tmp_path / "out", device=CPU, log_interval=50)
     losses = [loss for _, loss in read_losses(tmp_path / "out")]
     assert len(losses) == 3
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
 
 
 class StoppedError(Exception):
