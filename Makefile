@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-ingest bench-model bench-search bench-startup bench-texts mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,14 +77,23 @@ bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decodin
 bench-model: $(READY)  ## Images and texts per second beside transformers on the same weights (about 10 minutes)
 	@$(BIN)/python benchmarks/model.py
 
-bench-search: $(READY)  ## Milliseconds and round trips of a search, beside the bare query (about 2 minutes)
+bench-search: $(READY)  ## Searches beside the bare query: times, recall, filters, labels, while loading (100,000 vectors, about 10 minutes)
 	@$(BIN)/python benchmarks/search.py
+
+bench-index-kinds: $(READY)  ## Size, build time, recall and latency of each kind of index (about 20 minutes)
+	@$(BIN)/python benchmarks/index_kinds.py
+
+bench-servers: $(READY)  ## Searches over segments on one, two and three servers (about 10 minutes)
+	@$(BIN)/python benchmarks/servers.py
 
 bench-startup: $(READY)  ## Seconds from the start of a process to its first embedding, beside transformers
 	@$(BIN)/python benchmarks/startup.py
 
 bench-texts: $(READY)  ## Milliseconds of a new text in plain SQL, and beside the same question through Celery (about 6 minutes)
 	@$(BIN)/python benchmarks/texts.py
+
+bench-vectors: $(READY)  ## Rows per second of importing and exporting vectors (about a minute)
+	@$(BIN)/python benchmarks/vectors.py
 
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py

@@ -1,0 +1,135 @@
+-- Purpose: the one vector search that the public functions share: by the graph, or exactly where the graph would miss rows.
+-- Parameters: see siglip.search_images; excluded_image_id is left out of the result.
+-- A row means: one image, best first; images of the same similarity in the order of image_id.
+
+-- Loads the extension's library, which brings the settings hnsw.* that a function sets below.
+SELECT '[1]'::@vector@.halfvec;
+
+CREATE TYPE siglip.search_position AS (
+    similarity double precision,
+    image_id   bigint
+);
+
+COMMENT ON TYPE siglip.search_position IS 'A place in a search result: that of the row with this similarity and image_id.';
+
+-- See docs/numbers.md for recall and latency at 200,000 vectors of 768 elements.
+CREATE FUNCTION siglip.default_ef_search() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 600;
+
+COMMENT ON FUNCTION siglip.default_ef_search() IS 'hnsw.ef_search of models that siglip.tune_search has not measured.';
+
+CREATE FUNCTION siglip.similarity(distance double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN greatest(-1::double precision, least(1::double precision, -distance));
+
+COMMENT ON FUNCTION siglip.similarity(double precision) IS 'The similarity, in [-1, 1], that belongs to pgvector''s <#> of two unit vectors in half precision.';
+
+-- The conditions that narrow a search, for images AS i. $6 collection, $7 filter, $8 image_ids; $3 is the image to leave out.
+CREATE FUNCTION siglip.image_conditions(has_collection boolean, has_filter boolean, has_image_ids boolean) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT 'i.image_id IS DISTINCT FROM $3'
+        || CASE WHEN has_collection THEN ' AND i.collection = $6' ELSE '' END
+        || CASE WHEN has_filter THEN ' AND i.metadata @> $7' ELSE '' END
+        || CASE WHEN has_image_ids THEN ' AND i.image_id = ANY ($8)' ELSE '' END
+$$;
+
+COMMENT ON FUNCTION siglip.image_conditions(boolean, boolean, boolean) IS 'The text of the conditions that narrow a search.';
+
+-- The text of the queries, so that a test can EXPLAIN what is executed. Parameters: $1 halfvec query, $2 rows wanted, $3 to $8 as above,
+-- with $4 logit_scale and $5 logit_bias; $9 content_ids, $10 the position after which the rows begin.
+-- HNSW serves only the bare operator on the indexed expression; "+ 0" keeps it away where an exact answer is wanted.
+-- ARRAY(SELECT ...): of an array that the planner sees it compares each element with the bounds of the partitions, which takes longer than
+-- the search. WITH TIES: one content under many URIs is one distance, and which of them come first must not depend on the plan.
+-- LIMIT: each graph gives ef_search candidates a round, so that none of them ends before so many are merged. What would come after lies
+-- beyond the round of one segment or another: rows of the others alone, not the nearest.
+CREATE FUNCTION siglip.graph_query(model_id integer, dimension integer) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT format(
+        'SELECT i.image_id, e.distance FROM ('
+        'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1'
+        ' LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id)
+$$;
+
+COMMENT ON FUNCTION siglip.graph_query(integer, integer) IS 'The text of the search by the HNSW graphs of a model.';
+
+CREATE FUNCTION siglip.exact_query(model_id integer, conditions text, has_content_ids boolean, is_after boolean) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT CASE WHEN has_content_ids THEN format(
+        'SELECT i.image_id, n.distance FROM ('
+        'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+        ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
+        ' ORDER BY (e.embedding OPERATOR(@vector@.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
+        ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
+        model_id,
+        CASE WHEN is_after
+             THEN ' AND siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1) <= ($10).similarity' ELSE '' END,
+        conditions,
+        CASE WHEN is_after
+             THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
+    ELSE format(
+        'SELECT i.image_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
+        ' WHERE e.model_id = %1$s AND %2$s%3$s'
+        ' ORDER BY (e.embedding OPERATOR(@vector@.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES',
+        model_id, conditions,
+        CASE WHEN is_after
+             THEN ' AND (-siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1), i.image_id) > (-($10).similarity, ($10).image_id)'
+             ELSE '' END)
+    END
+$$;
+
+COMMENT ON FUNCTION siglip.exact_query(integer, text, boolean, boolean)
+    IS 'The text of the exact search of a model, over some contents or over all.';
+
+-- "+ 0" here: HNSW gives a long result nearly in order (relaxed_order), and the planner would take it for sorted.
+CREATE FUNCTION siglip.matches_query(query text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT 'SELECT ARRAY('
+        'SELECT ROW(i.image_id, i.uri, c.similarity, siglip.score(c.similarity, $4, $5), i.metadata)::siglip.image_match'
+        ' FROM (' || query || ') AS n JOIN siglip.images AS i ON i.image_id = n.image_id'
+        ' CROSS JOIN LATERAL (SELECT greatest(-1::double precision, least(1::double precision, -n.distance)) AS similarity OFFSET 0) AS c'
+        ' ORDER BY c.similarity DESC, n.image_id LIMIT $2)'
+$$;
+
+COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that makes one array of matches, best first, of what a search finds.';
+
+-- To plan the search takes a quarter of the time that it takes to run, and the plan is always the same: a function whose text is
+-- constant has it planned once in a session. That plan doesn't know how few rows are asked for: to sort or to hash a whole table is
+-- never right here.
+CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    name constant text := format('siglip.nearest_images_%s', model_id);
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION %s('
+        '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' SET plan_cache_mode = force_generic_plan'
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
+        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+    );
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
+END
+$$;
+
+COMMENT ON FUNCTION siglip.create_nearest_images(integer, integer) IS 'Make the function that searches a model''s graphs.';
+
+SELECT siglip.create_nearest_images(m.model_id, m.dimension) FROM siglip.models AS m WHERE m.dimension IS NOT NULL;

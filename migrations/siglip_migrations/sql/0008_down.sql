@@ -1,0 +1,111 @@
+-- Purpose: take back revision 0008: the functions are those of revisions 0004 and 0007 again.
+-- Parameters: none.
+-- A row means: nothing here has rows.
+DROP FUNCTION siglip.add_external_model(text, integer, double precision, double precision);
+
+CREATE OR REPLACE FUNCTION siglip.embed_text(
+    query text, model_id integer DEFAULT NULL, timeout_s double precision DEFAULT NULL
+) RETURNS @vector@.halfvec
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    model         siglip.models;
+    found_text    siglip.texts;
+    cut_query     text;
+    query_hash    uuid;
+    started_at    timestamptz;
+    seen_at       timestamptz;
+    elapsed_s     double precision := 0;
+    checked_s     double precision := 0;
+    advice        constant text := 'Start a worker (siglip-ingest worker), or search from a Python with torch, which embeds the text itself.';
+BEGIN
+    IF query IS NULL OR btrim(query, E' \t\n\r') = '' THEN
+        RAISE EXCEPTION 'The query is empty.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Say in a few words what the image shows.';
+    END IF;
+    model := siglip.described_model(embed_text.model_id);
+    cut_query := siglip.cut_text(embed_text.query);
+    query_hash := md5(cut_query)::uuid;
+    SELECT t.* INTO found_text FROM siglip.texts AS t
+    WHERE t.model_id = model.model_id AND t.text_hash = query_hash AND t.query = cut_query;
+
+    IF NOT FOUND THEN
+        -- What can't succeed is said at once.
+        IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+            RAISE EXCEPTION 'The text is not in the cache, and a transaction in % never sees the row that a worker would add.',
+                upper(current_setting('transaction_isolation'))
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'Search in READ COMMITTED, or call siglip.embed_text once before the transaction starts.';
+        END IF;
+        timeout_s := coalesce(timeout_s, nullif(current_setting('siglip.embed_timeout_s', true), '')::double precision, 10);
+        started_at := clock_timestamp();
+        seen_at := started_at;
+        BEGIN
+            IF NOT siglip.has_text_listener(model.model_id) THEN
+                RAISE EXCEPTION 'The text is not in the cache, and no worker of the model % listens to this server.', model.name
+                    USING ERRCODE = 'SIG01', HINT = advice;
+            END IF;
+            PERFORM siglip.ask_text(cut_query, model.model_id, cut_query <> embed_text.query);
+            LOOP
+                PERFORM pg_sleep(least(0.02, greatest(0.001, elapsed_s / 20)));
+                SELECT t.* INTO found_text FROM siglip.texts AS t
+                WHERE t.model_id = model.model_id AND t.text_hash = query_hash AND t.query = cut_query;
+                EXIT WHEN FOUND;
+                elapsed_s := extract(epoch FROM clock_timestamp() - started_at);
+                IF elapsed_s >= timeout_s THEN
+                    RAISE EXCEPTION 'No worker embedded the text within % s.', timeout_s
+                        USING ERRCODE = 'SIG01',
+                              HINT = format('Is a worker of the model %s running? SET siglip.embed_timeout_s = ''60'' waits longer.', model.name);
+                END IF;
+                -- Another worker takes over from one that dies; the question is still there. Without any there is no hope.
+                IF elapsed_s - checked_s > 0.5 THEN
+                    checked_s := elapsed_s;
+                    IF siglip.has_text_listener(model.model_id) THEN
+                        seen_at := clock_timestamp();
+                    ELSIF clock_timestamp() - seen_at > interval '2 seconds' THEN
+                        RAISE EXCEPTION 'The last worker of the model % ended before it embedded the text.', model.name
+                            USING ERRCODE = 'SIG01', HINT = advice;
+                    END IF;
+                END IF;
+            END LOOP;
+            RAISE EXCEPTION USING ERRCODE = 'SIG00';  -- the locks go with the subtransaction; variables keep their values
+        EXCEPTION
+            WHEN SQLSTATE 'SIG00' THEN
+                NULL;
+            WHEN out_of_memory THEN
+                RAISE EXCEPTION 'The text can''t be sent to a worker: PostgreSQL''s lock table is full.'
+                    USING ERRCODE = 'configuration_limit_exceeded',
+                          HINT = 'Ask fewer new texts at a time, shorten this one, or raise max_locks_per_transaction.';
+        END;
+    ELSIF found_text.last_used_at < now() - interval '1 day' THEN  -- once a day is enough to know which are in use
+        PERFORM siglip.touch_text(found_text.model_id, found_text.text_hash);
+    END IF;
+
+    IF found_text.refusal IS NOT NULL THEN
+        RAISE EXCEPTION '%', found_text.refusal USING ERRCODE = 'invalid_parameter_value';
+    ELSIF found_text.warning IS NOT NULL THEN
+        RAISE NOTICE '%', found_text.warning USING ERRCODE = 'SIG10';
+    END IF;
+    RETURN found_text.embedding;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
+        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
+END
+$$;

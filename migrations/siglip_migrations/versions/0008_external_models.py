@@ -1,0 +1,22 @@
+"""External models, whose vectors are imported: no text and no label can be embedded with one."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from siglip_migrations.scripts import run_down_script, run_scripts
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Run sql/0008/*.sql."""
+    run_scripts(op.get_bind(), revision)
+
+
+def downgrade() -> None:
+    """Run sql/0008_down.sql."""
+    run_down_script(op.get_bind(), revision)

@@ -1,0 +1,14 @@
+-- name: lift_timeout
+-- Lets the statements of this transaction take as long as they need: to build an index takes minutes.
+SELECT pg_catalog.set_config('statement_timeout', '0', true);
+
+-- name: maintain
+-- Does the next step that the segments need; returns a sentence, or NULL where there is nothing to do. With is_full one segment remains
+-- of each model.
+SELECT siglip.maintain(is_full => %(is_full)s::boolean);
+
+-- name: list_segments
+-- Lists the segments of all models: range of content_id, rows, bytes, state, and progress in percent.
+SELECT s.model, s.segment::text, s.from_content_id, s.to_content_id, s.estimated_rows, s.table_bytes, s.index_bytes, s.index_kind,
+       s.state, s.is_complete, s.progress_percent::double precision
+FROM siglip.index_status AS s;
