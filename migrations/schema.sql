@@ -1,4 +1,4 @@
--- The schema siglip at revision 0010, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0006, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -923,8 +923,8 @@ BEGIN
         'public.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
         ' RETURNS siglip.image_match[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
-        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
+        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
+        name, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END
@@ -980,14 +980,7 @@ DECLARE
     own_memory constant text := current_setting('maintenance_work_mem');
     processes constant text := current_setting('max_parallel_maintenance_workers');
     name      constant text := format('%s_hnsw_idx', (SELECT c.relname FROM pg_class AS c WHERE c.oid = segment));
-    statement constant text := CASE index_kind
-        WHEN 'bit_rerank' THEN format(
-            'CREATE INDEX %I ON %s USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)',
-            name, segment, dimension)
-        ELSE format(
-            'CREATE INDEX %I ON %s USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)',
-            name, segment, dimension)
-    END;
+    statement constant text := format('CREATE INDEX %I ON %s ', name, segment) || siglip.index_definition(dimension, index_kind);
 BEGIN
     PERFORM set_config('maintenance_work_mem',
                        greatest(pg_size_bytes(own_memory) / 1024,
@@ -1045,7 +1038,7 @@ CREATE OR REPLACE FUNCTION siglip.default_ef_search()
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN 600;
+RETURN 300;
 
 -- Delete vectors where the segment lies, at once.
 CREATE OR REPLACE FUNCTION siglip.delete_vectors(segment regclass, content_ids bigint[])
@@ -1615,6 +1608,18 @@ BEGIN
 END
 $function$;
 
+-- How CREATE INDEX goes on after the name of the table.
+CREATE OR REPLACE FUNCTION siglip.index_definition(dimension integer, index_kind text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format(CASE index_kind
+        WHEN 'bit_rerank' THEN 'USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)'
+        ELSE 'USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)' END || ' WITH (ef_construction = 128)', dimension)
+$function$;
+
 -- Build the index of a segment of row_count rows on its server.
 CREATE OR REPLACE FUNCTION siglip.index_foreign_segment(segment regclass, dimension integer, index_kind text, row_count bigint)
  RETURNS void
@@ -1627,11 +1632,7 @@ DECLARE
 BEGIN
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     IF row_count * (64 + 2 * dimension) >= siglip.exact_below_bytes() THEN
-        statement := CASE index_kind
-            WHEN 'bit_rerank' THEN format('CREATE INDEX ON %s USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)',
-                                          place.table_name, dimension)
-            ELSE format('CREATE INDEX ON %s USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)', place.table_name, dimension)
-        END;
+        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind);
         PERFORM siglip.run_on_server(place.server, format(
             'DO $do$ BEGIN'
             '  PERFORM set_config(''maintenance_work_mem'', greatest(pg_size_bytes(current_setting(''maintenance_work_mem'')), %s) / 1024 || ''kB'', true);'
@@ -1771,6 +1772,7 @@ DECLARE
     model     siglip.models := siglip.described_model(label_histogram.model_id);
     labels    text[];
     distances text;
+    columns   text;
     edges     double precision[];
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
@@ -1779,8 +1781,9 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten bins are a tenth of a score each.';
     END IF;
     SELECT array_agg(l.label ORDER BY l.position),
-           string_agg(format('e.embedding OPERATOR(public.<#>) %L::public.halfvec', v.embedding), ', ' ORDER BY l.position)
-    INTO labels, distances
+           string_agg(format('e.embedding OPERATOR(public.<#>) %L::public.halfvec AS d%s', v.embedding, l.position), ', ' ORDER BY l.position),
+           string_agg(format('c.d%s', l.position), ', ' ORDER BY l.position)
+    INTO labels, distances, columns
     FROM siglip.label_sets AS s
     JOIN siglip.labels AS l USING (label_set_id)
     JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
@@ -1794,8 +1797,9 @@ BEGIN
         'WITH counts AS ('
         '    SELECT u.position, width_bucket(-u.distance, $1) AS bin, count(*) AS images'
         '    FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
-        '    CROSS JOIN LATERAL unnest(ARRAY[' || distances || ']) WITH ORDINALITY AS u (distance, position)'
-        '    WHERE e.model_id = ' || model.model_id || ' AND u.distance <= -($1)[1]'
+        '    CROSS JOIN LATERAL (SELECT ' || distances || ' OFFSET 0) AS c'
+        '    CROSS JOIN LATERAL unnest(ARRAY[' || columns || ']) WITH ORDINALITY AS u (distance, position)'
+        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || columns || ') <= -($1)[1] AND u.distance <= -($1)[1]'
         || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
         || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
         '    GROUP BY 1, 2'
@@ -2054,6 +2058,7 @@ BEGIN
         RAISE EXCEPTION 'There is no server %.', server
             USING ERRCODE = 'no_data_found', HINT = 'SELECT siglip.add_server(name, url) adds one.';
     END IF;
+    PERFORM siglip.check_isolation();
     PERFORM pg_advisory_xact_lock(1397311311, 0);
     SELECT s.* INTO source FROM siglip.segments AS s WHERE s.segment = move_segment.segment;
     IF NOT FOUND OR source.is_open THEN
@@ -2066,6 +2071,9 @@ BEGIN
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = source.model_id;
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(segment));
+    IF source.server IS NULL THEN  -- see siglip.rebuild_segments
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', segment);
+    END IF;
 
     BEGIN
         IF source.server IS NOT NULL THEN
@@ -2133,6 +2141,7 @@ DECLARE
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
     asked       integer;
+    found       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -2171,13 +2180,18 @@ BEGIN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
         ef_search := least(1000, greatest(ef_search, 2 * asked));
-        PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
-        EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
-            INTO matches
-            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+        LOOP
+            PERFORM set_config('hnsw.ef_search', ef_search::text, true);
+            EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
+                INTO matches
+                USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            found := coalesce(cardinality(matches), 0);
+            EXIT WHEN NOT is_narrowed OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
+            ef_search := least(1000, ceil(1.5 * asked * ef_search / found));
+        END LOOP;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches
@@ -2243,26 +2257,28 @@ CREATE OR REPLACE FUNCTION siglip.quantised_query(model_id integer, dimension in
 AS $function$
     SELECT format(
         'WITH near AS MATERIALIZED ('
-        'SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
-        ' WHERE e.model_id = %2$s AND %4$s'
+        'SELECT c.content_id, c.embedding OPERATOR(public.<#>) $1 AS distance FROM ('
+        'SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s AND %3$s'
         ' ORDER BY public.binary_quantize(e.embedding)::bit(%1$s) OPERATOR(public.<~>) public.binary_quantize($1)::bit(%1$s)'
-        ' LIMIT siglip.rerank_candidates($2)'
+        ' LIMIT siglip.rerank_candidates($2)) AS c'
         '), rest AS MATERIALIZED ('
         'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
-        ' WHERE e.model_id = %2$s AND %5$s'
-        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT $2'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s AND %4$s'
+        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT current_setting(''hnsw.ef_search'')::bigint'
+        '), ends AS MATERIALIZED ('
+        'SELECT CASE WHEN count(*) >= least(siglip.rerank_candidates($2), current_setting(''hnsw.ef_search'')::bigint)'
+        ' THEN percentile_disc(0.5) WITHIN GROUP (ORDER BY n.distance) END AS distance FROM near AS n'
+        ' UNION ALL '
+        'SELECT CASE WHEN count(*) >= current_setting(''hnsw.ef_search'')::bigint THEN max(r.distance) END FROM rest AS r'
         ') SELECT i.image_id, e.distance FROM ('
-        'SELECT n.content_id, n.embedding OPERATOR(public.<#>) $1 AS distance FROM near AS n'
-        ' WHERE (SELECT count(*) FROM near) >= siglip.rerank_candidates($2)'
-        ' OR (num_nonnulls($6, $7, $8) = 0 AND NOT row_security_active(''siglip.images''))'
-        ' UNION ALL SELECT r.content_id, r.distance FROM rest AS r'
-        ') AS e CROSS JOIN LATERAL (SELECT i.image_id %3$s OFFSET 0) AS i'
+        'SELECT n.content_id, n.distance FROM near AS n UNION ALL SELECT r.content_id, r.distance FROM rest AS r'
+        ') AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i'
+        ' WHERE e.distance <= (SELECT coalesce(min(d.distance), ''Infinity'') FROM ends AS d)'
         ' ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
         dimension, model_id,
-        'FROM siglip.images AS i WHERE i.content_id = e.content_id AND i.image_id IS DISTINCT FROM $3'
-        ' AND ($6 IS NULL OR i.collection = $6) AND ($7 IS NULL OR i.metadata @> $7)'
-        ' AND ($8 IS NULL OR i.image_id IN (SELECT unnest($8)))',
         siglip.content_conditions(contents), siglip.content_conditions('{(,)}'::int8multirange - contents))
 $function$;
 
@@ -2827,7 +2843,14 @@ BEGIN
         WHERE f.place > 1 AND f.row_count <= share * greatest(f.rows_after, 1) AND f.row_count + f.rows_after <= most_rows
         GROUP BY f.run
     )
-    SELECT array_agg(f.segment ORDER BY f.from_content_id NULLS FIRST) INTO chosen
+    -- Before a merge of which they are a small part, the new ones at its end get an index of their own: the merge takes long, and until
+    -- its end they would be searched exactly.
+    SELECT CASE WHEN NOT is_full AND max(f.place) FILTER (WHERE f.built_rows IS NULL) < min(f.place) FILTER (WHERE f.built_rows IS NOT NULL)
+                     AND sum(f.bytes) FILTER (WHERE f.built_rows IS NULL) >= siglip.exact_below_bytes()
+                     AND 4 * sum(f.row_count) FILTER (WHERE f.built_rows IS NULL) < sum(f.row_count)
+                THEN array_agg(f.segment ORDER BY f.from_content_id NULLS FIRST) FILTER (WHERE f.built_rows IS NULL)
+                ELSE array_agg(f.segment ORDER BY f.from_content_id NULLS FIRST) END
+    INTO chosen
     FROM followed AS f JOIN starts AS s ON s.run = f.run AND coalesce(f.from_content_id, -9223372036854775808) >= s.first
     GROUP BY f.run ORDER BY f.run LIMIT 1;
     IF chosen IS NULL THEN
@@ -3221,8 +3244,7 @@ CREATE VIEW siglip.index_settings AS
      CROSS JOIN LATERAL ( SELECT string_agg(DISTINCT COALESCE(o.m, '16'::text), ', '::text) AS m,
             string_agg(DISTINCT COALESCE(o.ef_construction, '64'::text), ', '::text) AS ef_construction,
             count(*) FILTER (WHERE (i.index_kind <> m.index_kind)) AS other_kind,
-            bool_or((o.m IS NOT NULL)) AS has_m,
-            bool_or((o.ef_construction IS NOT NULL)) AS has_ef_construction
+            bool_or((o.m IS NOT NULL)) AS has_m
            FROM ((siglip.segments i
              JOIN pg_class c ON ((c.oid = (i.index)::oid)))
              CROSS JOIN LATERAL ( SELECT max(r.option_value) FILTER (WHERE (r.option_name = 'm'::text)) AS m,
@@ -3262,11 +3284,11 @@ CREATE VIEW siglip.index_settings AS
                 CASE
                     WHEN x.has_m THEN 'the indexes'' own'::text
                     ELSE 'default of pgvector'::text
-                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '64'::text),
+                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '128'::text),
                 CASE
-                    WHEN x.has_ef_construction THEN 'the indexes'' own'::text
-                    ELSE 'default of pgvector'::text
-                END,'Candidates that are looked at for each vector while the graph is built.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
+                    WHEN (x.ef_construction <> '128'::text) THEN 'the indexes'' own'::text
+                    ELSE 'default'::text
+                END,'Candidates that are looked at for each vector while the graph is built: with pgvector''s 64, searches miss whole regions.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
                 CASE
                     WHEN (m.index_kind = 'bit_rerank'::text) THEN COALESCE(NULLIF(current_setting('siglip.rerank_candidates'::text, true), ''::text), (COALESCE(m.ef_search, siglip.default_ef_search()))::text)
                     ELSE NULL::text

@@ -1,6 +1,124 @@
 -- Purpose: take away what revision 0006 made: hashes return to the images and to the vectors.
 -- Parameters: none.
 -- A row means: as before; a vector of a content without a hash, which revision 0005 can't hold, is dropped.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM siglip.segments AS s WHERE s.server IS NOT NULL) THEN
+        RAISE EXCEPTION 'Segments lie on other servers, which the older revision can''t reach.'
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'SELECT siglip.move_segment(segment, NULL) FROM siglip.segments WHERE server IS NOT NULL; then again.';
+    END IF;
+    PERFORM siglip.remove_server(s.name) FROM siglip.segment_servers AS s;
+END
+$$;
+DROP VIEW siglip.servers;
+DROP FUNCTION siglip.settle_server(text);
+DROP FUNCTION siglip.move_segment(regclass, text);
+DROP FUNCTION siglip.index_foreign_segment(regclass, integer, text, bigint);
+DROP FUNCTION siglip.create_foreign_segment(integer, text, bigint, bigint);
+DROP FUNCTION siglip.catch_up_elsewhere(regclass, regclass);
+DROP FUNCTION siglip.delete_vectors(regclass, bigint[]);
+DROP FUNCTION siglip.copy_vectors(regclass, regclass, text, integer);
+DROP FUNCTION siglip.ask_segment(regclass, text);
+DROP TRIGGER tell_servers ON siglip.models;
+DROP FUNCTION siglip.tell_servers_ef_search();
+DROP FUNCTION siglip.server_state(text);
+DROP FUNCTION siglip.locate_segment(regclass);
+DROP FUNCTION siglip.remove_server(text);
+DROP FUNCTION siglip.add_server(text, text);
+DROP FUNCTION siglip.create_search_settings(text, text);
+DROP FUNCTION siglip.require_extensions();
+DROP FUNCTION siglip.set_server_address(text, text);
+DROP FUNCTION siglip.server_options(text);
+DROP FUNCTION siglip.server_session_options();
+DROP FUNCTION siglip.read_server_url(text);
+DROP FUNCTION siglip.decode_percent(text);
+DROP FUNCTION siglip.ask_server(text, text);
+DROP FUNCTION siglip.run_on_server(text, text);
+DROP FUNCTION siglip.connect_server(text);
+DROP FUNCTION siglip.disconnect_server(text);
+DROP FUNCTION siglip.extension_schema(text);
+DROP TABLE siglip.segment_servers;
+DROP FUNCTION siglip.find_without_servers(
+    integer, text, text, @vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[], bigint[],
+    siglip.search_position);
+DROP FUNCTION siglip.report_away_servers(integer, text, boolean);
+DROP FUNCTION siglip.tell_servers(integer);
+DROP FUNCTION siglip.is_exact_quicker(integer, bigint, text, jsonb, bigint[]);
+DROP FUNCTION siglip.exact_rows_elsewhere();
+DROP FUNCTION siglip.away_servers(integer);
+DROP FUNCTION siglip.has_foreign_segments(integer);
+
+DROP VIEW siglip.index_settings;
+DROP FUNCTION siglip.setting_source(text);
+DROP FUNCTION siglip.quantised_query(integer, integer, int8multirange);
+DROP FUNCTION siglip.content_conditions(int8multirange);
+DROP FUNCTION siglip.quantised_contents(integer);
+DROP FUNCTION siglip.rerank_candidates(integer);
+DROP FUNCTION siglip.measure_in_passing(siglip.models);
+DROP FUNCTION siglip.needs_measuring(siglip.models);
+DROP FUNCTION siglip.create_index(text, integer);
+DROP FUNCTION siglip.tune_search(double precision, integer, integer);
+DROP FUNCTION siglip.index_recall(integer, integer, text, jsonb, integer);
+DROP FUNCTION siglip.check_measuring(integer, integer, jsonb);
+DROP FUNCTION siglip.keep_measurement(siglip.models, siglip.recall_measurement, integer, text, jsonb, double precision, boolean);
+DROP FUNCTION siglip.can_write_recall();
+DROP VIEW siglip.recall_drift;
+DROP FUNCTION siglip.earlier_recall(siglip.recall_history);
+DROP FUNCTION siglip.measure_recall(siglip.models, integer, integer, text, jsonb, integer[], double precision);
+DROP FUNCTION siglip.exact_answers(siglip.models, @vector@.halfvec[], bigint[], siglip.measured_search[], integer, text, jsonb);
+DROP FUNCTION siglip.exact_answers_query(integer, integer, boolean, text);
+DROP FUNCTION siglip.measure_searches(siglip.models, @vector@.halfvec[], bigint[], integer, text, jsonb);
+DROP TYPE siglip.measured_search;
+DROP FUNCTION siglip.sample_queries(integer, text, integer);
+DROP FUNCTION siglip.recall_interval(double precision[]);
+DROP TABLE siglip.recall_history;
+DROP TYPE siglip.recall_measurement;
+DROP FUNCTION siglip.add_external_model(text, integer, double precision, double precision);
+DROP FUNCTION siglip.embed_text(text, integer, double precision);  -- sql/0004/040 makes these three again
+DROP FUNCTION siglip.has_text_listener(integer);
+DROP FUNCTION siglip.ask_text(text, integer, boolean);
+DROP VIEW siglip.label_scores;
+DROP FUNCTION siglip.label_histogram(text, integer, text, jsonb, integer);
+DROP FUNCTION siglip.count_labels(text, double precision, text, jsonb, integer);
+DROP FUNCTION siglip.images_with_label(text, text, double precision, integer, text, jsonb, integer);
+DROP FUNCTION siglip.check_label_set(text, double precision, siglip.models);
+DROP FUNCTION siglip.least_similarity(double precision, double precision, double precision);
+DROP FUNCTION siglip.search_embedded_text(
+    text, @vector@.halfvec, integer, text, text, text, integer, integer, text, jsonb, double precision, bigint[], integer,
+    siglip.search_position);
+DROP FUNCTION siglip.search_cached_text(text, integer, text, jsonb, double precision, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.similar_images(
+    bigint, integer, text, jsonb, double precision, integer, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.search_images(
+    text, integer, text, jsonb, double precision, integer, double precision, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.search_images(
+    @vector@.halfvec, integer, text, jsonb, double precision, integer, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.nearest_images(
+    siglip.models, @vector@.halfvec, integer, text, jsonb, double precision, bigint, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.exact_images(
+    siglip.models, @vector@.halfvec, integer, bigint, text, jsonb, bigint[], siglip.search_position);
+DO $$
+DECLARE
+    name regproc;
+BEGIN
+    FOR name IN
+        SELECT p.oid::regproc FROM pg_proc AS p
+        WHERE p.pronamespace = 'siglip'::regnamespace AND p.proname ~ '^nearest_images_[0-9]+$'
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', name);
+    END LOOP;
+END
+$$;
+DROP FUNCTION siglip.create_nearest_images(integer, integer);
+DROP FUNCTION siglip.matches_query(text);
+DROP FUNCTION siglip.exact_query(integer, text, boolean, boolean);
+DROP FUNCTION siglip.graph_query(integer, integer);
+DROP FUNCTION siglip.image_conditions(boolean, boolean, boolean);
+DROP FUNCTION siglip.similarity(double precision);
+DROP FUNCTION siglip.default_ef_search();
+DROP TYPE siglip.search_position;
+
 DROP FUNCTION siglip.score_labels(@vector@.halfvec, text, integer);  -- sql/0004/070 makes it again
 DROP VIEW siglip.index_status;
 DROP FUNCTION siglip.maintain(integer, boolean);

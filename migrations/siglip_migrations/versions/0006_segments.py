@@ -20,4 +20,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Run sql/0006_down.sql, and the files of sql/0004/ whose functions revision 0006 dropped."""
     run_down_script(op.get_bind(), revision)
-    run_scripts(op.get_bind(), "0004", ["050_nearest_images.sql", "060_search_images.sql", "070_label_scores.sql"])
+    names = ["040_embed_text.sql", "050_nearest_images.sql", "060_search_images.sql", "070_label_scores.sql"]
+    run_scripts(op.get_bind(), "0004", names)

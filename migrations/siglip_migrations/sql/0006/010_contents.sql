@@ -2,7 +2,7 @@
 -- Parameters: none.
 -- A row means: one file content, however many images have it; a content without images is taken out by siglip.maintain.
 
--- What reads images.content_hash; revision 0007 makes them anew.
+-- What reads images.content_hash; the files that follow make them anew.
 DROP VIEW siglip.label_scores;
 DROP FUNCTION siglip.images_with_label(text, text, double precision, integer, text, jsonb, integer);
 DROP FUNCTION siglip.search_embedded_text(

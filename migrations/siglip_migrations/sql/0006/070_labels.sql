@@ -44,10 +44,17 @@ BEGIN
     ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
         RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+    ELSIF model.is_external THEN
+        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     ELSIF model.logit_scale IS NULL THEN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     END IF;
+    -- The functions of labels begin here, with what hnsw.* they set.
+    PERFORM siglip.tell_servers(model.model_id);
+EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
 $$;
 
@@ -67,7 +74,7 @@ CREATE FUNCTION siglip.images_with_label(
     filter      jsonb DEFAULT NULL,
     model_id    integer DEFAULT NULL
 ) RETURNS SETOF siglip.image_match
-LANGUAGE plpgsql STABLE ROWS 100
+LANGUAGE plpgsql VOLATILE ROWS 100
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
@@ -176,7 +183,7 @@ CREATE FUNCTION siglip.count_labels(
     filter     jsonb DEFAULT NULL,
     model_id   integer DEFAULT NULL
 ) RETURNS TABLE (label text, images bigint)
-LANGUAGE plpgsql STABLE ROWS 20
+LANGUAGE plpgsql VOLATILE ROWS 20
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET parallel_setup_cost = 0
@@ -222,7 +229,7 @@ CREATE FUNCTION siglip.label_histogram(
     filter     jsonb DEFAULT NULL,
     model_id   integer DEFAULT NULL
 ) RETURNS TABLE (label text, from_score double precision, to_score double precision, images bigint)
-LANGUAGE plpgsql STABLE ROWS 200
+LANGUAGE plpgsql VOLATILE ROWS 200
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET parallel_setup_cost = 0
@@ -232,6 +239,7 @@ DECLARE
     model     siglip.models := siglip.described_model(label_histogram.model_id);
     labels    text[];
     distances text;
+    columns   text;
     edges     double precision[];
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
@@ -240,8 +248,9 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten bins are a tenth of a score each.';
     END IF;
     SELECT array_agg(l.label ORDER BY l.position),
-           string_agg(format('e.embedding OPERATOR(@vector@.<#>) %L::@vector@.halfvec', v.embedding), ', ' ORDER BY l.position)
-    INTO labels, distances
+           string_agg(format('e.embedding OPERATOR(@vector@.<#>) %L::@vector@.halfvec AS d%s', v.embedding, l.position), ', ' ORDER BY l.position),
+           string_agg(format('c.d%s', l.position), ', ' ORDER BY l.position)
+    INTO labels, distances, columns
     FROM siglip.label_sets AS s
     JOIN siglip.labels AS l USING (label_set_id)
     JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
@@ -255,8 +264,9 @@ BEGIN
         'WITH counts AS ('
         '    SELECT u.position, width_bucket(-u.distance, $1) AS bin, count(*) AS images'
         '    FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
-        '    CROSS JOIN LATERAL unnest(ARRAY[' || distances || ']) WITH ORDINALITY AS u (distance, position)'
-        '    WHERE e.model_id = ' || model.model_id || ' AND u.distance <= -($1)[1]'
+        '    CROSS JOIN LATERAL (SELECT ' || distances || ' OFFSET 0) AS c'
+        '    CROSS JOIN LATERAL unnest(ARRAY[' || columns || ']) WITH ORDINALITY AS u (distance, position)'
+        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || columns || ') <= -($1)[1] AND u.distance <= -($1)[1]'
         || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
         || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
         '    GROUP BY 1, 2'

@@ -15,7 +15,7 @@ COMMENT ON TYPE siglip.search_position IS 'A place in a search result: that of t
 -- See docs/numbers.md for recall and latency at 200,000 vectors of 768 elements.
 CREATE FUNCTION siglip.default_ef_search() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 600;
+RETURN 300;
 
 COMMENT ON FUNCTION siglip.default_ef_search() IS 'hnsw.ef_search of models that siglip.tune_search has not measured.';
 
@@ -111,25 +111,42 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- To plan the search takes a quarter of the time that it takes to run, and the plan is always the same: a function whose text is
 -- constant has it planned once in a session. That plan doesn't know how few rows are asked for: to sort or to hash a whole table is
 -- never right here.
+-- VOLATILE: a search may wait for the lock of a segment that is being replaced, and must look at the new one with a snapshot that is
+-- taken then; that of the statement which calls it is older than its rows.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    name constant text := format('siglip.nearest_images_%s', model_id);
+    name     constant text := format('siglip.nearest_images_%s', model_id);
+    contents constant int8multirange := siglip.quantised_contents(model_id);
+    query    constant text := siglip.matches_query(
+        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
+             ELSE siglip.quantised_query(model_id, dimension, contents) END);
+    body     constant text := format(
+        'BEGIN'
+        '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
+        '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
+        '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
+        '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
+        '    END; '
+        'END', model_id, query, query);
 BEGIN
+    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
+        RETURN;
+    END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION %s('
         '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
-        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
+        ' RETURNS siglip.image_match[] LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, siglip, pg_temp'
         ' SET plan_cache_mode = force_generic_plan'
         ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS %L',
-        name, format('BEGIN RETURN (%s); END', siglip.matches_query(siglip.graph_query(model_id, dimension)))
+        name, body
     );
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
 END
 $$;
 
-COMMENT ON FUNCTION siglip.create_nearest_images(integer, integer) IS 'Make the function that searches a model''s graphs.';
-
-SELECT siglip.create_nearest_images(m.model_id, m.dimension) FROM siglip.models AS m WHERE m.dimension IS NOT NULL;
+COMMENT ON FUNCTION siglip.create_nearest_images(integer, integer)
+    IS 'Make the function that searches a model''s graphs, as its segments are indexed now; nothing happens where it fits already.';

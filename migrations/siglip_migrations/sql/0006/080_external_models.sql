@@ -1,8 +1,40 @@
--- Purpose: take back revision 0008: the functions are those of revisions 0004 and 0007 again.
--- Parameters: none.
+-- Purpose: models whose vectors are imported.
+-- Parameters: name; dimension, 1 to 4,000; logit_scale (a logarithm) and logit_bias, both NULL where similarities have no scores.
 -- A row means: nothing here has rows.
-DROP FUNCTION siglip.add_external_model(text, integer, double precision, double precision);
 
+CREATE FUNCTION siglip.add_external_model(
+    name text, dimension integer, logit_scale double precision DEFAULT NULL, logit_bias double precision DEFAULT NULL
+) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    new_id integer;
+BEGIN
+    -- As siglip_ingest.db.models.lock_models does it: one transaction at a time adds or activates models.
+    PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
+    IF EXISTS (SELECT FROM siglip.models AS m WHERE m.name = add_external_model.name) THEN
+        RAISE EXCEPTION 'There is a model % already.', quote_literal(add_external_model.name)
+            USING ERRCODE = 'unique_violation', HINT = 'SELECT model_id, name, dimension FROM siglip.models shows it.';
+    END IF;
+    -- The revision is a word that no checkpoint's can be.
+    INSERT INTO siglip.models (name, revision, is_external, dimension, logit_scale, logit_bias, described_at)
+    VALUES (add_external_model.name, 'external', true, add_external_model.dimension, add_external_model.logit_scale,
+            add_external_model.logit_bias, now())
+    RETURNING model_id INTO new_id;
+    PERFORM siglip.create_embedding_partition(new_id, add_external_model.dimension);
+    PERFORM siglip.create_nearest_images(new_id, add_external_model.dimension);
+    UPDATE siglip.models AS m SET is_active = true
+    WHERE m.model_id = new_id AND NOT EXISTS (SELECT FROM siglip.models AS a WHERE a.is_active);
+    RETURN new_id;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.add_external_model(text, integer, double precision, double precision)
+    IS 'Add a model whose vectors are imported, and return its model_id; it becomes the active one where none is.';
+
+-- As in revision 0004, and an external model embeds no text: nothing is waited for.
 CREATE OR REPLACE FUNCTION siglip.embed_text(
     query text, model_id integer DEFAULT NULL, timeout_s double precision DEFAULT NULL
 ) RETURNS @vector@.halfvec
@@ -33,6 +65,11 @@ BEGIN
 
     IF NOT FOUND THEN
         -- What can't succeed is said at once.
+        IF model.is_external THEN
+            RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a text with it.', model.name
+                USING ERRCODE = 'invalid_parameter_value',
+                      HINT = 'Search by a vector, siglip.search_images(vector), or by an image, siglip.similar_images(image_id).';
+        END IF;
         IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
             RAISE EXCEPTION 'The text is not in the cache, and a transaction in % never sees the row that a worker would add.',
                 upper(current_setting('transaction_isolation'))
@@ -89,23 +126,5 @@ BEGIN
         RAISE NOTICE '%', found_text.warning USING ERRCODE = 'SIG10';
     END IF;
     RETURN found_text.embedding;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-BEGIN
-    IF min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
-    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
-        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
-    ELSIF model.logit_scale IS NULL THEN
-        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
-    END IF;
 END
 $$;

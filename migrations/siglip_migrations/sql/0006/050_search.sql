@@ -1,13 +1,11 @@
 -- Purpose: choose between the graph and the exact answer, so that a search returns as many right rows as there are under any filter.
 -- Parameters: see siglip.search_images; skip_results and after name the place from which the rows are returned.
 -- A row means: one image, best first; images of the same similarity in the order of image_id.
-
--- A scan of vectors is worth a second process from some 15,000 on: to start one takes about ten milliseconds.
 CREATE FUNCTION siglip.exact_images(
     model siglip.models, query_embedding @vector@.halfvec, wanted integer, excluded_image_id bigint,
     collection text, filter jsonb, image_ids bigint[], after siglip.search_position
 ) RETURNS siglip.image_match[]
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET enable_indexscan = on
@@ -20,6 +18,7 @@ DECLARE
     conditions constant text := siglip.image_conditions(collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL);
     is_narrowed constant boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
     content_ids bigint[];
+    query       text;
     matches     siglip.image_match[];
 BEGIN
     IF is_narrowed OR row_security_active('siglip.images') THEN
@@ -38,10 +37,26 @@ BEGIN
         PERFORM set_config('parallel_setup_cost', '0', true), set_config('parallel_tuple_cost', '0', true),
                 set_config('min_parallel_table_scan_size', '0', true), set_config('min_parallel_index_scan_size', '0', true);
     END IF;
-    EXECUTE siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL))
-        INTO matches
-        USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
-              content_ids, after;
+    query := siglip.matches_query(siglip.exact_query(model.model_id, conditions, content_ids IS NOT NULL, after IS NOT NULL));
+    IF NOT siglip.has_foreign_segments(model.model_id) THEN
+        EXECUTE query
+            INTO matches
+            USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
+                  content_ids, after;
+        RETURN matches;
+    END IF;
+    -- The array itself here: by its length the planner sees that it pays to let the servers sort.
+    query := replace(query, 'ARRAY(SELECT unnest($9))', '$9');
+    BEGIN
+        EXECUTE query
+            INTO matches
+            USING query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids,
+                  content_ids, after;
+    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+        matches := siglip.find_without_servers(
+            model.model_id, query, SQLERRM, query_embedding, wanted, excluded_image_id, model.logit_scale, model.logit_bias,
+            collection, filter, image_ids, content_ids, after);
+    END;
     RETURN matches;
 END
 $$;
@@ -50,9 +65,10 @@ COMMENT ON FUNCTION siglip.exact_images(
     siglip.models, @vector@.halfvec, integer, bigint, text, jsonb, bigint[], siglip.search_position)
     IS 'The exact answer of a search, as one array of matches.';
 
--- What the graph gives in its first round (ef_search candidates a segment) costs a few milliseconds. Where three times as many of
--- them as wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do,
--- the graph would have to be walked far for rows that may lie elsewhere: then the rows that pass are compared one by one.
+-- What the graph gives in one round (ef_search candidates a segment) costs a few milliseconds. Where three times as many of them as
+-- wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do, their number
+-- tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie elsewhere, and the
+-- rows that pass are compared one by one.
 CREATE FUNCTION siglip.nearest_images(
     model siglip.models, query_embedding @vector@.halfvec, max_results integer,
     collection text, filter jsonb, min_score double precision, excluded_image_id bigint,
@@ -72,6 +88,7 @@ DECLARE
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
     asked       integer;
+    found       integer;
     matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
@@ -110,13 +127,18 @@ BEGIN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
         ef_search := least(1000, greatest(ef_search, 2 * asked));
-        PERFORM set_config('hnsw.ef_search', ef_search::text, true);
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
-        EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
-            INTO matches
-            USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+        LOOP
+            PERFORM set_config('hnsw.ef_search', ef_search::text, true);
+            EXECUTE format('SELECT siglip.nearest_images_%s($1, $2, $3, $4, $5, $6, $7, $8)', model.model_id)
+                INTO matches
+                USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
+            found := coalesce(cardinality(matches), 0);
+            EXIT WHEN NOT is_narrowed OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
+            ef_search := least(1000, ceil(1.5 * asked * ef_search / found));
+        END LOOP;
         IF after IS NOT NULL THEN
             -- What follows the position, if it lies among the better half of what was found: the far end of a round has gaps.
             SELECT array_agg(m ORDER BY p.place) INTO matches

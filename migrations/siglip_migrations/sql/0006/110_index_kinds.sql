@@ -39,69 +39,41 @@ COMMENT ON FUNCTION siglip.content_conditions(int8multirange)
 -- Parameters as in siglip.graph_query. Segments that have an index of bits give candidates in the order of Hamming distance, which are
 -- ranked by their vectors; the others, the open one among them, are searched by the vectors. So a change of kind goes on segment by
 -- segment, and each is searched by the index that it has.
--- Where a filter leaves fewer candidates than asked for, the result is empty, and siglip.nearest_images gives the exact answer.
+-- Either half ends where a row might be missing: the candidates of the bits at the nearer half of them, since what lies further may have
+-- been no candidate; the others at the last of a round. Where a filter leaves fewer than asked for, the exact answer is taken.
 CREATE FUNCTION siglip.quantised_query(model_id integer, dimension integer, contents int8multirange) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT format(
         'WITH near AS MATERIALIZED ('
-        'SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
-        ' WHERE e.model_id = %2$s AND %4$s'
+        'SELECT c.content_id, c.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM ('
+        'SELECT e.content_id, e.embedding FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s AND %3$s'
         ' ORDER BY @vector@.binary_quantize(e.embedding)::bit(%1$s) OPERATOR(@vector@.<~>) @vector@.binary_quantize($1)::bit(%1$s)'
-        ' LIMIT siglip.rerank_candidates($2)'
+        ' LIMIT siglip.rerank_candidates($2)) AS c'
         '), rest AS MATERIALIZED ('
         'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
-        ' FROM siglip.image_embeddings AS e CROSS JOIN LATERAL (SELECT %3$s LIMIT 1) AS i'
-        ' WHERE e.model_id = %2$s AND %5$s'
-        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 LIMIT $2'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s AND %4$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 LIMIT current_setting(''hnsw.ef_search'')::bigint'
+        '), ends AS MATERIALIZED ('
+        'SELECT CASE WHEN count(*) >= least(siglip.rerank_candidates($2), current_setting(''hnsw.ef_search'')::bigint)'
+        ' THEN percentile_disc(0.5) WITHIN GROUP (ORDER BY n.distance) END AS distance FROM near AS n'
+        ' UNION ALL '
+        'SELECT CASE WHEN count(*) >= current_setting(''hnsw.ef_search'')::bigint THEN max(r.distance) END FROM rest AS r'
         ') SELECT i.image_id, e.distance FROM ('
-        'SELECT n.content_id, n.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM near AS n'
-        ' WHERE (SELECT count(*) FROM near) >= siglip.rerank_candidates($2)'
-        ' OR (num_nonnulls($6, $7, $8) = 0 AND NOT row_security_active(''siglip.images''))'
-        ' UNION ALL SELECT r.content_id, r.distance FROM rest AS r'
-        ') AS e CROSS JOIN LATERAL (SELECT i.image_id %3$s OFFSET 0) AS i'
+        'SELECT n.content_id, n.distance FROM near AS n UNION ALL SELECT r.content_id, r.distance FROM rest AS r'
+        ') AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i'
+        ' WHERE e.distance <= (SELECT coalesce(min(d.distance), ''Infinity'') FROM ends AS d)'
         ' ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
         dimension, model_id,
-        'FROM siglip.images AS i WHERE i.content_id = e.content_id AND i.image_id IS DISTINCT FROM $3'
-        ' AND ($6 IS NULL OR i.collection = $6) AND ($7 IS NULL OR i.metadata @> $7)'
-        ' AND ($8 IS NULL OR i.image_id IN (SELECT unnest($8)))',
         siglip.content_conditions(contents), siglip.content_conditions('{(,)}'::int8multirange - contents))
 $$;
 
 COMMENT ON FUNCTION siglip.quantised_query(integer, integer, int8multirange)
     IS 'The text of the search of a model of which these contents have an index of bits.';
-
--- As in 0007, but for the query, which follows the kinds of index that there are. An index of bits is walked further for a filter: it is
--- small, and its candidates say less.
-CREATE OR REPLACE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-DECLARE
-    name     constant text := format('siglip.nearest_images_%s', model_id);
-    contents constant int8multirange := siglip.quantised_contents(model_id);
-    body     constant text := format('BEGIN RETURN (%s); END', siglip.matches_query(
-        CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
-             ELSE siglip.quantised_query(model_id, dimension, contents) END));
-BEGIN
-    IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
-        RETURN;
-    END IF;
-    EXECUTE format(
-        'CREATE OR REPLACE FUNCTION %s('
-        '@vector@.halfvec, integer, bigint, double precision, double precision, text, jsonb, bigint[])'
-        ' RETURNS siglip.image_match[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, siglip, pg_temp'
-        ' SET plan_cache_mode = force_generic_plan'
-        ' SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off%s AS %L',
-        name, CASE WHEN isempty(contents) THEN '' ELSE ' SET hnsw.max_scan_tuples = 20000' END, body
-    );
-    EXECUTE format('COMMENT ON FUNCTION %s IS %L', name, format('The search by HNSW under the model %s.', model_id));
-END
-$$;
-
-COMMENT ON FUNCTION siglip.create_nearest_images(integer, integer)
-    IS 'Make the function that searches a model''s graphs, as its segments are indexed now; nothing happens where it fits already.';
 
 CREATE FUNCTION siglip.create_index(kind text, model_id integer DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql

@@ -187,11 +187,7 @@ DECLARE
 BEGIN
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     IF row_count * (64 + 2 * dimension) >= siglip.exact_below_bytes() THEN
-        statement := CASE index_kind
-            WHEN 'bit_rerank' THEN format('CREATE INDEX ON %s USING hnsw ((@vector@.binary_quantize(embedding)::bit(%s)) @vector@.bit_hamming_ops)',
-                                          place.table_name, dimension)
-            ELSE format('CREATE INDEX ON %s USING hnsw ((embedding::@vector@.halfvec(%s)) @vector@.halfvec_ip_ops)', place.table_name, dimension)
-        END;
+        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind);
         PERFORM siglip.run_on_server(place.server, format(
             'DO $do$ BEGIN'
             '  PERFORM set_config(''maintenance_work_mem'', greatest(pg_size_bytes(current_setting(''maintenance_work_mem'')), %s) / 1024 || ''kB'', true);'
@@ -206,73 +202,6 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.index_foreign_segment(regclass, integer, text, bigint) IS 'Build the index of a segment of row_count rows on its server.';
-
--- As in revision 0006, and with tables elsewhere.
-CREATE OR REPLACE FUNCTION siglip.catch_up(target regclass, sources regclass[]) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-DECLARE
-    source regclass;
-    kept   text := '';
-BEGIN
-    IF EXISTS (SELECT FROM pg_foreign_table AS f WHERE f.ftrelid = target OR f.ftrelid = ANY (sources)) THEN
-        PERFORM siglip.catch_up_elsewhere(target, sources[1]);
-        RETURN;
-    END IF;
-    FOREACH source IN ARRAY sources LOOP
-        EXECUTE format(
-            'INSERT INTO %1$s SELECT s.* FROM %2$s AS s WHERE NOT EXISTS (SELECT FROM %1$s AS t WHERE t.content_id = s.content_id)',
-            target, source);
-        kept := kept || format(' AND NOT EXISTS (SELECT FROM %s AS s WHERE s.content_id = t.content_id)', source);
-    END LOOP;
-    EXECUTE format('DELETE FROM %s AS t WHERE true%s', target, kept);
-END
-$$;
-
--- A foreign table takes no LOCK TABLE: its parent is locked, where every writer of the model passes.
-CREATE OR REPLACE FUNCTION siglip.replace_segments(parent text, sources regclass[], target regclass, bounds text) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-DECLARE
-    source   regclass;
-    has_foreign constant boolean := EXISTS (SELECT FROM pg_foreign_table AS f WHERE f.ftrelid = ANY (sources));
-    patience constant text := current_setting('lock_timeout');
-    gave_up  constant timestamptz := clock_timestamp() + interval '10 minutes';
-BEGIN
-    LOOP
-        BEGIN
-            PERFORM set_config('lock_timeout', '25ms', true);
-            -- Writers to these ranges wait from here on; readers only from the next lock on.
-            IF has_foreign THEN
-                EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', parent);
-            ELSE
-                FOREACH source IN ARRAY sources LOOP
-                    EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', source);
-                END LOOP;
-            END IF;
-            PERFORM siglip.catch_up(target, sources);
-            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
-            FOREACH source IN ARRAY sources LOOP
-                EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', parent, source);
-                DELETE FROM siglip.segment_builds AS b WHERE b.segment_number = siglip.segment_number(source);
-                EXECUTE format('DROP %s %s', CASE WHEN has_foreign THEN 'FOREIGN TABLE' ELSE 'TABLE' END, source);
-            END LOOP;
-            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s', parent, target, bounds);
-            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT segment_bounds', target);
-            PERFORM set_config('lock_timeout', patience, true);
-            RETURN;
-        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            IF clock_timestamp() > gave_up THEN
-                RAISE EXCEPTION 'A statement has been reading % for ten minutes: its segments can''t be replaced.', parent
-                    USING ERRCODE = 'lock_not_available', HINT = 'pg_stat_activity shows it. Nothing was changed.';
-            END IF;
-            PERFORM pg_sleep(0.02 + 0.2 * random());
-        END;
-    END LOOP;
-END
-$$;
 
 CREATE FUNCTION siglip.move_segment(segment regclass, server text) RETURNS bigint
 LANGUAGE plpgsql
@@ -292,6 +221,7 @@ BEGIN
         RAISE EXCEPTION 'There is no server %.', server
             USING ERRCODE = 'no_data_found', HINT = 'SELECT siglip.add_server(name, url) adds one.';
     END IF;
+    PERFORM siglip.check_isolation();
     PERFORM pg_advisory_xact_lock(1397311311, 0);
     SELECT s.* INTO source FROM siglip.segments AS s WHERE s.segment = move_segment.segment;
     IF NOT FOUND OR source.is_open THEN
@@ -304,6 +234,9 @@ BEGIN
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = source.model_id;
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(segment));
+    IF source.server IS NULL THEN  -- see siglip.rebuild_segments
+        EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', segment);
+    END IF;
 
     BEGIN
         IF source.server IS NOT NULL THEN
@@ -400,81 +333,6 @@ $$;
 
 COMMENT ON FUNCTION siglip.settle_server(text)
     IS 'Remove from a server the tables that a move gave up, or left when it was killed; returns a sentence, NULL where there are none.';
-
--- As in revision 0009. A server that is away holds up what needs it and nothing else, and last of all the others are looked after.
-CREATE OR REPLACE FUNCTION siglip.maintain(model_id integer DEFAULT NULL, is_full boolean DEFAULT false) RETURNS text
-LANGUAGE plpgsql
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-    seal_rows  constant bigint := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000')::bigint;
-    model      siglip.models;
-    removed    bigint;
-    tail       siglip.segments;
-    is_at_rest boolean;
-    boundary   bigint;
-    chosen     regclass[];
-    name       text;
-    row_count  bigint;
-    server     text;
-    done       text;
-BEGIN
-    IF NOT pg_try_advisory_xact_lock(1397311311, 0) THEN
-        RAISE NOTICE 'Another session maintains the segments just now.';
-        RETURN NULL;
-    END IF;
-    BEGIN
-        removed := siglip.remove_released_contents(5000);
-    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
-        RAISE NOTICE 'Contents without an image stay until every server answers: %', SQLERRM;
-    END;
-    IF removed > 0 THEN
-        RETURN format('Removed %s contents without an image.', removed);
-    END IF;
-    FOR model IN
-        SELECT m.* FROM siglip.models AS m
-        WHERE m.dimension IS NOT NULL AND (maintain.model_id IS NULL OR m.model_id = maintain.model_id)
-        ORDER BY m.is_active DESC, m.model_id
-    LOOP
-        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
-        is_at_rest := is_full OR NOT siglip.is_loading(model.model_id);
-        SELECT s.* INTO tail FROM siglip.segments AS s WHERE s.model_id = model.model_id AND s.is_open AND s.server IS NULL;
-        IF FOUND AND (tail.bytes >= seal_rows * (64 + 2 * model.dimension)
-                      OR (is_at_rest AND tail.bytes >= siglip.exact_below_bytes())
-                      OR (is_full AND tail.bytes > 0)) THEN
-            boundary := siglip.close_segment(model.model_id);
-            IF boundary IS NOT NULL THEN
-                RETURN format('Closed the segment %s of %s at content %s.', tail.segment, model.name, boundary);
-            END IF;
-        END IF;
-        chosen := siglip.segments_to_rebuild(model.model_id, is_at_rest, is_full);
-        IF chosen IS NOT NULL THEN
-            name := chosen[1]::text;
-            row_count := siglip.rebuild_segments(chosen);
-            PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
-            RETURN CASE cardinality(chosen)
-                WHEN 1 THEN format('Built the segment %s of %s: %s rows.', name, model.name, row_count)
-                ELSE format('Merged %s segments of %s: %s rows.', cardinality(chosen), model.name, row_count)
-            END;
-        END IF;
-        IF is_at_rest AND siglip.needs_measuring(model) THEN
-            RETURN siglip.measure_in_passing(model);
-        END IF;
-    END LOOP;
-    FOR server IN SELECT s.name FROM siglip.segment_servers AS s ORDER BY s.name LOOP
-        BEGIN
-            done := siglip.settle_server(server);
-        EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
-            RAISE NOTICE '%', SQLERRM;
-        END;
-        IF done IS NOT NULL THEN
-            RETURN done;
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END
-$$;
 
 CREATE VIEW siglip.servers AS
 SELECT s.name,
