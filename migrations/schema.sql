@@ -980,7 +980,7 @@ DECLARE
     own_memory constant text := current_setting('maintenance_work_mem');
     processes constant text := current_setting('max_parallel_maintenance_workers');
     name      constant text := format('%s_hnsw_idx', (SELECT c.relname FROM pg_class AS c WHERE c.oid = segment));
-    statement constant text := format('CREATE INDEX %I ON %s ', name, segment) || siglip.index_definition(dimension, index_kind);
+    statement constant text := format('CREATE INDEX %I ON %s ', name, segment) || siglip.index_definition(dimension, index_kind, row_count);
 BEGIN
     PERFORM set_config('maintenance_work_mem',
                        greatest(pg_size_bytes(own_memory) / 1024,
@@ -1038,7 +1038,7 @@ CREATE OR REPLACE FUNCTION siglip.default_ef_search()
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN 300;
+RETURN 400;
 
 -- Delete vectors where the segment lies, at once.
 CREATE OR REPLACE FUNCTION siglip.delete_vectors(segment regclass, content_ids bigint[])
@@ -1609,7 +1609,7 @@ END
 $function$;
 
 -- How CREATE INDEX goes on after the name of the table.
-CREATE OR REPLACE FUNCTION siglip.index_definition(dimension integer, index_kind text)
+CREATE OR REPLACE FUNCTION siglip.index_definition(dimension integer, index_kind text, row_count bigint)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
@@ -1617,7 +1617,8 @@ CREATE OR REPLACE FUNCTION siglip.index_definition(dimension integer, index_kind
 AS $function$
     SELECT format(CASE index_kind
         WHEN 'bit_rerank' THEN 'USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)'
-        ELSE 'USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)' END || ' WITH (ef_construction = 128)', dimension)
+        ELSE 'USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)' END || ' WITH (ef_construction = %s)',
+        dimension, CASE WHEN row_count <= 50000 THEN 64 ELSE 128 END)
 $function$;
 
 -- Build the index of a segment of row_count rows on its server.
@@ -1632,7 +1633,7 @@ DECLARE
 BEGIN
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     IF row_count * (64 + 2 * dimension) >= siglip.exact_below_bytes() THEN
-        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind);
+        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind, row_count);
         PERFORM siglip.run_on_server(place.server, format(
             'DO $do$ BEGIN'
             '  PERFORM set_config(''maintenance_work_mem'', greatest(pg_size_bytes(current_setting(''maintenance_work_mem'')), %s) / 1024 || ''kB'', true);'
@@ -3284,11 +3285,7 @@ CREATE VIEW siglip.index_settings AS
                 CASE
                     WHEN x.has_m THEN 'the indexes'' own'::text
                     ELSE 'default of pgvector'::text
-                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '128'::text),
-                CASE
-                    WHEN (x.ef_construction <> '128'::text) THEN 'the indexes'' own'::text
-                    ELSE 'default'::text
-                END,'Candidates that are looked at for each vector while the graph is built: with pgvector''s 64, searches miss whole regions.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
+                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '64'::text),'default'::text,'Candidates that are looked at for each vector while the graph is built: 64 up to 50,000 rows, 128 beyond, where 64 misses regions.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
                 CASE
                     WHEN (m.index_kind = 'bit_rerank'::text) THEN COALESCE(NULLIF(current_setting('siglip.rerank_candidates'::text, true), ''::text), (COALESCE(m.ef_search, siglip.default_ef_search()))::text)
                     ELSE NULL::text

@@ -132,7 +132,7 @@ DROP FUNCTION siglip.create_segment_index(regclass, integer, text, bigint);
 DROP FUNCTION siglip.build_memory();
 DROP FUNCTION siglip.check_isolation();
 DROP FUNCTION siglip.graph_bytes(integer, text);
-DROP FUNCTION siglip.index_definition(integer, text);
+DROP FUNCTION siglip.index_definition(integer, text, bigint);
 DROP FUNCTION siglip.close_segment(integer);
 DROP FUNCTION siglip.exact_below_bytes();
 DROP VIEW siglip.segments;

@@ -94,18 +94,19 @@ $$;
 
 COMMENT ON FUNCTION siglip.graph_bytes(integer, text) IS 'Bytes of memory that one row takes while its index is built, about.';
 
--- With pgvector's 64 whole regions of the space are missed. With 128 half the ef_search finds as much, and a build takes twice as long.
--- See docs/numbers.md.
-CREATE FUNCTION siglip.index_definition(dimension integer, index_kind text) RETURNS text
+-- A large graph that is built with pgvector's 64 misses whole regions of the space, now and then one in a hundred queries. 128 takes
+-- twice as long; a small graph, which is merged soon, doesn't need it.
+CREATE FUNCTION siglip.index_definition(dimension integer, index_kind text, row_count bigint) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT format(CASE index_kind
         WHEN 'bit_rerank' THEN 'USING hnsw ((@vector@.binary_quantize(embedding)::bit(%s)) @vector@.bit_hamming_ops)'
-        ELSE 'USING hnsw ((embedding::@vector@.halfvec(%s)) @vector@.halfvec_ip_ops)' END || ' WITH (ef_construction = 128)', dimension)
+        ELSE 'USING hnsw ((embedding::@vector@.halfvec(%s)) @vector@.halfvec_ip_ops)' END || ' WITH (ef_construction = %s)',
+        dimension, CASE WHEN row_count <= 50000 THEN 64 ELSE 128 END)
 $$;
 
-COMMENT ON FUNCTION siglip.index_definition(integer, text) IS 'How CREATE INDEX goes on after the name of the table.';
+COMMENT ON FUNCTION siglip.index_definition(integer, text, bigint) IS 'How CREATE INDEX goes on after the name of the table.';
 
 -- To build the graph of an index in memory takes that memory once; beyond it a build takes many times as long.
 CREATE FUNCTION siglip.create_segment_index(segment regclass, dimension integer, index_kind text, row_count bigint) RETURNS void
@@ -116,7 +117,7 @@ DECLARE
     own_memory constant text := current_setting('maintenance_work_mem');
     processes constant text := current_setting('max_parallel_maintenance_workers');
     name      constant text := format('%s_hnsw_idx', (SELECT c.relname FROM pg_class AS c WHERE c.oid = segment));
-    statement constant text := format('CREATE INDEX %I ON %s ', name, segment) || siglip.index_definition(dimension, index_kind);
+    statement constant text := format('CREATE INDEX %I ON %s ', name, segment) || siglip.index_definition(dimension, index_kind, row_count);
 BEGIN
     PERFORM set_config('maintenance_work_mem',
                        greatest(pg_size_bytes(own_memory) / 1024,

@@ -15,7 +15,7 @@ COMMENT ON TYPE siglip.search_position IS 'A place in a search result: that of t
 -- See docs/numbers.md for recall and latency at 200,000 vectors of 768 elements.
 CREATE FUNCTION siglip.default_ef_search() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 300;
+RETURN 400;
 
 COMMENT ON FUNCTION siglip.default_ef_search() IS 'hnsw.ef_search of models that siglip.tune_search has not measured.';
 

@@ -187,7 +187,7 @@ DECLARE
 BEGIN
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
     IF row_count * (64 + 2 * dimension) >= siglip.exact_below_bytes() THEN
-        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind);
+        statement := format('CREATE INDEX ON %s ', place.table_name) || siglip.index_definition(dimension, index_kind, row_count);
         PERFORM siglip.run_on_server(place.server, format(
             'DO $do$ BEGIN'
             '  PERFORM set_config(''maintenance_work_mem'', greatest(pg_size_bytes(current_setting(''maintenance_work_mem'')), %s) / 1024 || ''kB'', true);'
