@@ -155,6 +155,16 @@ CREATE TABLE siglip.labels (
     CONSTRAINT labels_threshold_check CHECK (((threshold >= (0)::double precision) AND (threshold <= (1)::double precision)))
 );
 
+-- One row is a vector of a segment with an index, drawn at random: what searches compare their results with.
+CREATE TABLE siglip.landmarks (
+    content_id bigint NOT NULL,
+    model_id integer NOT NULL,
+    embedding halfvec NOT NULL,
+    CONSTRAINT landmarks_pkey PRIMARY KEY (content_id, model_id),
+    CONSTRAINT landmarks_content_id_fkey FOREIGN KEY (content_id) REFERENCES siglip.contents(content_id) ON DELETE CASCADE,
+    CONSTRAINT landmarks_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
+);
+
 -- One row is one checkpoint revision; at most one is active.
 CREATE TABLE siglip.models (
     model_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -647,6 +657,44 @@ BEGIN
 END
 $function$;
 
+-- An error where an argument of a search is wrong; returns the query as a unit vector.
+CREATE OR REPLACE FUNCTION siglip.check_search(model siglip.models, query_embedding halfvec, max_results integer, filter jsonb, min_score double precision, skip_results integer, after siglip.search_position)
+ RETURNS halfvec
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM siglip.check_max_results(max_results);
+    IF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is a JSON %, not an object.', jsonb_typeof(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance filter => ''{"album": "2026"}''.';
+    ELSIF min_score NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
+    ELSIF min_score IS NOT NULL AND model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Search without min_score, and look at the similarity.';
+    ELSIF query_embedding IS NULL OR public.l2_norm(query_embedding) = 0 THEN
+        RAISE EXCEPTION 'The query embedding is NULL or zero.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.embed_text makes one from a text.';
+    ELSIF public.vector_dims(query_embedding) <> model.dimension THEN
+        RAISE EXCEPTION 'The query embedding has % elements, those of the model % have %.',
+            public.vector_dims(query_embedding), model.name, model.dimension
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Embed the query with that model.';
+    ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
+        RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
+    ELSIF after IS NOT NULL AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+        RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
+            CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
+    END IF;
+    RETURN CASE WHEN abs(public.l2_norm(query_embedding) - 1) > 0.01 THEN public.l2_normalize(query_embedding)
+                ELSE query_embedding END;
+END
+$function$;
+
 -- Close a model's open segment after its last content, and open another; returns the first content_id of that. NULL where it has no rows.
 CREATE OR REPLACE FUNCTION siglip.close_segment(model_id integer)
  RETURNS bigint
@@ -905,15 +953,29 @@ DECLARE
     query    constant text := siglip.matches_query(
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
+    lost     constant text :=
+        '(CASE WHEN num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images'')'
+        ' THEN (matches[least(10, cardinality(matches))]).similarity < near[5]'
+        ' WHEN (matches[least(10, cardinality(matches))]).similarity < near[1]'
+        ' THEN NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]) END)';
+    search   constant text := format('matches := (%s);', query) || CASE WHEN isempty(contents) THEN format(
+        ' SELECT (array_agg(n.embedding))[1], array_agg(n.similarity) INTO start, near FROM ('
+        'SELECT l.embedding, -(l.embedding OPERATOR(public.<#>) $1) AS similarity FROM siglip.landmarks AS l'
+        ' WHERE l.model_id = %1$s ORDER BY l.embedding OPERATOR(public.<#>) $1 LIMIT 5) AS n;'
+        ' IF %2$s THEN start := public.l2_normalize($1 OPERATOR(public.+) start); matches := (%3$s);'
+        ' IF %2$s THEN matches := NULL; END IF; END IF;',
+        model_id, lost, replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start')) ELSE '' END;
     body     constant text := format(
+        'DECLARE matches siglip.image_match[]; start public.halfvec; near double precision[]; '
         'BEGIN'
-        '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
+        '    IF NOT siglip.has_foreign_segments(%1$s) THEN %2$s RETURN matches; END IF;'
         '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'
-        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); %2$s'
         '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
-        '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
-        '    END; '
-        'END', model_id, query, query);
+        '        matches := siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
+        '    END;'
+        '    RETURN matches; '
+        'END', model_id, search, query);
 BEGIN
     IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
         RETURN;
@@ -1038,7 +1100,7 @@ CREATE OR REPLACE FUNCTION siglip.default_ef_search()
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN 400;
+RETURN 300;
 
 -- Delete vectors where the segment lies, at once.
 CREATE OR REPLACE FUNCTION siglip.delete_vectors(segment regclass, content_ids bigint[])
@@ -1106,6 +1168,29 @@ BEGIN
     EXECUTE format('SELECT coalesce($1 = ANY (%s.dblink_get_connections()), false)', dblink) INTO is_open USING 'siglip_' || server;
     IF is_open THEN
         EXECUTE format('SELECT %s.dblink_disconnect($1)', dblink) USING 'siglip_' || server;
+    END IF;
+END
+$function$;
+
+-- Draw the landmarks of a segment anew.
+CREATE OR REPLACE FUNCTION siglip.draw_landmarks(segment regclass, row_count bigint, model_id integer, first bigint, beyond bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    wanted constant bigint := least(500, row_count / siglip.rows_per_landmark());
+BEGIN
+    DELETE FROM siglip.landmarks AS l
+    WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
+    IF pg_relation_size(segment) >= siglip.exact_below_bytes() THEN
+        EXECUTE format(
+            'INSERT INTO siglip.landmarks (content_id, model_id, embedding)'
+            ' SELECT s.content_id, s.model_id, s.embedding'
+            ' FROM (SELECT e.* FROM %s AS e TABLESAMPLE SYSTEM (%s) ORDER BY random() LIMIT %s) AS s'
+            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED',
+            segment, least(100, 400.0 * wanted / greatest(1, row_count)), wanted);
     END IF;
 END
 $function$;
@@ -1370,9 +1455,9 @@ CREATE OR REPLACE FUNCTION siglip.exact_query(model_id integer, conditions text,
 AS $function$
     SELECT CASE WHEN has_content_ids THEN format(
         'SELECT i.image_id, n.distance FROM ('
-        'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+        'SELECT e.content_id, (e.embedding OPERATOR(public.<#>) $1) + 0 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
-        ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
+        ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
         CASE WHEN is_after
@@ -1381,10 +1466,10 @@ AS $function$
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
     ELSE format(
-        'SELECT i.image_id, e.embedding OPERATOR(public.<#>) $1 AS distance'
+        'SELECT i.image_id, (e.embedding OPERATOR(public.<#>) $1) + 0 AS distance'
         ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
         ' WHERE e.model_id = %1$s AND %2$s%3$s'
-        ' ORDER BY (e.embedding OPERATOR(public.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES',
+        ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES',
         model_id, conditions,
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(e.embedding OPERATOR(public.<#>) $1), i.image_id) > (-($10).similarity, ($10).image_id)'
@@ -1434,7 +1519,7 @@ CREATE OR REPLACE FUNCTION siglip.graph_bytes(dimension integer, index_kind text
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
-    SELECT 600 + CASE index_kind WHEN 'bit_rerank' THEN dimension / 8 ELSE 2 * dimension END
+    SELECT 1200 + CASE index_kind WHEN 'bit_rerank' THEN dimension / 8 ELSE 2 * dimension END
 $function$;
 
 -- The text of the search by the HNSW graphs of a model.
@@ -1514,7 +1599,7 @@ CREATE OR REPLACE FUNCTION siglip.images_with_label(label_set text, label text, 
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
  SET "hnsw.iterative_scan" TO 'relaxed_order'
- SET "hnsw.ef_search" TO '1000'
+ SET "hnsw.ef_search" TO '700'
  SET "hnsw.max_scan_tuples" TO '100000'
  SET parallel_setup_cost TO '1000'
  SET min_parallel_table_scan_size TO '8MB'
@@ -1523,12 +1608,15 @@ AS $function$
 DECLARE
     model           siglip.models := siglip.described_model(images_with_label.model_id);
     label_embedding public.halfvec;
+    start           public.halfvec;
+    landmark        double precision;
+    walk            text;
     least_score     double precision;
     bound           double precision;
     conditions      text;
     content_ids     bigint[];
     distances       double precision[];
-    step            integer := 1000;
+    step            integer := 600;
     total           bigint;
     reached         bigint;
     hits            bigint;
@@ -1564,14 +1652,23 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
+        SELECT public.l2_normalize(label_embedding OPERATOR(public.+) l.embedding), l.embedding OPERATOR(public.<#>) label_embedding
+        INTO start, landmark
+        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id
+        ORDER BY l.embedding OPERATOR(public.<#>) label_embedding LIMIT 1;
         WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
-            EXECUTE format(
-                'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
+            walk := format(
                 'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
                 ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
-                ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT %3$s) AS n',
-                model.dimension, model.model_id, step)
-                INTO content_ids, distances USING label_embedding;
+                ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $2 LIMIT %3$s',
+                model.dimension, model.model_id, step);
+            EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM (' || walk || ') AS n'
+                INTO content_ids, distances USING label_embedding, label_embedding;
+            IF (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
+                EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance)'
+                        ' FROM (SELECT * FROM unnest($3, $4) AS u UNION (' || walk || ')) AS n (content_id, distance)'
+                    INTO content_ids, distances USING label_embedding, start, content_ids, distances;
+            END IF;
             SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
             is_found := reached <= step / 2;
             EXIT WHEN is_found;
@@ -1582,8 +1679,10 @@ BEGIN
                 'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(public.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
                 ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
                 INTO hits, sampled
-                USING label_embedding, bound, ARRAY(
-                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+                USING label_embedding, bound, ARRAY(  -- five neighbours each: they lie on one page
+                    SELECT p.place + n
+                    FROM (SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint AS place
+                          FROM generate_series(1, 300)) AS p, generate_series(1, 5) AS n);
             expected := reached * sampled / greatest(total, 1)::double precision;
             is_found := hits <= expected + 3 * sqrt(expected) + 3;
         END IF;
@@ -1596,15 +1695,16 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
-        'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
-        ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
+        || CASE WHEN is_found THEN 'SELECT u.content_id, u.distance FROM unnest($9, $11) AS u (content_id, distance) WHERE u.distance <= $8'
+           ELSE 'SELECT e.content_id, e.embedding OPERATOR(public.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(public.<#>) $1 <= $8'
+                || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
         ' ORDER BY s.similarity DESC, i.image_id LIMIT $10'
         USING label_embedding, least_score, NULL::bigint, model.logit_scale, model.logit_bias, collection, filter, bound,
-              content_ids, max_results;
+              content_ids, max_results, distances;
 END
 $function$;
 
@@ -1617,8 +1717,8 @@ CREATE OR REPLACE FUNCTION siglip.index_definition(dimension integer, index_kind
 AS $function$
     SELECT format(CASE index_kind
         WHEN 'bit_rerank' THEN 'USING hnsw ((public.binary_quantize(embedding)::bit(%s)) public.bit_hamming_ops)'
-        ELSE 'USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)' END || ' WITH (ef_construction = %s)',
-        dimension, CASE WHEN row_count <= 50000 THEN 64 ELSE 128 END)
+        ELSE 'USING hnsw ((embedding::public.halfvec(%s)) public.halfvec_ip_ops)' END || ' WITH (m = %s, ef_construction = %s)',
+        dimension, CASE WHEN row_count <= 20000 THEN 16 ELSE 24 END, CASE WHEN row_count <= 20000 THEN 64 ELSE 128 END)
 $function$;
 
 -- Build the index of a segment of row_count rows on its server.
@@ -1773,7 +1873,6 @@ DECLARE
     model     siglip.models := siglip.described_model(label_histogram.model_id);
     labels    text[];
     distances text;
-    columns   text;
     edges     double precision[];
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
@@ -1782,9 +1881,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten bins are a tenth of a score each.';
     END IF;
     SELECT array_agg(l.label ORDER BY l.position),
-           string_agg(format('e.embedding OPERATOR(public.<#>) %L::public.halfvec AS d%s', v.embedding, l.position), ', ' ORDER BY l.position),
-           string_agg(format('c.d%s', l.position), ', ' ORDER BY l.position)
-    INTO labels, distances, columns
+           string_agg(format('e.embedding OPERATOR(public.<#>) %L::public.halfvec', v.embedding), ', ' ORDER BY l.position)
+    INTO labels, distances
     FROM siglip.label_sets AS s
     JOIN siglip.labels AS l USING (label_set_id)
     JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
@@ -1798,9 +1896,8 @@ BEGIN
         'WITH counts AS ('
         '    SELECT u.position, width_bucket(-u.distance, $1) AS bin, count(*) AS images'
         '    FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
-        '    CROSS JOIN LATERAL (SELECT ' || distances || ' OFFSET 0) AS c'
-        '    CROSS JOIN LATERAL unnest(ARRAY[' || columns || ']) WITH ORDINALITY AS u (distance, position)'
-        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || columns || ') <= -($1)[1] AND u.distance <= -($1)[1]'
+        '    CROSS JOIN LATERAL unnest(ARRAY[' || distances || ']) WITH ORDINALITY AS u (distance, position)'
+        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || distances || ') <= -($1)[1] AND u.distance <= -($1)[1]'
         || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
         || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
         '    GROUP BY 1, 2'
@@ -2138,44 +2235,20 @@ AS $function$
 DECLARE
     exact_below_rows constant integer := 5000;
     surplus     constant integer := 3;
-    is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
+    is_narrowed constant boolean := num_nonnulls(collection, filter, image_ids) > 0 OR row_security_active('siglip.images');
     ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
     wanted      integer;
     asked       integer;
     found       integer;
     matches     siglip.image_match[];
 BEGIN
-    PERFORM siglip.check_max_results(max_results);
-    IF jsonb_typeof(filter) <> 'object' THEN
-        RAISE EXCEPTION 'filter is a JSON %, not an object.', jsonb_typeof(filter)
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance filter => ''{"album": "2026"}''.';
-    ELSIF min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
-    ELSIF min_score IS NOT NULL AND model.logit_scale IS NULL THEN
-        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Search without min_score, and look at the similarity.';
-    ELSIF query_embedding IS NULL OR public.l2_norm(query_embedding) = 0 THEN
-        RAISE EXCEPTION 'The query embedding is NULL or zero.'
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.embed_text makes one from a text.';
-    ELSIF public.vector_dims(query_embedding) <> model.dimension THEN
-        RAISE EXCEPTION 'The query embedding has % elements, those of the model % have %.',
-            public.vector_dims(query_embedding), model.name, model.dimension
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Embed the query with that model.';
-    ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
-        RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
-    ELSIF after IS NOT NULL AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
-        RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
-            CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
-    END IF;
-    IF abs(public.l2_norm(query_embedding) - 1) > 0.01 THEN
-        query_embedding := public.l2_normalize(query_embedding);
+    -- What is usual passes in one expression: of each more, a transaction pays the preparation.
+    IF (max_results BETWEEN 1 AND 10000 AND skip_results = 0 AND num_nonnulls(filter, min_score, after) = 0
+        AND public.vector_dims(query_embedding) = model.dimension
+        AND abs(public.l2_norm(query_embedding) - 1) <= 0.01) IS NOT TRUE THEN
+        query_embedding := siglip.check_search(model, query_embedding, max_results, filter, min_score, skip_results, after);
     END IF;
 
-    -- Without row_security_active in the conditions a policy would make the graph's rows few, and its search long.
-    is_narrowed := is_narrowed OR row_security_active('siglip.images');
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
@@ -2190,7 +2263,7 @@ BEGIN
                 INTO matches
                 USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
             found := coalesce(cardinality(matches), 0);
-            EXIT WHEN NOT is_narrowed OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
+            EXIT WHEN NOT is_narrowed OR matches IS NULL OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
             ef_search := least(1000, ceil(1.5 * asked * ef_search / found));
         END LOOP;
         IF after IS NOT NULL THEN
@@ -2396,6 +2469,7 @@ BEGIN
     EXECUTE format('ANALYZE %s', target);
 
     PERFORM siglip.catch_up(target, sources);
+    PERFORM siglip.draw_landmarks(target, built_rows, model.model_id, found.first, found.beyond);
     PERFORM siglip.replace_segments(parent, sources, target, bounds);
     RETURN built_rows;
 END
@@ -2618,6 +2692,13 @@ AS $function$
                     4 * max_results)
 $function$;
 
+-- Of so many rows of a segment one is a landmark, up to 500 of them.
+CREATE OR REPLACE FUNCTION siglip.rows_per_landmark()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN 400;
+
 -- Run a statement without rows on a connected server; it is committed there at once.
 CREATE OR REPLACE FUNCTION siglip.run_on_server(server text, statement text)
  RETURNS void
@@ -2783,15 +2864,39 @@ $function$;
 -- The images nearest to a vector of the active model, or of another, best first.
 CREATE OR REPLACE FUNCTION siglip.search_images(query_embedding halfvec, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
  RETURNS SETOF siglip.image_match
- LANGUAGE plpgsql
+ LANGUAGE sql
  STABLE ROWS 10
+BEGIN ATOMIC
+ SELECT n.image_id,
+     n.uri,
+     n.similarity,
+     n.score,
+     n.metadata
+    FROM siglip.nearest_images(siglip.described_model(search_images.model_id), search_images.query_embedding, search_images.max_results, search_images.collection, search_images.filter, search_images.min_score, NULL::bigint, search_images.image_ids, search_images.skip_results, search_images.after) n(image_id, uri, similarity, score, metadata);
+END;
+
+-- The text of the search by the HNSW graphs of a model that begins in two places.
+CREATE OR REPLACE FUNCTION siglip.second_graph_query(model_id integer, dimension integer)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
-BEGIN
-    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
-        siglip.described_model(model_id), query_embedding, max_results, collection, filter, min_score, NULL,
-        image_ids, skip_results, after) AS n;
-END
+    SELECT format(
+        'SELECT i.image_id, e.distance FROM ('
+        'SELECT w.content_id, w.distance FROM ('
+        '(SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 LIMIT current_setting(''hnsw.ef_search'')::bigint)'
+        ' UNION '
+        '(SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $9 LIMIT current_setting(''hnsw.ef_search'')::bigint)'
+        ') AS w ORDER BY w.distance LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id)
 $function$;
 
 -- The number at the end of a segment's name.
@@ -3244,8 +3349,7 @@ CREATE VIEW siglip.index_settings AS
    FROM (((siglip.models m
      CROSS JOIN LATERAL ( SELECT string_agg(DISTINCT COALESCE(o.m, '16'::text), ', '::text) AS m,
             string_agg(DISTINCT COALESCE(o.ef_construction, '64'::text), ', '::text) AS ef_construction,
-            count(*) FILTER (WHERE (i.index_kind <> m.index_kind)) AS other_kind,
-            bool_or((o.m IS NOT NULL)) AS has_m
+            count(*) FILTER (WHERE (i.index_kind <> m.index_kind)) AS other_kind
            FROM ((siglip.segments i
              JOIN pg_class c ON ((c.oid = (i.index)::oid)))
              CROSS JOIN LATERAL ( SELECT max(r.option_value) FILTER (WHERE (r.option_name = 'm'::text)) AS m,
@@ -3281,11 +3385,7 @@ CREATE VIEW siglip.index_settings AS
                     WHEN (m.ef_search IS NULL) THEN 'Candidates that a search keeps while it walks the graph; siglip.tune_search() measures how many are needed here.'::text
                     WHEN (t.measured_at IS NULL) THEN 'siglip.models.ef_search was written by somebody; siglip.tune_search() measures how many are needed here.'::text
                     ELSE format('The smallest that siglip.tune_search() tried and that reached it; it measured a recall of %s.'::text, round((t.recall)::numeric, 3))
-                END), (3,'m'::text,COALESCE(x.m, '16'::text),
-                CASE
-                    WHEN x.has_m THEN 'the indexes'' own'::text
-                    ELSE 'default of pgvector'::text
-                END,'Neighbours of a vector in the graph, in each layer.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '64'::text),'default'::text,'Candidates that are looked at for each vector while the graph is built: 64 up to 50,000 rows, 128 beyond, where 64 misses regions.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
+                END), (3,'m'::text,COALESCE(x.m, '16'::text),'default'::text,'Neighbours of a vector in the graph, in each layer: 16 up to 20,000 rows, 24 beyond, where clusters hardly touch with 16.'::text), (4,'ef_construction'::text,COALESCE(x.ef_construction, '64'::text),'default'::text,'Candidates that are looked at for each vector while the graph is built: 64 up to 20,000 rows, 128 beyond.'::text), (5,'iterative_scan'::text,'relaxed_order'::text,'fixed'::text,'A search walks on where filters leave too few rows; the rows are sorted at the end.'::text), (6,'rerank_candidates'::text,
                 CASE
                     WHEN (m.index_kind = 'bit_rerank'::text) THEN COALESCE(NULLIF(current_setting('siglip.rerank_candidates'::text, true), ''::text), (COALESCE(m.ef_search, siglip.default_ef_search()))::text)
                     ELSE NULL::text

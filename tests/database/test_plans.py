@@ -121,13 +121,17 @@ def _explain_graph(
 ) -> dict[str, Any]:
     """The plan that a session keeps of siglip.nearest_images_1, with that function's settings."""
     row: Any = connection.execute("SELECT prosrc, proconfig FROM pg_proc WHERE proname = 'nearest_images_1'").fetchone()
-    # The query of a model without segments on other servers: the first of the two that it returns.
-    body = str(row[0]).partition(" THEN RETURN (")[2].partition("); END IF;")[0]
+    # The first query of a model without segments on other servers.
+    body = str(row[0]).partition(" THEN matches := (")[2].partition("); SELECT (array_agg(n.embedding)")[0]
+    _set_as_in_search(connection, limit, row[1])
+    return _explain(connection, body, PARAMETERS, [limit, None, 0, 0, collection, where, None])
+
+
+def _set_as_in_search(connection: Connection, limit: int, settings: Sequence[str]) -> None:
     connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
     connection.execute(f"SET LOCAL hnsw.ef_search = {max(100, 2 * limit)}".encode())
-    for setting in row[1][1:]:  # all but the search_path
+    for setting in settings[1:]:  # all but the search_path
         connection.execute(f"SET LOCAL {setting}".encode())
-    return _explain(connection, body, PARAMETERS, [limit, None, 0, 0, collection, where, None])
 
 
 def _explain_exact(connection: Connection, content_ids: Sequence[int], limit: int = 10) -> dict[str, Any]:
@@ -221,6 +225,19 @@ def test_the_graph_query_merges_hnsw_scans_and_sorts_only_the_open_segment(
     sorts = [node for node in nodes if node["Node Type"] in {"Sort", "Incremental Sort"}]
     # The other one puts the rows that were found in the order of similarity and id.
     assert [node["Actual Rows"] for node in sorts if node is not by_relation[segments.open]] == [10]
+    assert {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} <= {segments.open}
+
+
+def test_the_second_walk_begins_in_two_places_of_each_graph(database: Database, segments: Segments) -> None:
+    with database.connection() as connection:
+        row: Any = connection.execute(
+            "SELECT siglip.second_graph_query(1, 768), proconfig FROM pg_proc WHERE proname = 'nearest_images_1'"
+        ).fetchone()
+        _set_as_in_search(connection, 10, row[1])
+        values = [10, None, 0, 0, None, None, None, half_vector(VECTORS[1]).to_text()]
+        plan = _explain(connection, row[0], f"{PARAMETERS}, halfvec", values)
+    nodes = _nodes(plan)
+    assert len([node for node in nodes if node.get("Index Name") in segments.graphs]) == 2 * len(segments.sealed)
     assert {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} <= {segments.open}
 
 

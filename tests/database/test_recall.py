@@ -323,7 +323,7 @@ def test_settings_say_where_they_come_from(database: Database) -> None:
         connection.execute("SET LOCAL siglip.seal_rows = '5000'")
         rows = {row["setting"]: row for row in list_settings(connection)}
     assert (rows["seal_rows"]["value"], rows["seal_rows"]["source"]) == ("5000", "siglip.seal_rows")
-    assert (rows["m"]["value"], rows["m"]["source"]) == ("16", "default of pgvector")
+    assert (rows["m"]["value"], rows["m"]["source"]) == ("16", "default")
     assert all(row["value"] is None or row["why"].endswith(".") for row in rows.values())
 
 

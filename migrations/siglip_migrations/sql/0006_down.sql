@@ -96,6 +96,8 @@ DROP FUNCTION siglip.search_images(
     @vector@.halfvec, integer, text, jsonb, double precision, integer, bigint[], integer, siglip.search_position);
 DROP FUNCTION siglip.nearest_images(
     siglip.models, @vector@.halfvec, integer, text, jsonb, double precision, bigint, bigint[], integer, siglip.search_position);
+DROP FUNCTION siglip.check_search(
+    siglip.models, @vector@.halfvec, integer, jsonb, double precision, integer, siglip.search_position);
 DROP FUNCTION siglip.exact_images(
     siglip.models, @vector@.halfvec, integer, bigint, text, jsonb, bigint[], siglip.search_position);
 DO $$
@@ -113,6 +115,7 @@ $$;
 DROP FUNCTION siglip.create_nearest_images(integer, integer);
 DROP FUNCTION siglip.matches_query(text);
 DROP FUNCTION siglip.exact_query(integer, text, boolean, boolean);
+DROP FUNCTION siglip.second_graph_query(integer, integer);
 DROP FUNCTION siglip.graph_query(integer, integer);
 DROP FUNCTION siglip.image_conditions(boolean, boolean, boolean);
 DROP FUNCTION siglip.similarity(double precision);
@@ -127,7 +130,10 @@ DROP FUNCTION siglip.segments_to_rebuild(integer, boolean, boolean);
 DROP FUNCTION siglip.remove_released_contents(integer);
 DROP FUNCTION siglip.rebuild_segments(regclass[]);
 DROP FUNCTION siglip.replace_segments(text, regclass[], regclass, text);
+DROP FUNCTION siglip.draw_landmarks(regclass, bigint, integer, bigint, bigint);
+DROP FUNCTION siglip.rows_per_landmark();
 DROP FUNCTION siglip.catch_up(regclass, regclass[]);
+DROP TABLE siglip.landmarks;
 DROP FUNCTION siglip.create_segment_index(regclass, integer, text, bigint);
 DROP FUNCTION siglip.build_memory();
 DROP FUNCTION siglip.check_isolation();

@@ -30,6 +30,18 @@ CREATE TABLE siglip.segment_builds (
 COMMENT ON TABLE siglip.segment_builds IS 'One row is one segment that was built as a whole, with its index.';
 COMMENT ON COLUMN siglip.segment_builds.built_rows IS 'Rows that it had then: what was deleted since is the difference.';
 
+-- What is found near a text, or anything that lies apart from the images, depends on where a graph is entered. A sample of all vectors,
+-- compared one by one, tells whether a search ended in the wrong region, and where to begin another.
+CREATE TABLE siglip.landmarks (
+    content_id bigint NOT NULL REFERENCES siglip.contents ON DELETE CASCADE,
+    model_id   integer NOT NULL REFERENCES siglip.models ON DELETE CASCADE,
+    embedding  @vector@.halfvec NOT NULL,
+    PRIMARY KEY (content_id, model_id)
+);
+ALTER TABLE siglip.landmarks ALTER COLUMN embedding SET STORAGE PLAIN;
+
+COMMENT ON TABLE siglip.landmarks IS 'One row is a vector of a segment with an index, drawn at random: what searches compare their results with.';
+
 CREATE FUNCTION siglip.create_segment(model_id integer) RETURNS regclass
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp

@@ -89,21 +89,21 @@ CREATE FUNCTION siglip.graph_bytes(dimension integer, index_kind text) RETURNS b
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
-    SELECT 600 + CASE index_kind WHEN 'bit_rerank' THEN dimension / 8 ELSE 2 * dimension END
+    SELECT 1200 + CASE index_kind WHEN 'bit_rerank' THEN dimension / 8 ELSE 2 * dimension END
 $$;
 
 COMMENT ON FUNCTION siglip.graph_bytes(integer, text) IS 'Bytes of memory that one row takes while its index is built, about.';
 
--- A large graph that is built with pgvector's 64 misses whole regions of the space, now and then one in a hundred queries. 128 takes
--- twice as long; a small graph, which is merged soon, doesn't need it.
+-- With pgvector's 16 neighbours and 64 candidates the clusters of a large graph hardly touch: a search, or the search for the place of a new
+-- vector, that goes down into the wrong one ends there, whatever ef_search is. A small graph, which is merged soon, does well with them.
 CREATE FUNCTION siglip.index_definition(dimension integer, index_kind text, row_count bigint) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT format(CASE index_kind
         WHEN 'bit_rerank' THEN 'USING hnsw ((@vector@.binary_quantize(embedding)::bit(%s)) @vector@.bit_hamming_ops)'
-        ELSE 'USING hnsw ((embedding::@vector@.halfvec(%s)) @vector@.halfvec_ip_ops)' END || ' WITH (ef_construction = %s)',
-        dimension, CASE WHEN row_count <= 50000 THEN 64 ELSE 128 END)
+        ELSE 'USING hnsw ((embedding::@vector@.halfvec(%s)) @vector@.halfvec_ip_ops)' END || ' WITH (m = %s, ef_construction = %s)',
+        dimension, CASE WHEN row_count <= 20000 THEN 16 ELSE 24 END, CASE WHEN row_count <= 20000 THEN 64 ELSE 128 END)
 $$;
 
 COMMENT ON FUNCTION siglip.index_definition(integer, text, bigint) IS 'How CREATE INDEX goes on after the name of the table.';
@@ -209,6 +209,7 @@ BEGIN
     EXECUTE format('ANALYZE %s', target);
 
     PERFORM siglip.catch_up(target, sources);
+    PERFORM siglip.draw_landmarks(target, built_rows, model.model_id, found.first, found.beyond);
     PERFORM siglip.replace_segments(parent, sources, target, bounds);
     RETURN built_rows;
 END
@@ -216,6 +217,38 @@ $$;
 
 COMMENT ON FUNCTION siglip.rebuild_segments(regclass[])
     IS 'Put one new segment, with a new index, in the place of closed neighbours; returns how many rows it has.';
+
+-- Fewer, and a search that came to the wrong region isn't told from one that came to the right one; more, and some lie between what a
+-- search under a filter finds.
+CREATE FUNCTION siglip.rows_per_landmark() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 400;
+
+COMMENT ON FUNCTION siglip.rows_per_landmark() IS 'Of so many rows of a segment one is a landmark, up to 500 of them.';
+
+-- Some pages are read, and a quarter of their rows are kept. Contents that somebody is deleting are left out.
+CREATE FUNCTION siglip.draw_landmarks(segment regclass, row_count bigint, model_id integer, first bigint, beyond bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    wanted constant bigint := least(500, row_count / siglip.rows_per_landmark());
+BEGIN
+    DELETE FROM siglip.landmarks AS l
+    WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
+    IF pg_relation_size(segment) >= siglip.exact_below_bytes() THEN
+        EXECUTE format(
+            'INSERT INTO siglip.landmarks (content_id, model_id, embedding)'
+            ' SELECT s.content_id, s.model_id, s.embedding'
+            ' FROM (SELECT e.* FROM %s AS e TABLESAMPLE SYSTEM (%s) ORDER BY random() LIMIT %s) AS s'
+            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED',
+            segment, least(100, 400.0 * wanted / greatest(1, row_count)), wanted);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.draw_landmarks(regclass, bigint, integer, bigint, bigint) IS 'Draw the landmarks of a segment anew.';
 
 -- Here and elsewhere only keys are read.
 CREATE FUNCTION siglip.catch_up(target regclass, sources regclass[]) RETURNS void

@@ -15,7 +15,7 @@ COMMENT ON TYPE siglip.search_position IS 'A place in a search result: that of t
 -- See docs/numbers.md for recall and latency at 200,000 vectors of 768 elements.
 CREATE FUNCTION siglip.default_ef_search() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN 400;
+RETURN 300;
 
 COMMENT ON FUNCTION siglip.default_ef_search() IS 'hnsw.ef_search of models that siglip.tune_search has not measured.';
 
@@ -40,7 +40,8 @@ COMMENT ON FUNCTION siglip.image_conditions(boolean, boolean, boolean) IS 'The t
 
 -- The text of the queries, so that a test can EXPLAIN what is executed. Parameters: $1 halfvec query, $2 rows wanted, $3 to $8 as above,
 -- with $4 logit_scale and $5 logit_bias; $9 content_ids, $10 the position after which the rows begin.
--- HNSW serves only the bare operator on the indexed expression; "+ 0" keeps it away where an exact answer is wanted.
+-- HNSW serves only the bare operator on the indexed expression; "+ 0" keeps it away where an exact answer is wanted. It is computed once a
+-- row where the same expression is returned and sorted by.
 -- ARRAY(SELECT ...): of an array that the planner sees it compares each element with the bounds of the partitions, which takes longer than
 -- the search. WITH TIES: one content under many URIs is one distance, and which of them come first must not depend on the plan.
 -- LIMIT: each graph gives ef_search candidates a round, so that none of them ends before so many are merged. What would come after lies
@@ -63,15 +64,39 @@ $$;
 
 COMMENT ON FUNCTION siglip.graph_query(integer, integer) IS 'The text of the search by the HNSW graphs of a model.';
 
+-- $9 is a vector between the query and the landmark that is nearest to it: from there the graph is walked once more.
+CREATE FUNCTION siglip.second_graph_query(model_id integer, dimension integer) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT format(
+        'SELECT i.image_id, e.distance FROM ('
+        'SELECT w.content_id, w.distance FROM ('
+        '(SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 LIMIT current_setting(''hnsw.ef_search'')::bigint)'
+        ' UNION '
+        '(SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
+        ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
+        ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $9 LIMIT current_setting(''hnsw.ef_search'')::bigint)'
+        ') AS w ORDER BY w.distance LIMIT current_setting(''hnsw.ef_search'')::bigint) AS e CROSS JOIN LATERAL ('
+        'SELECT o.image_id FROM siglip.images AS o WHERE o.content_id = e.content_id AND o.image_id IS DISTINCT FROM $3'
+        ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
+        ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
+        dimension, model_id)
+$$;
+
+COMMENT ON FUNCTION siglip.second_graph_query(integer, integer) IS 'The text of the search by the HNSW graphs of a model that begins in two places.';
+
 CREATE FUNCTION siglip.exact_query(model_id integer, conditions text, has_content_ids boolean, is_after boolean) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
     SELECT CASE WHEN has_content_ids THEN format(
         'SELECT i.image_id, n.distance FROM ('
-        'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+        'SELECT e.content_id, (e.embedding OPERATOR(@vector@.<#>) $1) + 0 AS distance FROM siglip.image_embeddings AS e'
         ' WHERE e.model_id = %1$s AND e.content_id = ANY (ARRAY(SELECT unnest($9)))%2$s'
-        ' ORDER BY (e.embedding OPERATOR(@vector@.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES'
+        ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
         CASE WHEN is_after
@@ -80,10 +105,10 @@ AS $$
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
     ELSE format(
-        'SELECT i.image_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance'
+        'SELECT i.image_id, (e.embedding OPERATOR(@vector@.<#>) $1) + 0 AS distance'
         ' FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
         ' WHERE e.model_id = %1$s AND %2$s%3$s'
-        ' ORDER BY (e.embedding OPERATOR(@vector@.<#>) $1) + 0 FETCH FIRST $2 ROWS WITH TIES',
+        ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES',
         model_id, conditions,
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1), i.image_id) > (-($10).similarity, ($10).image_id)'
@@ -113,6 +138,9 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- never right here.
 -- VOLATILE: a search may wait for the lock of a segment that is being replaced, and must look at the new one with a snapshot that is
 -- taken then; that of the statement which calls it is older than its rows.
+-- A landmark that is nearer than what a search found says that the search never came to the right region. It begins again from there,
+-- and where that doesn't help, the result is NULL, and the exact answer is taken. A landmark that was found itself is no such sign. Under a
+-- filter what was found lies further away: then five landmarks must be nearer.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -123,15 +151,29 @@ DECLARE
     query    constant text := siglip.matches_query(
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
+    lost     constant text :=
+        '(CASE WHEN num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images'')'
+        ' THEN (matches[least(10, cardinality(matches))]).similarity < near[5]'
+        ' WHEN (matches[least(10, cardinality(matches))]).similarity < near[1]'
+        ' THEN NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]) END)';
+    search   constant text := format('matches := (%s);', query) || CASE WHEN isempty(contents) THEN format(
+        ' SELECT (array_agg(n.embedding))[1], array_agg(n.similarity) INTO start, near FROM ('
+        'SELECT l.embedding, -(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity FROM siglip.landmarks AS l'
+        ' WHERE l.model_id = %1$s ORDER BY l.embedding OPERATOR(@vector@.<#>) $1 LIMIT 5) AS n;'
+        ' IF %2$s THEN start := @vector@.l2_normalize($1 OPERATOR(@vector@.+) start); matches := (%3$s);'
+        ' IF %2$s THEN matches := NULL; END IF; END IF;',
+        model_id, lost, replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start')) ELSE '' END;
     body     constant text := format(
+        'DECLARE matches siglip.image_match[]; start @vector@.halfvec; near double precision[]; '
         'BEGIN'
-        '    IF NOT siglip.has_foreign_segments(%1$s) THEN RETURN (%2$s); END IF;'
+        '    IF NOT siglip.has_foreign_segments(%1$s) THEN %2$s RETURN matches; END IF;'
         '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'
-        '    BEGIN PERFORM siglip.tell_servers(%1$s); RETURN (%2$s);'
+        '    BEGIN PERFORM siglip.tell_servers(%1$s); %2$s'
         '    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN'
-        '        RETURN siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
-        '    END; '
-        'END', model_id, query, query);
+        '        matches := siglip.find_without_servers(%1$s, %3$L, SQLERRM, $1, $2, $3, $4, $5, $6, $7, $8, NULL, NULL);'
+        '    END;'
+        '    RETURN matches; '
+        'END', model_id, search, query);
 BEGIN
     IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regproc(name) AND p.prosrc = body) THEN
         RETURN;

@@ -65,31 +65,13 @@ COMMENT ON FUNCTION siglip.exact_images(
     siglip.models, @vector@.halfvec, integer, bigint, text, jsonb, bigint[], siglip.search_position)
     IS 'The exact answer of a search, as one array of matches.';
 
--- What the graph gives in one round (ef_search candidates a segment) costs a few milliseconds. Where three times as many of them as
--- wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do, their number
--- tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie elsewhere, and the
--- rows that pass are compared one by one.
-CREATE FUNCTION siglip.nearest_images(
-    model siglip.models, query_embedding @vector@.halfvec, max_results integer,
-    collection text, filter jsonb, min_score double precision, excluded_image_id bigint,
-    image_ids bigint[] DEFAULT NULL, skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL
-) RETURNS SETOF siglip.image_match
-LANGUAGE plpgsql STABLE ROWS 10
+CREATE FUNCTION siglip.check_search(
+    model siglip.models, query_embedding @vector@.halfvec, max_results integer, filter jsonb, min_score double precision,
+    skip_results integer, after siglip.search_position
+) RETURNS @vector@.halfvec
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
-SET jit = off
-SET hnsw.iterative_scan = relaxed_order
-SET hnsw.ef_search = 400
 AS $$
-#variable_conflict use_column
-DECLARE
-    exact_below_rows constant integer := 5000;
-    surplus     constant integer := 3;
-    is_narrowed boolean := collection IS NOT NULL OR filter IS NOT NULL OR image_ids IS NOT NULL;
-    ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
-    wanted      integer;
-    asked       integer;
-    found       integer;
-    matches     siglip.image_match[];
 BEGIN
     PERFORM siglip.check_max_results(max_results);
     IF jsonb_typeof(filter) <> 'object' THEN
@@ -116,12 +98,48 @@ BEGIN
             CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
     END IF;
-    IF abs(@vector@.l2_norm(query_embedding) - 1) > 0.01 THEN
-        query_embedding := @vector@.l2_normalize(query_embedding);
+    RETURN CASE WHEN abs(@vector@.l2_norm(query_embedding) - 1) > 0.01 THEN @vector@.l2_normalize(query_embedding)
+                ELSE query_embedding END;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.check_search(
+    siglip.models, @vector@.halfvec, integer, jsonb, double precision, integer, siglip.search_position)
+    IS 'An error where an argument of a search is wrong; returns the query as a unit vector.';
+
+-- What the graph gives in one round (ef_search candidates a segment) costs a few milliseconds. Where three times as many of them as
+-- wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do, their number
+-- tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie elsewhere, and the
+-- rows that pass are compared one by one.
+CREATE FUNCTION siglip.nearest_images(
+    model siglip.models, query_embedding @vector@.halfvec, max_results integer,
+    collection text, filter jsonb, min_score double precision, excluded_image_id bigint,
+    image_ids bigint[] DEFAULT NULL, skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL
+) RETURNS SETOF siglip.image_match
+LANGUAGE plpgsql STABLE ROWS 10
+SET search_path = pg_catalog, siglip, pg_temp
+SET jit = off
+SET hnsw.iterative_scan = relaxed_order
+SET hnsw.ef_search = 400
+AS $$
+#variable_conflict use_column
+DECLARE
+    exact_below_rows constant integer := 5000;
+    surplus     constant integer := 3;
+    is_narrowed constant boolean := num_nonnulls(collection, filter, image_ids) > 0 OR row_security_active('siglip.images');
+    ef_search   integer := coalesce(model.ef_search, siglip.default_ef_search());
+    wanted      integer;
+    asked       integer;
+    found       integer;
+    matches     siglip.image_match[];
+BEGIN
+    -- What is usual passes in one expression: of each more, a transaction pays the preparation.
+    IF (max_results BETWEEN 1 AND 10000 AND skip_results = 0 AND num_nonnulls(filter, min_score, after) = 0
+        AND @vector@.vector_dims(query_embedding) = model.dimension
+        AND abs(@vector@.l2_norm(query_embedding) - 1) <= 0.01) IS NOT TRUE THEN
+        query_embedding := siglip.check_search(model, query_embedding, max_results, filter, min_score, skip_results, after);
     END IF;
 
-    -- Without row_security_active in the conditions a policy would make the graph's rows few, and its search long.
-    is_narrowed := is_narrowed OR row_security_active('siglip.images');
     wanted := max_results + skip_results;
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
@@ -136,7 +154,7 @@ BEGIN
                 INTO matches
                 USING query_embedding, asked, excluded_image_id, model.logit_scale, model.logit_bias, collection, filter, image_ids;
             found := coalesce(cardinality(matches), 0);
-            EXIT WHEN NOT is_narrowed OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
+            EXIT WHEN NOT is_narrowed OR matches IS NULL OR found >= asked OR ef_search = 1000 OR 1000 * found < 1.5 * asked * ef_search;
             ef_search := least(1000, ceil(1.5 * asked * ef_search / found));
         END LOOP;
         IF after IS NOT NULL THEN

@@ -2,6 +2,7 @@
 -- Parameters: max_results 1 to 10,000; collection, filter (metadata @> filter) and image_ids narrow the search; skip_results or after begin further down.
 -- A row means: one image, best first: image_id, uri, similarity in [-1, 1], score in [0, 1], metadata.
 
+-- The planner puts this body in the place of its call: one call less to prepare.
 CREATE FUNCTION siglip.search_images(
     query_embedding @vector@.halfvec,
     max_results     integer DEFAULT 10,
@@ -13,15 +14,12 @@ CREATE FUNCTION siglip.search_images(
     skip_results    integer DEFAULT 0,
     after           siglip.search_position DEFAULT NULL
 ) RETURNS SETOF siglip.image_match
-LANGUAGE plpgsql STABLE ROWS 10
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
+LANGUAGE sql STABLE ROWS 10
+BEGIN ATOMIC
+    SELECT n.* FROM siglip.nearest_images(
         siglip.described_model(model_id), query_embedding, max_results, collection, filter, min_score, NULL,
         image_ids, skip_results, after) AS n;
-END
-$$;
+END;
 
 COMMENT ON FUNCTION siglip.search_images(
     @vector@.halfvec, integer, text, jsonb, double precision, integer, bigint[], integer, siglip.search_position)

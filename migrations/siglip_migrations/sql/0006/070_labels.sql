@@ -62,9 +62,9 @@ COMMENT ON FUNCTION siglip.check_label_set(text, double precision, siglip.models
     IS 'An error where there is no such label set, where min_score is no score, or where the model has none.';
 
 -- The score grows with the similarity: the images with a label are the nearest to its vector, down to a similarity. The graph is walked
--- to twice as many as have it, since the far end of a walk has gaps; where that is more than a fiftieth of all, one pass over the vectors
--- is quicker. What fits a text may lie in several regions of the space, of which a walk sees one: a sample of all vectors tells where
--- there must be many more than the walk has found.
+-- from two places (see siglip.create_nearest_images) to twice as many as have it, since the far end of a walk has gaps; where that is more
+-- than a fiftieth of all, one pass over the vectors is quicker. What fits a text may lie in several regions of the space, of which a walk
+-- sees one: a sample of all vectors tells where there must be many more than the walk has found.
 CREATE FUNCTION siglip.images_with_label(
     label_set   text,
     label       text,
@@ -78,7 +78,7 @@ LANGUAGE plpgsql VOLATILE ROWS 100
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
-SET hnsw.ef_search = 1000
+SET hnsw.ef_search = 700
 SET hnsw.max_scan_tuples = 100000
 SET parallel_setup_cost = 1000
 SET min_parallel_table_scan_size = '8MB'
@@ -87,12 +87,15 @@ AS $$
 DECLARE
     model           siglip.models := siglip.described_model(images_with_label.model_id);
     label_embedding @vector@.halfvec;
+    start           @vector@.halfvec;
+    landmark        double precision;
+    walk            text;
     least_score     double precision;
     bound           double precision;
     conditions      text;
     content_ids     bigint[];
     distances       double precision[];
-    step            integer := 1000;
+    step            integer := 600;
     total           bigint;
     reached         bigint;
     hits            bigint;
@@ -128,14 +131,23 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
+        SELECT @vector@.l2_normalize(label_embedding OPERATOR(@vector@.+) l.embedding), l.embedding OPERATOR(@vector@.<#>) label_embedding
+        INTO start, landmark
+        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id
+        ORDER BY l.embedding OPERATOR(@vector@.<#>) label_embedding LIMIT 1;
         WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
-            EXECUTE format(
-                'SELECT array_agg(n.content_id), array_agg(n.distance) FROM ('
+            walk := format(
                 'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
                 ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
-                ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 LIMIT %3$s) AS n',
-                model.dimension, model.model_id, step)
-                INTO content_ids, distances USING label_embedding;
+                ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $2 LIMIT %3$s',
+                model.dimension, model.model_id, step);
+            EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM (' || walk || ') AS n'
+                INTO content_ids, distances USING label_embedding, label_embedding;
+            IF (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
+                EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance)'
+                        ' FROM (SELECT * FROM unnest($3, $4) AS u UNION (' || walk || ')) AS n (content_id, distance)'
+                    INTO content_ids, distances USING label_embedding, start, content_ids, distances;
+            END IF;
             SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
             is_found := reached <= step / 2;
             EXIT WHEN is_found;
@@ -146,8 +158,10 @@ BEGIN
                 'SELECT count(*) FILTER (WHERE e.embedding OPERATOR(@vector@.<#>) $1 <= $2), count(*) FROM siglip.image_embeddings AS e'
                 ' WHERE e.model_id = %s AND e.content_id = ANY (ARRAY(SELECT unnest($3)))', model.model_id)
                 INTO hits, sampled
-                USING label_embedding, bound, ARRAY(
-                    SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint FROM generate_series(1, 2000));
+                USING label_embedding, bound, ARRAY(  -- five neighbours each: they lie on one page
+                    SELECT p.place + n
+                    FROM (SELECT (random() * (SELECT max(c.content_id) FROM siglip.contents AS c))::bigint AS place
+                          FROM generate_series(1, 300)) AS p, generate_series(1, 5) AS n);
             expected := reached * sampled / greatest(total, 1)::double precision;
             is_found := hits <= expected + 3 * sqrt(expected) + 3;
         END IF;
@@ -160,15 +174,16 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $4, $5), i.metadata FROM ('
-        'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
-        ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(@vector@.<#>) $1 <= $8'
-        || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END
+        || CASE WHEN is_found THEN 'SELECT u.content_id, u.distance FROM unnest($9, $11) AS u (content_id, distance) WHERE u.distance <= $8'
+           ELSE 'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
+                ' WHERE e.model_id = ' || model.model_id || ' AND e.embedding OPERATOR(@vector@.<#>) $1 <= $8'
+                || CASE WHEN content_ids IS NULL THEN '' ELSE ' AND e.content_id = ANY (ARRAY(SELECT unnest($9)))' END END
         || ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id'
         ' CROSS JOIN LATERAL (SELECT siglip.similarity(n.distance)) AS s (similarity)'
         ' WHERE siglip.score(s.similarity, $4, $5) >= $2 AND ' || conditions ||
         ' ORDER BY s.similarity DESC, i.image_id LIMIT $10'
         USING label_embedding, least_score, NULL::bigint, model.logit_scale, model.logit_bias, collection, filter, bound,
-              content_ids, max_results;
+              content_ids, max_results, distances;
 END
 $$;
 
@@ -221,7 +236,7 @@ $$;
 COMMENT ON FUNCTION siglip.count_labels(text, double precision, text, jsonb, integer)
     IS 'How many images have each label of a set: those whose score reaches min_score, or the label''s threshold, else 0.5.';
 
--- Most images lie in the lowest bin of most labels: only what lies above it is sorted into bins.
+-- Most images lie in the lowest bin of most labels: only those that lie above it under one of them are sorted into bins.
 CREATE FUNCTION siglip.label_histogram(
     label_set  text,
     bins       integer DEFAULT 10,
@@ -239,7 +254,6 @@ DECLARE
     model     siglip.models := siglip.described_model(label_histogram.model_id);
     labels    text[];
     distances text;
-    columns   text;
     edges     double precision[];
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
@@ -248,9 +262,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten bins are a tenth of a score each.';
     END IF;
     SELECT array_agg(l.label ORDER BY l.position),
-           string_agg(format('e.embedding OPERATOR(@vector@.<#>) %L::@vector@.halfvec AS d%s', v.embedding, l.position), ', ' ORDER BY l.position),
-           string_agg(format('c.d%s', l.position), ', ' ORDER BY l.position)
-    INTO labels, distances, columns
+           string_agg(format('e.embedding OPERATOR(@vector@.<#>) %L::@vector@.halfvec', v.embedding), ', ' ORDER BY l.position)
+    INTO labels, distances
     FROM siglip.label_sets AS s
     JOIN siglip.labels AS l USING (label_set_id)
     JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = model.model_id
@@ -264,9 +277,8 @@ BEGIN
         'WITH counts AS ('
         '    SELECT u.position, width_bucket(-u.distance, $1) AS bin, count(*) AS images'
         '    FROM siglip.image_embeddings AS e JOIN siglip.images AS i ON i.content_id = e.content_id'
-        '    CROSS JOIN LATERAL (SELECT ' || distances || ' OFFSET 0) AS c'
-        '    CROSS JOIN LATERAL unnest(ARRAY[' || columns || ']) WITH ORDINALITY AS u (distance, position)'
-        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || columns || ') <= -($1)[1] AND u.distance <= -($1)[1]'
+        '    CROSS JOIN LATERAL unnest(ARRAY[' || distances || ']) WITH ORDINALITY AS u (distance, position)'
+        '    WHERE e.model_id = ' || model.model_id || ' AND least(' || distances || ') <= -($1)[1] AND u.distance <= -($1)[1]'
         || CASE WHEN collection IS NULL THEN '' ELSE ' AND i.collection = $3' END
         || CASE WHEN filter IS NULL THEN '' ELSE ' AND i.metadata @> $4' END ||
         '    GROUP BY 1, 2'
