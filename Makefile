@@ -39,7 +39,9 @@ LOWEST_TESTS := $(addprefix tests/,unit migrations project/test_imports.py proje
 	database/test_search.py database/test_pool.py workers/test_worker.py cli/test_commands.py) \
 	--ignore=tests/unit/siglip/verify/test_standins.py
 NEWEST_TESTS := $(addprefix tests/,unit/db unit/sources unit/services migrations project/test_imports.py \
-	project/test_wheel.py database cli/test_without_a_home.py)
+	project/test_wheel.py database cli/test_without_a_home.py) \
+	--ignore=tests/database/servers --ignore=tests/database/test_recall.py --ignore=tests/database/test_index_kinds.py \
+	--ignore=tests/database/test_plans.py
 NEWEST = $(shell for minor in 14 13 12 11; do for python in python3.$$minor $${PYENV_ROOT:-~/.pyenv}/versions/3.$$minor.*/bin/python; \
 	do $$python -c '' 2>/dev/null && echo $$python && exit; done; done)
 

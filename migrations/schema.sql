@@ -160,6 +160,7 @@ CREATE TABLE siglip.landmarks (
     content_id bigint NOT NULL,
     model_id integer NOT NULL,
     embedding halfvec NOT NULL,
+    usual_similarity double precision,  -- The median similarity of two of those that were drawn together; NULL for a single one.
     CONSTRAINT landmarks_pkey PRIMARY KEY (content_id, model_id),
     CONSTRAINT landmarks_content_id_fkey FOREIGN KEY (content_id) REFERENCES siglip.contents(content_id) ON DELETE CASCADE,
     CONSTRAINT landmarks_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
@@ -953,20 +954,25 @@ DECLARE
     query    constant text := siglip.matches_query(
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
-    lost     constant text :=
-        '(CASE WHEN num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images'')'
-        ' THEN (matches[least(10, cardinality(matches))]).similarity < near[5]'
-        ' WHEN (matches[least(10, cardinality(matches))]).similarity < near[1]'
-        ' THEN NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]) END)';
-    search   constant text := format('matches := (%s);', query) || CASE WHEN isempty(contents) THEN format(
-        ' SELECT (array_agg(n.embedding))[1], array_agg(n.similarity) INTO start, near FROM ('
-        'SELECT l.embedding, -(l.embedding OPERATOR(public.<#>) $1) AS similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %1$s ORDER BY l.embedding OPERATOR(public.<#>) $1 LIMIT 5) AS n;'
-        ' IF %2$s THEN start := public.l2_normalize($1 OPERATOR(public.+) start); matches := (%3$s);'
-        ' IF %2$s THEN matches := NULL; END IF; END IF;',
-        model_id, lost, replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start')) ELSE '' END;
+    landmarks constant text := format(
+        'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
+        'SELECT -(l.embedding OPERATOR(public.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
+        ' WHERE l.model_id = %s OFFSET 0) AS n; ', model_id);
+    -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
+    check_found constant text :=
+        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'
+        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]); END IF; ';
+    search   constant text := CASE WHEN isempty(contents) THEN
+        landmarks
+        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, check_found)
+        || format('IF is_lost THEN start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
+                  'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), check_found)
+        ELSE format('matches := (%s);', query) END;
     body     constant text := format(
-        'DECLARE matches siglip.image_match[]; start public.halfvec; near double precision[]; '
+        'DECLARE matches siglip.image_match[]; start public.halfvec; near double precision[];'
+        ' usual_similarity double precision; is_lost boolean := false;'
+        ' is_narrowed constant boolean := num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images''); '
         'BEGIN'
         '    IF NOT siglip.has_foreign_segments(%1$s) THEN %2$s RETURN matches; END IF;'
         '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'
@@ -1191,6 +1197,14 @@ BEGIN
             ' FROM (SELECT e.* FROM %s AS e TABLESAMPLE SYSTEM (%s) ORDER BY random() LIMIT %s) AS s'
             ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED',
             segment, least(100, 400.0 * wanted / greatest(1, row_count)), wanted);
+        UPDATE siglip.landmarks AS l SET usual_similarity = u.similarity
+        FROM (
+            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY -(a.embedding OPERATOR(public.<#>) o.embedding)) AS similarity
+            FROM siglip.landmarks AS a
+            JOIN siglip.landmarks AS o ON o.model_id = a.model_id AND o.content_id > a.content_id AND o.content_id < beyond
+            WHERE a.model_id = draw_landmarks.model_id AND (first IS NULL OR a.content_id >= first)
+        ) AS u
+        WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
     END IF;
 END
 $function$;
@@ -1608,7 +1622,6 @@ AS $function$
 DECLARE
     model           siglip.models := siglip.described_model(images_with_label.model_id);
     label_embedding public.halfvec;
-    start           public.halfvec;
     landmark        double precision;
     walk            text;
     least_score     double precision;
@@ -1652,10 +1665,8 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
-        SELECT public.l2_normalize(label_embedding OPERATOR(public.+) l.embedding), l.embedding OPERATOR(public.<#>) label_embedding
-        INTO start, landmark
-        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id
-        ORDER BY l.embedding OPERATOR(public.<#>) label_embedding LIMIT 1;
+        SELECT min(l.embedding OPERATOR(public.<#>) label_embedding) INTO landmark
+        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id;
         WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
             walk := format(
                 'SELECT e.content_id, e.embedding::public.halfvec(%1$s) OPERATOR(public.<#>) $1 AS distance'
@@ -1667,7 +1678,8 @@ BEGIN
             IF (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
                 EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance)'
                         ' FROM (SELECT * FROM unnest($3, $4) AS u UNION (' || walk || ')) AS n (content_id, distance)'
-                    INTO content_ids, distances USING label_embedding, start, content_ids, distances;
+                    INTO content_ids, distances
+                    USING label_embedding, siglip.second_start(model.model_id, label_embedding), content_ids, distances;
             END IF;
             SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
             is_found := reached <= step / 2;
@@ -2897,6 +2909,20 @@ AS $function$
         ' AND ($6 IS NULL OR o.collection = $6) AND ($7 IS NULL OR o.metadata @> $7) AND ($8 IS NULL OR o.image_id IN (SELECT unnest($8)))'
         ' OFFSET 0) AS i ORDER BY e.distance FETCH FIRST $2 ROWS WITH TIES',
         dimension, model_id)
+$function$;
+
+-- A unit vector between a query and the three landmarks that are nearest to it; NULL where there are none.
+CREATE OR REPLACE FUNCTION siglip.second_start(model_id integer, query_embedding halfvec)
+ RETURNS halfvec
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT public.l2_normalize(query_embedding OPERATOR(public.+) public.avg(n.embedding))
+    FROM (
+        SELECT l.embedding FROM siglip.landmarks AS l WHERE l.model_id = second_start.model_id
+        ORDER BY l.embedding OPERATOR(public.<#>) query_embedding LIMIT 3
+    ) AS n
 $function$;
 
 -- The number at the end of a segment's name.

@@ -49,7 +49,8 @@ def _landmarks(connection: Connection) -> list[int]:
 
 def _search(connection: Connection, query: NDArray[np.float32], arguments: str = "") -> list[int]:
     rows: Any = connection.execute(
-        f"SELECT i.content_id FROM siglip.search_images(%s::text::halfvec{arguments}) AS m JOIN siglip.images AS i USING (image_id)"
+        "SELECT i.content_id"
+        f" FROM siglip.search_images(%s::text::halfvec{arguments}) AS m JOIN siglip.images AS i USING (image_id)"
         " ORDER BY m.similarity DESC, m.image_id".encode(),
         [half_vector(query).to_text()],
     ).fetchall()

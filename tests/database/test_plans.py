@@ -122,7 +122,7 @@ def _explain_graph(
     """The plan that a session keeps of siglip.nearest_images_1, with that function's settings."""
     row: Any = connection.execute("SELECT prosrc, proconfig FROM pg_proc WHERE proname = 'nearest_images_1'").fetchone()
     # The first query of a model without segments on other servers.
-    body = str(row[0]).partition(" THEN matches := (")[2].partition("); SELECT (array_agg(n.embedding)")[0]
+    body = str(row[0]).partition(" THEN matches := (")[2].partition("); IF (matches[")[0]
     _set_as_in_search(connection, limit, row[1])
     return _explain(connection, body, PARAMETERS, [limit, None, 0, 0, collection, where, None])
 

@@ -116,6 +116,7 @@ DROP FUNCTION siglip.create_nearest_images(integer, integer);
 DROP FUNCTION siglip.matches_query(text);
 DROP FUNCTION siglip.exact_query(integer, text, boolean, boolean);
 DROP FUNCTION siglip.second_graph_query(integer, integer);
+DROP FUNCTION siglip.second_start(integer, @vector@.halfvec);
 DROP FUNCTION siglip.graph_query(integer, integer);
 DROP FUNCTION siglip.image_conditions(boolean, boolean, boolean);
 DROP FUNCTION siglip.similarity(double precision);

@@ -267,3 +267,16 @@ def test_a_search_that_waited_for_the_swap_finds_every_segment(cluster: Cluster)
             assert waiting.result(timeout=60) == expected
             name = session.value("SELECT segment FROM siglip.segments WHERE to_content_id = 31")
             name = session.move(name, "s1")
+
+
+def test_a_transaction_that_sees_only_its_snapshot_moves_nothing(cluster: Cluster) -> None:
+    with cluster.connect() as session:
+        name = session.fill()[0]
+        _add_servers(session, cluster)
+        expected = session.search(QUERY, 40)
+        with psycopg.connect(cluster.url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            with pytest.raises(psycopg.Error, match="This transaction is REPEATABLE READ"):
+                connection.execute("SELECT siglip.move_segment(%s::text::regclass, 's1')", [name])
+        assert not session.ask("SELECT FROM siglip.segments WHERE server IS NOT NULL")
+        assert session.search(QUERY, 40) == expected

@@ -36,11 +36,14 @@ CREATE TABLE siglip.landmarks (
     content_id bigint NOT NULL REFERENCES siglip.contents ON DELETE CASCADE,
     model_id   integer NOT NULL REFERENCES siglip.models ON DELETE CASCADE,
     embedding  @vector@.halfvec NOT NULL,
+    usual_similarity double precision,
     PRIMARY KEY (content_id, model_id)
 );
 ALTER TABLE siglip.landmarks ALTER COLUMN embedding SET STORAGE PLAIN;
 
 COMMENT ON TABLE siglip.landmarks IS 'One row is a vector of a segment with an index, drawn at random: what searches compare their results with.';
+COMMENT ON COLUMN siglip.landmarks.usual_similarity
+    IS 'The median similarity of two of those that were drawn together; NULL for a single one.';
 
 CREATE FUNCTION siglip.create_segment(model_id integer) RETURNS regclass
 LANGUAGE plpgsql

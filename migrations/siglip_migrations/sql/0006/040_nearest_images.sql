@@ -64,7 +64,21 @@ $$;
 
 COMMENT ON FUNCTION siglip.graph_query(integer, integer) IS 'The text of the search by the HNSW graphs of a model.';
 
--- $9 is a vector between the query and the landmark that is nearest to it: from there the graph is walked once more.
+CREATE FUNCTION siglip.second_start(model_id integer, query_embedding @vector@.halfvec) RETURNS @vector@.halfvec
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT @vector@.l2_normalize(query_embedding OPERATOR(@vector@.+) @vector@.avg(n.embedding))
+    FROM (
+        SELECT l.embedding FROM siglip.landmarks AS l WHERE l.model_id = second_start.model_id
+        ORDER BY l.embedding OPERATOR(@vector@.<#>) query_embedding LIMIT 3
+    ) AS n
+$$;
+
+COMMENT ON FUNCTION siglip.second_start(integer, @vector@.halfvec)
+    IS 'A unit vector between a query and the three landmarks that are nearest to it; NULL where there are none.';
+
+-- $9 is siglip.second_start: a graph is walked from the query and from there.
 CREATE FUNCTION siglip.second_graph_query(model_id integer, dimension integer) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -138,9 +152,10 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- never right here.
 -- VOLATILE: a search may wait for the lock of a segment that is being replaced, and must look at the new one with a snapshot that is
 -- taken then; that of the statement which calls it is older than its rows.
--- A landmark that is nearer than what a search found says that the search never came to the right region. It begins again from there,
--- and where that doesn't help, the result is NULL, and the exact answer is taken. A landmark that was found itself is no such sign. Under a
--- filter what was found lies further away: then five landmarks must be nearer.
+-- Landmarks tell two things. A query that is less like any of them than two of them are like each other lies apart from the images, as texts do:
+-- its search begins in two places. And where a landmark is nearer than what a search found, that search never came to the right region: it
+-- begins in two places, too, and where that doesn't help, the result is NULL, and the exact answer is taken. A landmark that was found
+-- itself is no such sign. Under a filter what was found lies further away: then five landmarks must be nearer.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -151,20 +166,25 @@ DECLARE
     query    constant text := siglip.matches_query(
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
-    lost     constant text :=
-        '(CASE WHEN num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images'')'
-        ' THEN (matches[least(10, cardinality(matches))]).similarity < near[5]'
-        ' WHEN (matches[least(10, cardinality(matches))]).similarity < near[1]'
-        ' THEN NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]) END)';
-    search   constant text := format('matches := (%s);', query) || CASE WHEN isempty(contents) THEN format(
-        ' SELECT (array_agg(n.embedding))[1], array_agg(n.similarity) INTO start, near FROM ('
-        'SELECT l.embedding, -(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %1$s ORDER BY l.embedding OPERATOR(@vector@.<#>) $1 LIMIT 5) AS n;'
-        ' IF %2$s THEN start := @vector@.l2_normalize($1 OPERATOR(@vector@.+) start); matches := (%3$s);'
-        ' IF %2$s THEN matches := NULL; END IF; END IF;',
-        model_id, lost, replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start')) ELSE '' END;
+    landmarks constant text := format(
+        'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
+        'SELECT -(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
+        ' WHERE l.model_id = %s OFFSET 0) AS n; ', model_id);
+    -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
+    check_found constant text :=
+        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'
+        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]); END IF; ';
+    search   constant text := CASE WHEN isempty(contents) THEN
+        landmarks
+        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, check_found)
+        || format('IF is_lost THEN start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
+                  'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), check_found)
+        ELSE format('matches := (%s);', query) END;
     body     constant text := format(
-        'DECLARE matches siglip.image_match[]; start @vector@.halfvec; near double precision[]; '
+        'DECLARE matches siglip.image_match[]; start @vector@.halfvec; near double precision[];'
+        ' usual_similarity double precision; is_lost boolean := false;'
+        ' is_narrowed constant boolean := num_nonnulls($6, $7, $8) > 0 OR row_security_active(''siglip.images''); '
         'BEGIN'
         '    IF NOT siglip.has_foreign_segments(%1$s) THEN %2$s RETURN matches; END IF;'
         '    IF siglip.is_exact_quicker(%1$s, $3, $6, $7, $8) THEN RETURN ''{}''; END IF;'

@@ -87,7 +87,6 @@ AS $$
 DECLARE
     model           siglip.models := siglip.described_model(images_with_label.model_id);
     label_embedding @vector@.halfvec;
-    start           @vector@.halfvec;
     landmark        double precision;
     walk            text;
     least_score     double precision;
@@ -131,10 +130,8 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
-        SELECT @vector@.l2_normalize(label_embedding OPERATOR(@vector@.+) l.embedding), l.embedding OPERATOR(@vector@.<#>) label_embedding
-        INTO start, landmark
-        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id
-        ORDER BY l.embedding OPERATOR(@vector@.<#>) label_embedding LIMIT 1;
+        SELECT min(l.embedding OPERATOR(@vector@.<#>) label_embedding) INTO landmark
+        FROM siglip.landmarks AS l WHERE l.model_id = model.model_id;
         WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
             walk := format(
                 'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) $1 AS distance'
@@ -146,7 +143,8 @@ BEGIN
             IF (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
                 EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance)'
                         ' FROM (SELECT * FROM unnest($3, $4) AS u UNION (' || walk || ')) AS n (content_id, distance)'
-                    INTO content_ids, distances USING label_embedding, start, content_ids, distances;
+                    INTO content_ids, distances
+                    USING label_embedding, siglip.second_start(model.model_id, label_embedding), content_ids, distances;
             END IF;
             SELECT count(*) INTO reached FROM unnest(distances) AS d (distance) WHERE d.distance <= bound;
             is_found := reached <= step / 2;
