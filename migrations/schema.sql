@@ -957,7 +957,7 @@ DECLARE
     landmarks constant text := format(
         'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
         'SELECT -(l.embedding OPERATOR(public.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %s OFFSET 0) AS n; ', model_id);
+        ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
         'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'

@@ -126,6 +126,23 @@ def test_a_search_that_did_not_come_to_the_nearest_landmark_is_answered_exactly(
     assert found >= 198  # half precision may swap the tenth and the eleventh
 
 
+def test_an_image_that_is_a_landmark_is_compared_with_the_others(
+    database: Database, vectors: dict[int, NDArray[np.float32]]
+) -> None:
+    with database.connection() as connection:
+        connection.execute(
+            "DELETE FROM siglip.landmarks WHERE content_id <> (SELECT min(content_id) FROM siglip.landmarks)"
+        )
+        row: Any = connection.execute(
+            "SELECT i.image_id FROM siglip.landmarks AS l JOIN siglip.images AS i USING (content_id)"
+        ).fetchone()
+        found: Any = connection.execute("SELECT count(*) FROM siglip.similar_images(%s)", [row[0]]).fetchone()
+        exact_scans: Any = connection.execute(
+            "SELECT sum(pg_stat_get_xact_numscans(segment)) FROM siglip.segments WHERE NOT is_open"
+        ).fetchone()
+    assert (found, exact_scans) == ((10,), (0,))
+
+
 def test_landmarks_make_a_poor_graph_find_more(database: Database, vectors: dict[int, NDArray[np.float32]]) -> None:
     queries = unit_vectors(40, DIMENSION, seed=9)
     found = {}

@@ -155,7 +155,7 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- Landmarks tell two things. A query that is less like any of them than two of them are like each other lies apart from the images, as texts do:
 -- its search begins in two places. And where a landmark is nearer than what a search found, that search never came to the right region: it
 -- begins in two places, too, and where that doesn't help, the result is NULL, and the exact answer is taken. A landmark that was found
--- itself is no such sign. Under a filter what was found lies further away: then five landmarks must be nearer.
+-- itself is no such sign, nor is the image whose like is searched for. Under a filter what was found lies further away: then five landmarks must be nearer.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -169,7 +169,7 @@ DECLARE
     landmarks constant text := format(
         'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
         'SELECT -(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %s OFFSET 0) AS n; ', model_id);
+        ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
         'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'
