@@ -960,14 +960,14 @@ DECLARE
         ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
-        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'
-        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]); END IF; ';
+        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE %1$s END] THEN'
+        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[%1$s]); END IF; ';
     search   constant text := CASE WHEN isempty(contents) THEN
         landmarks
-        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, check_found)
+        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
         || format('IF is_lost THEN start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
-                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), check_found)
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(check_found, 3))
         ELSE format('matches := (%s);', query) END;
     body     constant text := format(
         'DECLARE matches siglip.image_match[]; start public.halfvec; near double precision[];'

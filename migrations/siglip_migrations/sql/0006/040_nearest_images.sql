@@ -152,10 +152,11 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- never right here.
 -- VOLATILE: a search may wait for the lock of a segment that is being replaced, and must look at the new one with a snapshot that is
 -- taken then; that of the statement which calls it is older than its rows.
--- Landmarks tell two things. A query that is less like any of them than two of them are like each other lies apart from the images, as texts do:
--- its search begins in two places. And where a landmark is nearer than what a search found, that search never came to the right region: it
--- begins in two places, too, and where that doesn't help, the result is NULL, and the exact answer is taken. A landmark that was found
--- itself is no such sign, nor is the image whose like is searched for. Under a filter what was found lies further away: then five landmarks must be nearer.
+-- Landmarks tell two things. A query that is less like any of them than two of them are like each other lies apart from the images, as
+-- texts do: its search begins in two places. And where a landmark is nearer than what a search found, that search never came to the right
+-- region: it begins in two places, too. Where three are still nearer then, the result is NULL, and the exact answer is taken; a single one
+-- may be a row that its graph doesn't reach, for which alone all vectors aren't read. A landmark that was found itself is no such sign, nor
+-- is the image whose like is searched for. Under a filter what was found lies further away: then five landmarks must be nearer.
 CREATE FUNCTION siglip.create_nearest_images(model_id integer, dimension integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -172,14 +173,14 @@ DECLARE
         ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
-        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE 1 END] THEN'
-        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[1]); END IF; ';
+        'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE %1$s END] THEN'
+        ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[%1$s]); END IF; ';
     search   constant text := CASE WHEN isempty(contents) THEN
         landmarks
-        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, check_found)
+        || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
         || format('IF is_lost THEN start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
-                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), check_found)
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(check_found, 3))
         ELSE format('matches := (%s);', query) END;
     body     constant text := format(
         'DECLARE matches siglip.image_match[]; start @vector@.halfvec; near double precision[];'
