@@ -965,7 +965,8 @@ DECLARE
     search   constant text := CASE WHEN isempty(contents) THEN
         landmarks
         || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
-        || format('IF is_lost THEN start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
+        || format('IF is_lost THEN PERFORM set_config(''hnsw.ef_search'', least(1000, current_setting(''hnsw.ef_search'')::integer * 3 / 2)::text, true);'
+                  ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
                   replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(check_found, 3))
         ELSE format('matches := (%s);', query) END;
@@ -1106,7 +1107,7 @@ CREATE OR REPLACE FUNCTION siglip.default_ef_search()
  RETURNS integer
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN 300;
+RETURN 200;
 
 -- Delete vectors where the segment lies, at once.
 CREATE OR REPLACE FUNCTION siglip.delete_vectors(segment regclass, content_ids bigint[])
