@@ -2266,7 +2266,7 @@ BEGIN
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * asked));
+        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;

@@ -107,7 +107,7 @@ COMMENT ON FUNCTION siglip.check_search(
     siglip.models, @vector@.halfvec, integer, jsonb, double precision, integer, siglip.search_position)
     IS 'An error where an argument of a search is wrong; returns the query as a unit vector.';
 
--- What the graph gives in one round (ef_search candidates a segment) costs a few milliseconds. Where three times as many of them as
+-- What the graph gives in one round (ef_search candidates a segment, twice as many under a filter) costs a few milliseconds. Where three times as many of them as
 -- wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do, their number
 -- tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie elsewhere, and the
 -- rows that pass are compared one by one.
@@ -144,7 +144,7 @@ BEGIN
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(ef_search, 2 * asked));
+        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
