@@ -107,10 +107,10 @@ COMMENT ON FUNCTION siglip.check_search(
     siglip.models, @vector@.halfvec, integer, jsonb, double precision, integer, siglip.search_position)
     IS 'An error where an argument of a search is wrong; returns the query as a unit vector.';
 
--- What the graph gives in one round (ef_search candidates a segment, twice as many under a filter) costs a few milliseconds. Where three times as many of them as
--- wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where fewer do, their number
--- tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie elsewhere, and the
--- rows that pass are compared one by one.
+-- What the graph gives in one round (ef_search candidates a segment, twice as many under a filter) costs a few milliseconds. Where three
+-- times as many of them as wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where
+-- fewer do, their number tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie
+-- elsewhere, and the rows that pass are compared one by one.
 CREATE FUNCTION siglip.nearest_images(
     model siglip.models, query_embedding @vector@.halfvec, max_results integer,
     collection text, filter jsonb, min_score double precision, excluded_image_id bigint,
