@@ -514,7 +514,7 @@ AS $function$
        AND has_table_privilege('siglip.texts', 'SELECT') AND has_table_privilege('siglip.texts', 'DELETE')
 $function$;
 
--- Bring a copy of segments up to date with rows that were added and deleted since; a stored vector never changes.
+-- Bring a copy of segments up to date with rows that were added and deleted since; a vector is replaced only while nothing is copied.
 CREATE OR REPLACE FUNCTION siglip.catch_up(target regclass, sources regclass[])
  RETURNS void
  LANGUAGE plpgsql
@@ -686,7 +686,7 @@ BEGIN
     ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
         RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
-    ELSIF after IS NOT NULL AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
         RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
             CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
@@ -956,7 +956,7 @@ DECLARE
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
     landmarks constant text := format(
         'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
-        'SELECT -(l.embedding OPERATOR(public.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
+        'SELECT siglip.similarity(l.embedding OPERATOR(public.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
         ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
@@ -1475,8 +1475,12 @@ AS $function$
         ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
+        -- Contents of the position's own similarity count only where a later image has one: those before it would take the places of others.
         CASE WHEN is_after
-             THEN ' AND siglip.similarity(e.embedding OPERATOR(public.<#>) $1) <= ($10).similarity' ELSE '' END,
+             THEN ' AND (siglip.similarity(e.embedding OPERATOR(public.<#>) $1) < ($10).similarity'
+                  ' OR (siglip.similarity(e.embedding OPERATOR(public.<#>) $1) = ($10).similarity AND EXISTS ('
+                  'SELECT FROM siglip.images AS i WHERE i.content_id = e.content_id AND i.image_id > ($10).image_id AND '
+                  || conditions || ')))' ELSE '' END,
         conditions,
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
@@ -2017,7 +2021,11 @@ BEGIN
             END;
         END IF;
         IF is_at_rest AND siglip.needs_measuring(model) THEN
-            RETURN siglip.measure_in_passing(model);
+            BEGIN
+                RETURN siglip.measure_in_passing(model);
+            EXCEPTION WHEN no_data_found OR connection_exception OR admin_shutdown OR crash_shutdown THEN
+                RAISE NOTICE 'Recall is not measured: %', SQLERRM;
+            END;
         END IF;
     END LOOP;
     FOR server IN SELECT s.name FROM siglip.segment_servers AS s ORDER BY s.name LOOP
@@ -2266,7 +2274,9 @@ BEGIN
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
+        -- Pages after the first come from the same round, whichever they are, so that none repeats what another has.
+        ef_search := CASE WHEN skip_results > 0 THEN 1000
+                          ELSE least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked)) END;
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
@@ -2431,6 +2441,7 @@ DECLARE
     moved_rows bigint;
 BEGIN
     PERFORM siglip.check_isolation();
+    PERFORM pg_advisory_xact_lock(1397311311, 0);  -- as siglip.maintain: who replaces vectors waits for its end
     SELECT array_agg(s.segment ORDER BY s.from_content_id NULLS FIRST) AS sources,
            min(s.model_id) AS model_id, count(DISTINCT s.model_id) AS model_count,
            bool_or(s.is_open OR s.server IS NOT NULL) AS is_fixed,
@@ -2506,6 +2517,7 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.release_contents()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 BEGIN
@@ -3164,16 +3176,18 @@ CREATE OR REPLACE FUNCTION siglip.similar_images(image_id bigint, max_results in
 AS $function$
 DECLARE
     model           siglip.models := siglip.described_model(model_id);
+    own_content_id  bigint;
     query_embedding public.halfvec;
 BEGIN
-    SELECT e.embedding INTO query_embedding
-    FROM siglip.images AS i
-    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = model.model_id AND e.content_id = i.content_id
-    WHERE i.image_id = similar_images.image_id;
+    -- One after the other: a join would ask every server that has segments of the model.
+    SELECT i.content_id INTO own_content_id FROM siglip.images AS i WHERE i.image_id = similar_images.image_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no image %.', coalesce(similar_images.image_id::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
-    ELSIF query_embedding IS NULL THEN
+    END IF;
+    SELECT e.embedding INTO query_embedding
+    FROM siglip.image_embeddings AS e WHERE e.model_id = model.model_id AND e.content_id = own_content_id;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'Image % is not embedded under the model %.', similar_images.image_id, model.name
             USING ERRCODE = 'no_data_found',
                   HINT = format('SELECT state, error_message FROM siglip.ingest_items WHERE image_id = %s tells why.',

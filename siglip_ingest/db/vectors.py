@@ -119,6 +119,8 @@ def store_vectors(
             call may succeed.
     """
     connection.execute(SQL.prefer_lookups)
+    if replace:
+        connection.execute(SQL.await_maintenance)
     found = {} if assume_new else _lock_images(connection, records)
     known = [image.content_id for image in found.values() if image.content_id is not None]
     embedded = _find_vectors(connection, model_id, known)

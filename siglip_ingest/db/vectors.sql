@@ -62,6 +62,10 @@ FROM unnest(%(image_ids)s::bigint[], %(content_ids)s::bigint[], %(keys)s::text[]
 WHERE i.image_id = n.image_id
   AND (i.content_id, i.key, i.metadata) IS DISTINCT FROM (n.content_id, coalesce(n.key, i.key), i.metadata || n.metadata::jsonb);
 
+-- name: await_maintenance
+-- Waits until no segment is being copied, and keeps it so until the transaction ends: a copy would keep the vectors that are replaced.
+SELECT pg_catalog.pg_advisory_xact_lock_shared(1397311311, 0);
+
 -- name: delete_vectors
 -- Deletes the vectors of contents under a model, to make room for others.
 DELETE FROM siglip.image_embeddings AS e

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
 from siglip_ingest.db import Connection, Database, images, items, segments
 from siglip_ingest.db.connection.vectors import half_vector
+from siglip_ingest.db.vectors import Record, Stored, store_vectors as store_records
 from siglip_ingest.errors import DatabaseConflictError, DatabaseError, InvalidInputError
 from tests import segments as helpers
 from tests.database import helpers as fixtures
@@ -251,6 +253,47 @@ def test_rows_that_come_and_go_between_copy_and_swap_are_caught_up(
     expected = {content_id: vector for content_id, vector in (vectors | added).items() if content_id not in gone}
     assert _states(database, model_id) == ["sealed", "open"]
     _check(database, model_id, expected)
+
+
+def test_a_vector_that_is_replaced_while_its_segment_is_built_stays_replaced(
+    database: Database, model_id: int, threads: ThreadPoolExecutor
+) -> None:
+    vectors = add_vectors(database, model_id)
+    maintain(database)
+    changed = sorted(vectors)[7]
+    new = unit_vectors(1, DIMENSION, seed=77)[0]
+
+    def replace() -> Stored:
+        with database.connection() as connection:
+            record = Record("default", f"file:///{changed}")
+            return store_records(connection, model_id, [record], new[np.newaxis].astype(np.float16), replace=True)
+
+    with database.connection() as reader:
+        step = _swap_that_waits(database, model_id, threads, reader)
+        replacing = threads.submit(replace)
+        with pytest.raises(TimeoutError):
+            replacing.result(1)  # the copy that was made has the old one
+    assert str(step.result(60)).startswith("Built")
+    assert replacing.result(60).replaced == 1
+    _check(database, model_id, vectors | {changed: new})
+
+
+def test_contents_without_any_image_stop_no_maintenance(database: Database, model_id: int) -> None:
+    vectors = add_vectors(database, model_id)
+    maintain_all(database, AT_REST)
+    with database.connection() as connection:
+        connection.execute("DELETE FROM siglip.images")
+        connection.execute("DELETE FROM siglip.released_contents")  # as where contents never had an image
+    other_id = add_wide_model(database, "other", is_active=False)
+    measuring = {name: value for name, value in AT_REST.items() if name != "measure_recall"}
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO siglip.image_embeddings SELECT %s, content_id, embedding FROM siglip.image_embeddings",
+            [other_id],
+        )
+    assert [step.split()[0] for step in maintain_all(database, measuring)] == ["Closed", "Built"]
+    assert _states(database, other_id) == ["sealed", "open"]
+    assert vectors
 
 
 def test_a_row_that_another_transaction_has_not_committed_is_waited_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 from pgvector.psycopg import register_vector
+from psycopg import sql
 from psycopg.types.numeric import Int4
 
 from siglip_ingest.db.connection.vectors import half_vector
@@ -149,6 +151,25 @@ def test_a_filled_database_keeps_its_vectors_and_answers_up_and_down(filled: Fil
             "SELECT count(*) FROM pg_index WHERE indisvalid AND indexrelid::regclass::text LIKE '%hnsw_idx'"
         ).fetchone()
     assert indexes == (len(DIMENSIONS),)
+
+
+def test_who_might_search_before_may_search_after(filled: Filled) -> None:
+    role = sql.Identifier(f"siglip_reader_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(filled.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        try:
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA siglip TO {}").format(role))
+            connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO {}").format(role))
+            connection.execute(sql.SQL("GRANT DELETE ON siglip.images TO {}").format(role))
+            migrate(filled.url)
+            connection.execute(sql.SQL("SET ROLE {}").format(role))
+            assert len(connection.execute("SELECT * FROM siglip.similar_images(5)").fetchall()) == 10
+            for view in ("label_scores", "index_status", "index_settings", "servers", "recall_drift"):
+                connection.execute(f"SELECT FROM siglip.{view} LIMIT 1".encode())
+            connection.execute("DELETE FROM siglip.images WHERE image_id = 5")
+        finally:
+            connection.execute("RESET ROLE")
+            connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
 def test_going_down_drops_what_the_older_schema_can_t_hold_and_nothing_else(filled: Filled) -> None:

@@ -41,6 +41,7 @@ def test_a_server_that_is_away_is_named_or_left_out(cluster: Cluster) -> None:
             session.search(QUERY, 20, image_ids=list(range(1, 280, 3)))
             == [row for row in rest if row[0] % 3 == 1 and row[0] < 280][:20]
         )
+        assert len(session.ask("SELECT image_id FROM siglip.similar_images(250, 20)")) == 20  # its own vector is here
         cluster.stop(2)
         assert session.search(QUERY, 300) == [image for image in everything if image[0] > 200]
         assert "s1, s2" in session.notices[-1]

@@ -158,6 +158,7 @@ DECLARE
     moved_rows bigint;
 BEGIN
     PERFORM siglip.check_isolation();
+    PERFORM pg_advisory_xact_lock(1397311311, 0);  -- as siglip.maintain: who replaces vectors waits for its end
     SELECT array_agg(s.segment ORDER BY s.from_content_id NULLS FIRST) AS sources,
            min(s.model_id) AS model_id, count(DISTINCT s.model_id) AS model_count,
            bool_or(s.is_open OR s.server IS NOT NULL) AS is_fixed,
@@ -282,7 +283,7 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.catch_up(regclass, regclass[])
-    IS 'Bring a copy of segments up to date with rows that were added and deleted since; a stored vector never changes.';
+    IS 'Bring a copy of segments up to date with rows that were added and deleted since; a vector is replaced only while nothing is copied.';
 
 -- A foreign table takes no LOCK TABLE: its parent is locked, where every writer of the model passes.
 CREATE FUNCTION siglip.replace_segments(parent text, sources regclass[], target regclass, bounds text) RETURNS void

@@ -113,8 +113,12 @@ AS $$
         ' ORDER BY distance FETCH FIRST $2 ROWS WITH TIES'
         ') AS n JOIN siglip.images AS i ON i.content_id = n.content_id WHERE %3$s%4$s',
         model_id,
+        -- Contents of the position's own similarity count only where a later image has one: those before it would take the places of others.
         CASE WHEN is_after
-             THEN ' AND siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1) <= ($10).similarity' ELSE '' END,
+             THEN ' AND (siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1) < ($10).similarity'
+                  ' OR (siglip.similarity(e.embedding OPERATOR(@vector@.<#>) $1) = ($10).similarity AND EXISTS ('
+                  'SELECT FROM siglip.images AS i WHERE i.content_id = e.content_id AND i.image_id > ($10).image_id AND '
+                  || conditions || ')))' ELSE '' END,
         conditions,
         CASE WHEN is_after
              THEN ' AND (-siglip.similarity(n.distance), i.image_id) > (-($10).similarity, ($10).image_id)' ELSE '' END)
@@ -170,7 +174,7 @@ DECLARE
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
     landmarks constant text := format(
         'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
-        'SELECT -(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
+        'SELECT siglip.similarity(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
         ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=

@@ -93,7 +93,7 @@ BEGIN
     ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
         RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
-    ELSIF after IS NOT NULL AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
         RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
             CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
@@ -144,7 +144,9 @@ BEGIN
     IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
+        -- Pages after the first come from the same round, whichever they are, so that none repeats what another has.
+        ef_search := CASE WHEN skip_results > 0 THEN 1000
+                          ELSE least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked)) END;
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;

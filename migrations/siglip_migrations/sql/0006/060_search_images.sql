@@ -71,16 +71,18 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
     model           siglip.models := siglip.described_model(model_id);
+    own_content_id  bigint;
     query_embedding @vector@.halfvec;
 BEGIN
-    SELECT e.embedding INTO query_embedding
-    FROM siglip.images AS i
-    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = model.model_id AND e.content_id = i.content_id
-    WHERE i.image_id = similar_images.image_id;
+    -- One after the other: a join would ask every server that has segments of the model.
+    SELECT i.content_id INTO own_content_id FROM siglip.images AS i WHERE i.image_id = similar_images.image_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no image %.', coalesce(similar_images.image_id::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
-    ELSIF query_embedding IS NULL THEN
+    END IF;
+    SELECT e.embedding INTO query_embedding
+    FROM siglip.image_embeddings AS e WHERE e.model_id = model.model_id AND e.content_id = own_content_id;
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'Image % is not embedded under the model %.', similar_images.image_id, model.name
             USING ERRCODE = 'no_data_found',
                   HINT = format('SELECT state, error_message FROM siglip.ingest_items WHERE image_id = %s tells why.',

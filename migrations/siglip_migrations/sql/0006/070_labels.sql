@@ -3,7 +3,8 @@
 -- A row means: one image x label under the active model (label_scores); one image that has a label (images_with_label); one label.
 
 -- OFFSET 0 keeps the planner from computing the product once more for each column that is derived from it.
-CREATE VIEW siglip.label_scores AS
+-- security_invoker: row-level security on siglip.images is that of who asks.
+CREATE VIEW siglip.label_scores WITH (security_invoker = true) AS
 SELECT i.image_id, s.name AS label_set, l.label, c.similarity, g.logit,
        siglip.score(c.similarity, m.logit_scale, m.logit_bias) AS score
 FROM siglip.models AS m

@@ -40,7 +40,7 @@ $$;
 COMMENT ON FUNCTION siglip.ask_segment(regclass, text)
     IS 'Return what a query finds, each row as JSON, where the segment lies; the query has %s for its table.';
 
--- Vectors travel as text, in batches; a vector that was stored never changes.
+-- Vectors travel as text, in batches; a vector is replaced only while nothing is copied.
 CREATE FUNCTION siglip.copy_vectors(source regclass, target regclass, condition text, max_rows integer) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp

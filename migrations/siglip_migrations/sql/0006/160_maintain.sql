@@ -215,7 +215,11 @@ BEGIN
             END;
         END IF;
         IF is_at_rest AND siglip.needs_measuring(model) THEN
-            RETURN siglip.measure_in_passing(model);
+            BEGIN
+                RETURN siglip.measure_in_passing(model);
+            EXCEPTION WHEN no_data_found OR connection_exception OR admin_shutdown OR crash_shutdown THEN
+                RAISE NOTICE 'Recall is not measured: %', SQLERRM;
+            END;
         END IF;
     END LOOP;
     FOR server IN SELECT s.name FROM siglip.segment_servers AS s ORDER BY s.name LOOP
@@ -299,3 +303,24 @@ $$;
 DROP TABLE siglip.image_embeddings_before;
 
 SELECT siglip.create_nearest_images(m.model_id, m.dimension) FROM siglip.models AS m WHERE m.dimension IS NOT NULL;
+
+-- Who might read or write the images before may do the same with what was made anew or came out of them.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+        WHERE c.oid = 'siglip.images'::regclass AND a.grantee <> c.relowner
+          AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    LOOP
+        EXECUTE format('GRANT %s ON siglip.contents, siglip.image_embeddings TO %s', granted.privilege_type, granted.role);
+        IF granted.privilege_type = 'SELECT' THEN
+            EXECUTE format(
+                'GRANT SELECT ON siglip.landmarks, siglip.segment_builds, siglip.segments, siglip.index_status, siglip.index_settings,'
+                ' siglip.recall_history, siglip.recall_drift, siglip.segment_servers, siglip.servers, siglip.label_scores TO %s', granted.role);
+        END IF;
+    END LOOP;
+END
+$$;
