@@ -1796,6 +1796,8 @@ BEGIN
         RAISE EXCEPTION 'No image to measure with has a vector under the model %, or none passes the filter.', model.name
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.index_status shows what is there.';
     END IF;
+EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
 $function$;
 
@@ -2233,6 +2235,7 @@ BEGIN
         PERFORM siglip.replace_segments(
             format('siglip.image_embeddings_%s', model.model_id), ARRAY[segment], target,
             format('FROM (%s) TO (%L)', coalesce(quote_literal(source.from_content_id), 'MINVALUE'), source.to_content_id));
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         PERFORM siglip.disconnect_server(s.name) FROM siglip.segment_servers AS s WHERE s.name IN (server, source.server);
         RAISE;

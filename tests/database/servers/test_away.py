@@ -28,6 +28,8 @@ def test_a_server_that_is_away_is_named_or_left_out(cluster: Cluster) -> None:
                 session.search(QUERY, 20, **words)
             assert f"The server s1 doesn't answer, which has the segments {names[0]}: " in str(caught.value)
             assert "partial_results" in str(caught.value.diag.message_hint)
+        with pytest.raises(psycopg.OperationalError, match="The server s1 doesn't answer"):
+            session.ask("SELECT * FROM siglip.index_recall()")
         with Database(cluster.url) as database, pytest.raises(DatabaseUnavailableError, match="s1"):
             search.search_by_embedding(database, QUERY)
 

@@ -433,6 +433,8 @@ BEGIN
         RAISE EXCEPTION 'No image to measure with has a vector under the model %, or none passes the filter.', model.name
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.index_status shows what is there.';
     END IF;
+EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
 $$;
 

@@ -277,6 +277,7 @@ BEGIN
         PERFORM siglip.replace_segments(
             format('siglip.image_embeddings_%s', model.model_id), ARRAY[segment], target,
             format('FROM (%s) TO (%L)', coalesce(quote_literal(source.from_content_id), 'MINVALUE'), source.to_content_id));
+        PERFORM siglip.create_nearest_images(model.model_id, model.dimension);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         PERFORM siglip.disconnect_server(s.name) FROM siglip.segment_servers AS s WHERE s.name IN (server, source.server);
         RAISE;
