@@ -160,11 +160,13 @@ CREATE TABLE siglip.landmarks (
     content_id bigint NOT NULL,
     model_id integer NOT NULL,
     embedding halfvec NOT NULL,
+    rank integer NOT NULL,  -- From 1 in each segment: each search looks at the first 128, one that may have gone wrong at all.
     usual_similarity double precision,  -- The median similarity of two of those that were drawn together; NULL for a single one.
     CONSTRAINT landmarks_pkey PRIMARY KEY (content_id, model_id),
     CONSTRAINT landmarks_content_id_fkey FOREIGN KEY (content_id) REFERENCES siglip.contents(content_id) ON DELETE CASCADE,
     CONSTRAINT landmarks_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
 );
+CREATE INDEX landmarks_model_id_rank_btree_idx ON siglip.landmarks USING btree (model_id, rank);
 
 -- One row is one checkpoint revision; at most one is active.
 CREATE TABLE siglip.models (
@@ -955,20 +957,21 @@ DECLARE
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
     landmarks constant text := format(
-        'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
+        'SELECT array_agg(n.similarity), min(n.usual_similarity) INTO near, usual_similarity FROM ('
         'SELECT siglip.similarity(l.embedding OPERATOR(public.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
+        ' WHERE l.model_id = %s AND l.rank <= %%s ORDER BY similarity DESC LIMIT 6'
+        ') AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
         'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE %1$s END] THEN'
         ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[%1$s]); END IF; ';
     search   constant text := CASE WHEN isempty(contents) THEN
-        landmarks
+        format(landmarks, 128)
         || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
         || format('IF is_lost THEN PERFORM set_config(''hnsw.ef_search'', least(1000, current_setting(''hnsw.ef_search'')::integer * 3 / 2)::text, true);'
-                  ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
+                  ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s%s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
-                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(check_found, 3))
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(landmarks, 500), format(check_found, 3))
         ELSE format('matches := (%s);', query) END;
     body     constant text := format(
         'DECLARE matches siglip.image_match[]; start public.halfvec; near double precision[];'
@@ -1193,19 +1196,17 @@ BEGIN
     WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
     IF pg_relation_size(segment) >= siglip.exact_below_bytes() THEN
         EXECUTE format(
-            'INSERT INTO siglip.landmarks (content_id, model_id, embedding)'
-            ' SELECT s.content_id, s.model_id, s.embedding'
+            'WITH drawn AS MATERIALIZED ('
+            'SELECT k.content_id, k.model_id, k.embedding, row_number() OVER () AS rank FROM ('
+            'SELECT s.content_id, s.model_id, s.embedding'
             ' FROM (SELECT e.* FROM %s AS e TABLESAMPLE SYSTEM (%s) ORDER BY random() LIMIT %s) AS s'
-            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED',
+            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED) AS k'
+            '), usual AS MATERIALIZED ('
+            'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY -(a.embedding OPERATOR(public.<#>) o.embedding)) AS similarity'
+            ' FROM drawn AS a JOIN drawn AS o ON o.content_id > a.content_id'
+            ') INSERT INTO siglip.landmarks (content_id, model_id, embedding, rank, usual_similarity)'
+            ' SELECT d.content_id, d.model_id, d.embedding, d.rank, u.similarity FROM drawn AS d CROSS JOIN usual AS u',
             segment, least(100, 400.0 * wanted / greatest(1, row_count)), wanted);
-        UPDATE siglip.landmarks AS l SET usual_similarity = u.similarity
-        FROM (
-            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY -(a.embedding OPERATOR(public.<#>) o.embedding)) AS similarity
-            FROM siglip.landmarks AS a
-            JOIN siglip.landmarks AS o ON o.model_id = a.model_id AND o.content_id > a.content_id AND o.content_id < beyond
-            WHERE a.model_id = draw_landmarks.model_id AND (first IS NULL OR a.content_id >= first)
-        ) AS u
-        WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
     END IF;
 END
 $function$;

@@ -119,8 +119,8 @@ def test_a_search_that_did_not_come_to_the_nearest_landmarks_is_answered_exactly
         for query in queries:
             connection.execute("DELETE FROM siglip.landmarks")
             connection.execute(
-                "INSERT INTO siglip.landmarks (content_id, model_id, embedding)"
-                " SELECT n, %s, %s::text::halfvec FROM unnest(%s::bigint[]) AS n",
+                "INSERT INTO siglip.landmarks (content_id, model_id, embedding, rank)"
+                " SELECT n, %s, %s::text::halfvec, 1 FROM unnest(%s::bigint[]) AS n",
                 [model_id, half_vector(query).to_text(), nowhere],
             )
             found += len(_nearest(vectors, query) & set(_search(connection, query)))

@@ -36,12 +36,15 @@ CREATE TABLE siglip.landmarks (
     content_id bigint NOT NULL REFERENCES siglip.contents ON DELETE CASCADE,
     model_id   integer NOT NULL REFERENCES siglip.models ON DELETE CASCADE,
     embedding  @vector@.halfvec NOT NULL,
+    rank       integer NOT NULL,
     usual_similarity double precision,
     PRIMARY KEY (content_id, model_id)
 );
 ALTER TABLE siglip.landmarks ALTER COLUMN embedding SET STORAGE PLAIN;
+CREATE INDEX landmarks_model_id_rank_btree_idx ON siglip.landmarks (model_id, rank);
 
 COMMENT ON TABLE siglip.landmarks IS 'One row is a vector of a segment with an index, drawn at random: what searches compare their results with.';
+COMMENT ON COLUMN siglip.landmarks.rank IS 'From 1 in each segment: each search looks at the first 128, one that may have gone wrong at all.';
 COMMENT ON COLUMN siglip.landmarks.usual_similarity
     IS 'The median similarity of two of those that were drawn together; NULL for a single one.';
 

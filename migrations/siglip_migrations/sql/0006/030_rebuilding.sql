@@ -240,19 +240,17 @@ BEGIN
     WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
     IF pg_relation_size(segment) >= siglip.exact_below_bytes() THEN
         EXECUTE format(
-            'INSERT INTO siglip.landmarks (content_id, model_id, embedding)'
-            ' SELECT s.content_id, s.model_id, s.embedding'
+            'WITH drawn AS MATERIALIZED ('
+            'SELECT k.content_id, k.model_id, k.embedding, row_number() OVER () AS rank FROM ('
+            'SELECT s.content_id, s.model_id, s.embedding'
             ' FROM (SELECT e.* FROM %s AS e TABLESAMPLE SYSTEM (%s) ORDER BY random() LIMIT %s) AS s'
-            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED',
+            ' JOIN siglip.contents AS c USING (content_id) FOR KEY SHARE OF c SKIP LOCKED) AS k'
+            '), usual AS MATERIALIZED ('
+            'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY -(a.embedding OPERATOR(@vector@.<#>) o.embedding)) AS similarity'
+            ' FROM drawn AS a JOIN drawn AS o ON o.content_id > a.content_id'
+            ') INSERT INTO siglip.landmarks (content_id, model_id, embedding, rank, usual_similarity)'
+            ' SELECT d.content_id, d.model_id, d.embedding, d.rank, u.similarity FROM drawn AS d CROSS JOIN usual AS u',
             segment, least(100, 400.0 * wanted / greatest(1, row_count)), wanted);
-        UPDATE siglip.landmarks AS l SET usual_similarity = u.similarity
-        FROM (
-            SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY -(a.embedding OPERATOR(@vector@.<#>) o.embedding)) AS similarity
-            FROM siglip.landmarks AS a
-            JOIN siglip.landmarks AS o ON o.model_id = a.model_id AND o.content_id > a.content_id AND o.content_id < beyond
-            WHERE a.model_id = draw_landmarks.model_id AND (first IS NULL OR a.content_id >= first)
-        ) AS u
-        WHERE l.model_id = draw_landmarks.model_id AND l.content_id < beyond AND (first IS NULL OR l.content_id >= first);
     END IF;
 END
 $$;

@@ -173,20 +173,21 @@ DECLARE
         CASE WHEN isempty(contents) THEN siglip.graph_query(model_id, dimension)
              ELSE siglip.quantised_query(model_id, dimension, contents) END);
     landmarks constant text := format(
-        'SELECT (array_agg(n.similarity ORDER BY n.similarity DESC))[1:5], min(n.usual_similarity) INTO near, usual_similarity FROM ('
+        'SELECT array_agg(n.similarity), min(n.usual_similarity) INTO near, usual_similarity FROM ('
         'SELECT siglip.similarity(l.embedding OPERATOR(@vector@.<#>) $1) AS similarity, l.usual_similarity FROM siglip.landmarks AS l'
-        ' WHERE l.model_id = %s OFFSET 0) AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
+        ' WHERE l.model_id = %s AND l.rank <= %%s ORDER BY similarity DESC LIMIT 6'
+        ') AS n WHERE $3 IS NULL OR n.similarity < 0.9999; ', model_id);
     -- Two conditions: a simple expression costs next to nothing, one with a query inside a tenth of a search.
     check_found constant text :=
         'IF (matches[least(10, cardinality(matches))]).similarity < near[CASE WHEN is_narrowed THEN 5 ELSE %1$s END] THEN'
         ' is_lost := is_narrowed OR NOT EXISTS (SELECT FROM unnest(matches) AS m WHERE m.similarity = near[%1$s]); END IF; ';
     search   constant text := CASE WHEN isempty(contents) THEN
-        landmarks
+        format(landmarks, 128)
         || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
         || format('IF is_lost THEN PERFORM set_config(''hnsw.ef_search'', least(1000, current_setting(''hnsw.ef_search'')::integer * 3 / 2)::text, true);'
-                  ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s'
+                  ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s%s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
-                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(check_found, 3))
+                  replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(landmarks, 500), format(check_found, 3))
         ELSE format('matches := (%s);', query) END;
     body     constant text := format(
         'DECLARE matches siglip.image_match[]; start @vector@.halfvec; near double precision[];'
