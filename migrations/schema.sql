@@ -2192,7 +2192,7 @@ BEGIN
     END IF;
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = source.model_id;
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
-    PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(segment));
+    PERFORM pg_advisory_xact_lock(1397311312, siglip.segment_number(segment));
     IF source.server IS NULL THEN  -- see siglip.rebuild_segments
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', segment);
     END IF;
@@ -2275,12 +2275,10 @@ BEGIN
     END IF;
 
     wanted := max_results + skip_results;
-    IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
+    IF wanted <= 500 AND skip_results = 0 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        -- Pages after the first come from the same round, whichever they are, so that none repeats what another has.
-        ef_search := CASE WHEN skip_results > 0 THEN 1000
-                          ELSE least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked)) END;
+        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;
@@ -2469,10 +2467,10 @@ BEGIN
     parent := format('siglip.image_embeddings_%s', model.model_id);
     bounds := format('FROM (%s) TO (%L)', coalesce(quote_literal(found.first), 'MINVALUE'), found.beyond);
 
-    -- siglip.index_status finds this session's progress by the first locks. The others keep autovacuum away, which the swap, with its
+    -- siglip.index_status finds this session's progress by the first locks, whose key is no other's (db/text_requests.py has those up to 1397311310). The others keep autovacuum away, which the swap, with its
     -- short patience, would wait for in vain: the sources are about to be dropped.
     FOREACH source IN ARRAY sources LOOP
-        PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(source));
+        PERFORM pg_advisory_xact_lock(1397311312, siglip.segment_number(source));
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', source);
     END LOOP;
 
@@ -2521,7 +2519,6 @@ $function$;
 CREATE OR REPLACE FUNCTION siglip.release_contents()
  RETURNS trigger
  LANGUAGE plpgsql
- SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 BEGIN
@@ -3491,10 +3488,10 @@ CREATE VIEW siglip.index_status AS
             i.blocks_total,
             i.phase
            FROM (pg_locks l
-             LEFT JOIN pg_stat_progress_create_index i ON (((i.pid = l.pid) AND (i.phase = ANY (ARRAY['building index: initializing'::text, 'building index: loading tuples'::text])))))
+             LEFT JOIN pg_stat_progress_create_index i ON (((i.pid = l.pid) AND (i.phase = 'building index: loading tuples'::text))))
           WHERE ((l.locktype = 'advisory'::text) AND (l.objsubid = 2) AND l.granted AND (l.database = ( SELECT d.oid
                    FROM pg_database d
-                  WHERE (d.datname = current_database()))) AND (l.classid = (1397311310)::oid) AND (l.objid = (siglip.segment_number(s.segment))::oid))
+                  WHERE (d.datname = current_database()))) AND (l.classid = (1397311312)::oid) AND (l.objid = (siglip.segment_number(s.segment))::oid))
          LIMIT 1) p ON (true))
   ORDER BY m.model_id, s.from_content_id NULLS FIRST;
 

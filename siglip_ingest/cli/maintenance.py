@@ -30,11 +30,14 @@ def maintain(is_full: bool, only_status: bool, as_json: bool) -> None:
     with _open_database() as database:
         steps = [] if only_status else _run_steps(database, is_full, quiet=as_json)
         with database.connection() as connection:
+            is_busy = segments.is_busy(connection)
             rows = segments.list_segments(connection)
     if as_json:
         print_json({"steps": steps, "segments": [dataclasses.asdict(row) for row in rows]})
         return
-    if not steps and not only_status:
+    if is_busy and not only_status:
+        click.echo("Another session, perhaps a worker's, maintains the segments just now: --status shows progress.")
+    elif not steps and not only_status:
         click.echo("There is nothing to do.")
     print_table(_HEADINGS, [_to_cells(row) for row in rows])
 

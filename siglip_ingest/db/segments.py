@@ -56,6 +56,12 @@ def maintain(connection: Connection, *, is_full: bool = False) -> str | None:
     return None if row is None else row[0]
 
 
+def is_busy(connection: Connection) -> bool:
+    """Whether another session maintains the segments just now, so that `maintain` leaves it to that one."""
+    row = connection.execute(SQL.is_busy).fetchone()
+    return row is not None and bool(row[0])
+
+
 def list_segments(connection: Connection) -> list[SegmentStatus]:
     """The segments of all models, in the order of models and contents."""
     return [SegmentStatus(*row) for row in connection.execute(SQL.list_segments)]

@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from siglip_ingest.db import Connection, Database, images, items, segments
+from siglip_ingest.db import Connection, Database, images, items, segments, text_requests
 from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.db.vectors import Record, Stored, store_vectors as store_records
 from siglip_ingest.errors import DatabaseConflictError, DatabaseError, InvalidInputError
@@ -356,6 +356,19 @@ def test_a_long_reader_keeps_the_open_segment_open_for_now(database: Database, m
     assert _states(database, model_id) == ["open"]
     assert len(maintain_all(database)) == 2
     _check(database, model_id, vectors)
+
+
+@pytest.mark.parametrize("key", [text_requests.BELL, text_requests.LISTENER, text_requests.ELECTED])
+def test_a_worker_that_listens_for_texts_keeps_no_segment_from_its_index(
+    database: Database, model_id: int, key: int
+) -> None:
+    """It holds locks of its session with the model's id in them, which is the number of a segment, too."""
+    add_vectors(database, model_id)
+    with database.session() as worker:
+        worker.execute("SELECT pg_advisory_lock(%s, n) FROM generate_series(1, 10) AS n", [key])
+        assert _states(database, model_id) == ["open"]
+        assert len(maintain_all(database)) == 2
+    assert _states(database, model_id) == ["sealed", "open"]
 
 
 def test_of_two_maintainers_one_works_and_the_other_has_nothing_to_do(

@@ -69,9 +69,8 @@ CREATE TABLE siglip.released_contents (
 
 COMMENT ON TABLE siglip.released_contents IS 'One row is a content that lost an image; siglip.maintain takes it out if that was its last.';
 
--- SECURITY DEFINER: who may delete images need have no right to the notes.
 CREATE FUNCTION siglip.release_contents() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 BEGIN

@@ -182,10 +182,10 @@ BEGIN
     parent := format('siglip.image_embeddings_%s', model.model_id);
     bounds := format('FROM (%s) TO (%L)', coalesce(quote_literal(found.first), 'MINVALUE'), found.beyond);
 
-    -- siglip.index_status finds this session's progress by the first locks. The others keep autovacuum away, which the swap, with its
+    -- siglip.index_status finds this session's progress by the first locks, whose key is no other's (db/text_requests.py has those up to 1397311310). The others keep autovacuum away, which the swap, with its
     -- short patience, would wait for in vain: the sources are about to be dropped.
     FOREACH source IN ARRAY sources LOOP
-        PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(source));
+        PERFORM pg_advisory_xact_lock(1397311312, siglip.segment_number(source));
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', source);
     END LOOP;
 

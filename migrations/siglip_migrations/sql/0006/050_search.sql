@@ -110,7 +110,8 @@ COMMENT ON FUNCTION siglip.check_search(
 -- What the graph gives in one round (ef_search candidates a segment, twice as many under a filter) costs a few milliseconds. Where three
 -- times as many of them as wanted pass the filter, the best of them are the nearest of all that pass, as surely as without a filter. Where
 -- fewer do, their number tells whether a larger round would have enough; if not, the graph would have to be walked far for rows that may lie
--- elsewhere, and the rows that pass are compared one by one.
+-- elsewhere, and the rows that pass are compared one by one. A page that skips rows is exact: rounds of different sizes miss different rows,
+-- and pages of them would repeat some.
 CREATE FUNCTION siglip.nearest_images(
     model siglip.models, query_embedding @vector@.halfvec, max_results integer,
     collection text, filter jsonb, min_score double precision, excluded_image_id bigint,
@@ -141,12 +142,10 @@ BEGIN
     END IF;
 
     wanted := max_results + skip_results;
-    IF wanted <= 500 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
+    IF wanted <= 500 AND skip_results = 0 AND (image_ids IS NULL OR cardinality(image_ids) >= exact_below_rows) THEN
         -- A page that begins further down is cut out of the best 1,000, the most that a graph finds in one round.
         asked := CASE WHEN after IS NOT NULL THEN 1000 WHEN is_narrowed THEN surplus * wanted ELSE wanted END;
-        -- Pages after the first come from the same round, whichever they are, so that none repeats what another has.
-        ef_search := CASE WHEN skip_results > 0 THEN 1000
-                          ELSE least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked)) END;
+        ef_search := least(1000, greatest(CASE WHEN is_narrowed THEN 2 ELSE 1 END * ef_search, 2 * asked));
         IF is_narrowed OR after IS NOT NULL THEN
             PERFORM set_config('hnsw.iterative_scan', 'off', true);  -- one round
         END IF;

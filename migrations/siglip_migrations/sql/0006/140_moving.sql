@@ -233,7 +233,7 @@ BEGIN
     END IF;
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = source.model_id;
     SELECT l.* INTO place FROM siglip.locate_segment(segment) AS l;
-    PERFORM pg_advisory_xact_lock(1397311310, siglip.segment_number(segment));
+    PERFORM pg_advisory_xact_lock(1397311312, siglip.segment_number(segment));
     IF source.server IS NULL THEN  -- see siglip.rebuild_segments
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', segment);
     END IF;

@@ -265,10 +265,10 @@ LEFT JOIN LATERAL (
     SELECT l.pid, i.blocks_done, i.blocks_total, i.phase
     FROM pg_locks AS l
     LEFT JOIN pg_stat_progress_create_index AS i  -- of HNSW, not of the primary key, which takes no time
-        ON i.pid = l.pid AND i.phase IN ('building index: initializing', 'building index: loading tuples')
+        ON i.pid = l.pid AND i.phase = 'building index: loading tuples'
     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-      AND l.classid = 1397311310::oid AND l.objid = siglip.segment_number(s.segment)::oid
+      AND l.classid = 1397311312::oid AND l.objid = siglip.segment_number(s.segment)::oid
     LIMIT 1
 ) AS p ON true
 ORDER BY m.model_id, s.from_content_id NULLS FIRST;
@@ -316,6 +316,9 @@ BEGIN
           AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
     LOOP
         EXECUTE format('GRANT %s ON siglip.contents, siglip.image_embeddings TO %s', granted.privilege_type, granted.role);
+        IF granted.privilege_type IN ('UPDATE', 'DELETE') THEN
+            EXECUTE format('GRANT INSERT ON siglip.released_contents TO %s', granted.role);
+        END IF;
         IF granted.privilege_type = 'SELECT' THEN
             EXECUTE format(
                 'GRANT SELECT ON siglip.landmarks, siglip.segment_builds, siglip.segments, siglip.index_status, siglip.index_settings,'
