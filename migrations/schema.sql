@@ -296,6 +296,19 @@ AS $function$
 DECLARE
     new_id integer;
 BEGIN
+    IF coalesce(name, '') = '' THEN
+        RAISE EXCEPTION 'The model has no name.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Any name does that no other model has.';
+    ELSIF dimension IS NULL OR dimension NOT BETWEEN 1 AND 4000 THEN
+        RAISE EXCEPTION 'dimension is %, not a number from 1 to 4000.', coalesce(dimension::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It is the number of elements of the model''s vectors.';
+    ELSIF num_nonnulls(logit_scale, logit_bias) = 1 THEN
+        RAISE EXCEPTION 'logit_scale and logit_bias go together.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give both, or neither: then similarities have no scores.';
+    ELSIF logit_scale NOT BETWEEN -100 AND 100 OR logit_bias NOT BETWEEN -1e6 AND 1e6 THEN
+        RAISE EXCEPTION 'logit_scale is %, and logit_bias %: no logarithm of a factor, or no number.', logit_scale, logit_bias
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is 1 / (1 + exp(-(exp(logit_scale) * similarity + logit_bias))).';
+    END IF;
     -- As siglip_ingest.db.models.lock_models does it: one transaction at a time adds or activates models.
     PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
     IF EXISTS (SELECT FROM siglip.models AS m WHERE m.name = add_external_model.name) THEN

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.segments import SQL as SEGMENTS_SQL
+from siglip_ingest.errors import NotFoundError
 
 SQL = load_statements("servers")
 
@@ -59,7 +60,12 @@ def move_segment(connection: Connection, segment: str, server: str | None) -> in
 
     Returns:
         How many vectors it has.
+
+    Raises:
+        NotFoundError: If there is no such segment.
     """
     connection.execute(SEGMENTS_SQL.lift_timeout)
+    if connection.execute(SQL.find_segment, {"segment": segment}).fetchone() is None:
+        raise NotFoundError(f"There is no segment {segment}. `siglip-ingest maintain --status` lists them.")
     row = connection.execute(SQL.move_segment, {"segment": segment, "server": server}).fetchone()
     return 0 if row is None else int(row[0])

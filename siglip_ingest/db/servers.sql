@@ -12,6 +12,12 @@ SELECT siglip.add_server(%(name)s::text, %(url)s::text);
 -- Forgets a server that holds no segments.
 SELECT siglip.remove_server(%(name)s::text);
 
+-- name: find_segment
+-- Returns a segment of this name, with or without its schema.
+SELECT s.segment::text
+FROM siglip.segments AS s JOIN pg_class AS c ON c.oid = s.segment
+WHERE c.relname = pg_catalog.regexp_replace(%(segment)s::text, '^siglip\.', '');
+
 -- name: move_segment
 -- Moves a closed segment, named with or without its schema, to a server, or with NULL to this one; returns how many rows it has.
 SELECT siglip.move_segment(

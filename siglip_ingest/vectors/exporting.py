@@ -148,6 +148,11 @@ class _ParquetWriter(_VectorWriter):
 def _writer(path: Path, items: Path | None, dimension: int, dtype: str) -> Iterator[_VectorWriter]:
     """Write to partial files; they get their names at the end of the block, and are removed where it raises."""
     finals = [final for final in (path, items) if final is not None]
+    if items is not None and items.resolve() == path.resolve():
+        raise InvalidInputError(f"{path} can't be both the vectors and what they belong to: name two files.")
+    for final in finals:
+        if final.is_dir():
+            raise InvalidInputError(f"{final} is a folder: name a file in it.")
     partials = [final.with_name(f"{final.name}.{os.getpid()}{_PARTIAL}") for final in finals]
     try:
         with ExitStack() as stack:
@@ -161,7 +166,8 @@ def _writer(path: Path, items: Path | None, dimension: int, dtype: str) -> Itera
         for partial, final in zip(partials, finals, strict=True):
             partial.replace(final)
     except OSError as error:
-        raise InvalidInputError(f"{error.filename or path} can't be written: {error.strerror or error}.") from error
+        named = str(error.filename or path).removesuffix(f".{os.getpid()}{_PARTIAL}")
+        raise InvalidInputError(f"{named} can't be written: {error.strerror or error}.") from error
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 BATCH_ROWS = 5000  # of one transaction
+MAX_LOGIT_SCALE = 100.0  # a logarithm: checkpoints have 4 to 5
 CONNECTIONS = 2  # PostgreSQL stores a row on one core; reading goes on meanwhile
 
 
@@ -66,6 +67,8 @@ class ImportOptions:
                 continue
             if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
                 raise InvalidInputError(f"{name} must be a finite number, not {value!r}.")
+            if name == "logit_scale" and abs(float(value)) > MAX_LOGIT_SCALE:
+                raise InvalidInputError(f"logit_scale is a logarithm: at most {MAX_LOGIT_SCALE:.0f}, not {value!r}.")
             object.__setattr__(self, name, float(value))
 
 

@@ -461,3 +461,44 @@ def test_hashes_of_files_join_what_is_imported_with_what_is_indexed(
     assert done.imported == 1
     assert {match.similarity > 0.99 for match in client.search_images(unit_vectors(1)[0])} == {True}
     assert (count(client, "contents"), count(client, "images")) == (1, 2)
+
+
+def test_an_export_into_one_file_or_a_folder_is_refused_and_changes_nothing(
+    client: SiglipClient, tmp_path: Path
+) -> None:
+    client.import_vectors(*write(tmp_path, unit_vectors(4, 8)), model="m")
+    path = tmp_path / "kept.npy"
+    path.write_bytes(b"kept")
+    with pytest.raises(InvalidInputError, match="can't be both the vectors and what they belong to"):
+        client.export_vectors(path, path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InvalidInputError, match="folder is a folder"):
+        client.export_vectors(path, tmp_path / "folder")
+    with pytest.raises(InvalidInputError, match=r"items\.jsonl can't be written"):
+        client.export_vectors(path, tmp_path / "missing" / "items.jsonl")
+    assert path.read_bytes() == b"kept"
+    assert sorted(entry.name for entry in tmp_path.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("NULL, 4", "The model has no name"),
+        ("'', 4", "The model has no name"),
+        ("'q', 0", "dimension is 0"),
+        ("'q', 4001", "dimension is 4001"),
+        ("'q', 4, 1, NULL", "go together"),
+        ("'q', 4, 'NaN', 1", "logit_scale is NaN"),
+        ("'q', 4, 1e308, 1", "no logarithm of a factor"),
+    ],
+)
+def test_an_external_model_of_nonsense_is_refused_in_a_sentence(
+    database_url: str, arguments: str, sentence: str
+) -> None:
+    with psycopg.connect(database_url) as connection, pytest.raises(psycopg.Error, match=sentence):
+        connection.execute(f"SELECT siglip.add_external_model({arguments})".encode())
+
+
+def test_a_logit_scale_that_overflows_is_refused(client: SiglipClient, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="logit_scale is a logarithm"):
+        client.import_vectors(*write(tmp_path, unit_vectors(4, 8)), model="m", logit_scale=1e308, logit_bias=0.0)
