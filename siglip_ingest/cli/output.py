@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,8 +71,6 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, inden
 def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and math.isnan(value):
-        return "-"
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
@@ -92,7 +89,7 @@ def print_matches(matches: Sequence[ImageMatch], *, as_json: bool) -> None:
                     "image_id": match.image_id,
                     "uri": match.uri,
                     "similarity": match.similarity,
-                    "score": None if math.isnan(match.score) else match.score,
+                    "score": match.score,
                     "metadata": match.metadata,
                 }
                 for match in matches

@@ -1,1 +1,0 @@
-"""What `benchmarks/search.py` is made of: vectors, exact answers, databases, clocks, and a file for each section."""
