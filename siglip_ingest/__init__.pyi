@@ -4,9 +4,13 @@ from .client import (
     create_label_set as create_label_set,
     default_client as default_client,
     enqueue_images as enqueue_images,
+    export_vectors as export_vectors,
+    import_vectors as import_vectors,
+    index_recall as index_recall,
     label_scores as label_scores,
     search_images as search_images,
     similar_images as similar_images,
+    tune_search as tune_search,
 )
 from .errors import (
     AlreadyExistsError as AlreadyExistsError,
@@ -33,4 +37,7 @@ from .types import (
     ImageMatch as ImageMatch,
     IngestCounts as IngestCounts,
     LabelScore as LabelScore,
+    RecallMeasurement as RecallMeasurement,
+    TuningStep as TuningStep,
+    VectorImport as VectorImport,
 )

@@ -10,7 +10,7 @@ from siglip_ingest.db import Connection, Database, items, labels, models
 from siglip_ingest.db.models import ModelKey, ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.siglip.checkpoint.names import model_name
-from siglip_ingest.types import Embedder
+from siglip_ingest.types import Embedder, ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +36,10 @@ def check_model(database: Database, requested: str | None, max_num_patches: int 
         ConfigurationError: If the database holds vectors of another model than `requested`, or made with another
             `max_num_patches`.
     """
-    name = model_name(requested) if requested else None
     with database.connection() as connection:
         active = models.get_active_model(connection)
+    is_active = requested is None or (active is not None and requested == active.name)  # an external one's is any text
+    name = None if is_active else model_name(requested or "")
     if active is None or name in {None, active.name}:
         check_patches(active, max_num_patches)
         return active
@@ -73,6 +74,35 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
 
     chosen = database.transact(choose)
     return check_model(database, requested, max_num_patches) or chosen
+
+
+def enter_model(database: Database, info: ModelInfo) -> int:
+    """Enter a loaded model into `siglip.models`; makes it the active one where there is none.
+
+    Returns:
+        Its `model_id`.
+
+    Raises:
+        ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
+            revision are made with other image settings, such as another `max_num_patches`.
+    """
+
+    def enter(connection: Connection) -> int:
+        models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
+        active = models.get_active_model(connection)
+        if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
+            raise ConfigurationError(
+                f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "
+                f"is revision {info.revision}: their scores can't be compared. Put the old files back; or name the new "
+                "ones differently (another folder) and move to them with `siglip-ingest models use`."
+            )
+        model_id = models.register_model(connection, info.name, info.revision)
+        models.describe_model(connection, model_id, info)
+        if active is None:
+            models.activate_model(connection, model_id)
+        return model_id
+
+    return database.transact(enter)
 
 
 def embed_query(
@@ -151,7 +181,8 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
 
     def switch(connection: Connection) -> bool | None:
         models.lock_models(connection)  # no label can be added now
-        is_complete = not labels.list_missing_labels(connection, model_id)
+        is_external = models.get_model(connection, model_id).is_external  # then there are no labels
+        is_complete = is_external or not labels.list_missing_labels(connection, model_id)
         if not is_complete and time.monotonic() < give_up_at:
             return None
         models.activate_model(connection, model_id)

@@ -9,31 +9,44 @@ import functools
 import inspect
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from siglip_ingest import active_model, ingest, labeling, process, search
-from siglip_ingest.db import Database, checks, items
+from siglip_ingest.db import Database, checks, items, recall
 from siglip_ingest.db.labels import list_missing_labels
-from siglip_ingest.db.models import ModelKey, describe_model, get_model
+from siglip_ingest.db.models import ModelKey, describe_model, described_model, find_model, get_model
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.choose import QueryEmbedder
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from siglip_ingest.errors import InvalidInputError, SiglipError
-from siglip_ingest.process import expand_user
+from siglip_ingest.errors import ConfigurationError, InvalidInputError, SiglipError
+from siglip_ingest.process import expand_user, how_to_install
 from siglip_ingest.services.worker_client import Workers
 from siglip_ingest.settings import Settings
+from siglip_ingest.siglip.checkpoint.names import is_checkpoint, model_name
 from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.sources import SourcePolicy, fetch
-from siglip_ingest.types import DEFAULT_COLLECTION, Embedder, ImageMatch, LabelScore
+from siglip_ingest.types import (
+    DEFAULT_COLLECTION,
+    Embedder,
+    ImageMatch,
+    LabelScore,
+    RecallMeasurement,
+    TuningStep,
+    VectorImport,
+)
+from siglip_ingest.vectors import exporting, importing
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from siglip_ingest.db.models import ModelRow
@@ -213,6 +226,12 @@ class SiglipClient:
             self.give_up_model(model_id)
             raise
 
+    def find_external_model(self, name: str) -> int | None:
+        """The key of the external model of that name, which `switch_model` takes as it is; None where there is none."""
+        with self.database.connection() as connection:
+            row = find_model(connection, name)
+        return row.model_id if row is not None and row.is_external else None
+
     def give_up_model(self, model_id: int) -> None:
         """Take back an `embed_under_model` that failed; the embedded worker serves the active model again.
 
@@ -252,7 +271,7 @@ class SiglipClient:
         """
         with self.database.connection() as connection:
             row = get_model(connection, model_id)
-            has_gaps = bool(list_missing_labels(connection, model_id))
+            has_gaps = not row.is_external and bool(list_missing_labels(connection, model_id))
         if has_gaps and has_torch():
             labeling.embed_labels_for_model(
                 self.database, load_embedder(row.name, self.settings, known=row.info), model_id
@@ -261,6 +280,8 @@ class SiglipClient:
             logger.warning(
                 "Some labels have no vectors under %r yet: a worker of that model adds them once it runs.", row.name
             )
+        if row.is_external:
+            return  # there is nothing to embed
         self._workers.send_tickets(model_id, 1)
         try:  # it may serve the model of before
             self._workers.restore_worker(row.name)
@@ -269,29 +290,46 @@ class SiglipClient:
 
     def search_images(
         self,
-        query: str | Path | bytes | Image.Image,
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | Sequence[float],
         *,
         limit: int = 10,
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002  # the word that users of vector databases look for
         min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
     ) -> list[ImageMatch]:
-        """Find the images that fit a text or resemble an image, best first.
+        """Find the images that fit a text, resemble an image or are nearest to a vector, best first.
 
         Args:
             query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
-                bytes of an image file, or a PIL image. A str is never a file.
+                bytes of an image file, or a PIL image; or a vector of the active model: (D,) numbers, an array or a
+                list, of any length, that isn't zero. A str is never a file.
             limit: Most matches to return, 1 to 10,000.
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
             min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
 
         Raises:
-            InvalidInputError: If the query is empty or `limit` is out of range.
+            InvalidInputError: If the query is empty, is a vector of another model's length, or `limit` is out of range.
             ImageError: If the query is an image that can't be read.
         """
         self._check_model()
-        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
+        options = SearchOptions(
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
+        if search.is_vector(query):
+            return search.search_by_embedding(self.database, query, options)
         if isinstance(query, str) and not _is_address(query):
             if hint := _describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
@@ -303,7 +341,8 @@ class SiglipClient:
                 timeout_s=self.settings.embed_timeout_s,
                 max_cached_texts=self.settings.max_cached_texts,
             )
-        return search.search_by_image(self.database, self._get_embedder, self._open_image(query), options)
+        image = self._open_image(cast("Path | bytes | Image.Image", query))
+        return search.search_by_image(self.database, self._get_embedder, image, options)
 
     def similar_images(
         self,
@@ -313,6 +352,9 @@ class SiglipClient:
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
     ) -> list[ImageMatch]:
         """Find the images most like an indexed one, best first, without that one.
 
@@ -322,13 +364,24 @@ class SiglipClient:
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
             min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
 
         Raises:
             InvalidInputError: If an argument is out of its range.
             NotFoundError: If there is no such image, or it isn't embedded yet.
         """
         self._check_model()
-        options = SearchOptions(limit=limit, collection=collection, filter=filter, min_score=min_score)
+        options = SearchOptions(
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
         return search.similar_images(self.database, image_id, options)
 
     def create_label_set(
@@ -378,6 +431,168 @@ class SiglipClient:
             )
         opened = self._open_image(image)
         return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
+
+    def index_recall(
+        self,
+        sample: int = 200,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+    ) -> list[RecallMeasurement]:
+        """Measure how many of the images that an exact search finds a search finds, too.
+
+        What was measured is kept in `siglip.recall_history`; a drop is logged as a warning.
+
+        Args:
+            sample: Images to search by, drawn at random, and as many texts of those that were searched for.
+            limit: Best images that each search is to find, 1 to 1,000.
+            collection: Measure searches of this collection.
+            filter: Measure searches for images whose metadata contain these keys and values.
+
+        Returns:
+            One for `images`, and one for `texts` where some were searched for.
+
+        Raises:
+            InvalidInputError: If an argument is out of its range.
+            NotFoundError: If there is nothing to measure with.
+        """
+        self._check_model()
+        with self.database.connection() as connection:
+            return recall.measure_recall(connection, sample=sample, limit=limit, collection=collection, filter=filter)
+
+    def tune_search(self, target_recall: float = 0.98, *, sample: int = 200) -> list[TuningStep]:
+        """Find the smallest `ef_search` with which searches reach a recall, and keep it for all of them.
+
+        Args:
+            target_recall: Share of the ten best images that searches are to find, 0.5 to 1. Where it can't be reached,
+                the largest `ef_search` is kept, which is logged as a warning.
+            sample: As for `index_recall`.
+
+        Returns:
+            What was tried, in growing order; the last is chosen. Empty where there is no index yet.
+        """
+        self._check_model()
+        with self.database.connection() as connection:
+            return recall.tune_search(connection, target_recall=target_recall, sample=sample)
+
+    def import_vectors(
+        self,
+        vectors: str | Path,
+        items: str | Path | None = None,
+        *,
+        model: str,
+        dimension: int | None = None,
+        logit_scale: float | None = None,
+        logit_bias: float | None = None,
+        collection: str = DEFAULT_COLLECTION,
+        normalize: bool = False,
+        replace: bool = False,
+        progress: bool | None = None,
+    ) -> VectorImport:
+        """Store images with vectors that were made elsewhere, by any model.
+
+        All of the input is checked before anything is stored. What is stored is safe, some thousand rows at a time:
+        started again, an import goes on where it was, since images that have a vector under the model are skipped.
+
+        Args:
+            vectors: A `.npy` file, N x D float16 or float32; or Parquet with a column `embedding`, a fixed-size list.
+            items: A JSON line a vector, in the same order: `uri`, and optionally `collection`, `key`, `metadata`,
+                `content_hash` (SHA-256 of the file, in hexadecimal), `width`, `height`, `format`. Not for a Parquet
+                file that has these as columns.
+            model: Name of the model that made them: one of the database, a checkpoint that can be loaded here, or any
+                other name, which then stands for an external model: there are no texts under it, and searches go by
+                vector or by an indexed image. It becomes the active model if there is none.
+            dimension: What D must be.
+            logit_scale: Of a new external model, a logarithm, as in a checkpoint; without it there are no scores.
+            logit_bias: Of a new external model; goes with `logit_scale`.
+            collection: Of the items that name none.
+            normalize: Divide each vector by its norm; else it must be 1.
+            replace: Replace the vectors of images that have one, and merge metadata into theirs.
+            progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
+
+        Raises:
+            InvalidInputError: If anything in the files can't be imported; names the line or the row. Then nothing is
+                stored.
+            ConfigurationError: If it is Parquet and pyarrow isn't installed.
+        """
+        options = importing.ImportOptions(
+            dimension=dimension,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
+            collection=collection,
+            normalize=normalize,
+            replace=replace,
+        )
+        checks.check_name(model, "A model")
+        is_shown = sys.stderr.isatty() if progress is None else progress
+        items = None if items is None else expand_user(items)
+        with importing.check_input(expand_user(vectors), items, options, progress=is_shown) as checked:
+            name = self._enter_checkpoint(model)
+            row = importing.register_model(self.database, name, checked.vectors.dimension, options)
+            return importing.import_vectors(self.database, row, checked, options, progress=is_shown)
+
+    def export_vectors(
+        self,
+        vectors: str | Path,
+        items: str | Path | None = None,
+        *,
+        model: str | None = None,
+        collection: str | None = None,
+        float32: bool = False,
+        progress: bool | None = None,
+    ) -> int:
+        """Write the images that have a vector, as `import_vectors` reads them, in constant memory.
+
+        Args:
+            vectors: A file whose suffix is `.npy`, for an N x D array, or `.parquet`, which holds the items too.
+            items: A file for the items, one JSON line a vector; not for Parquet.
+            model: Name of the model; by default the active one.
+            collection: Only the images of this collection.
+            float32: Write float32; else float16, as they are stored.
+            progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
+
+        Returns:
+            How many vectors were written.
+
+        Raises:
+            NotFoundError: If there is no such model, or it has no vectors yet.
+            InvalidInputError: If a file can't be written.
+        """
+        if collection is not None:
+            checks.check_name(collection, "A collection")
+        with self.database.connection() as connection:
+            row, info = described_model(connection, model)
+        return exporting.export_vectors(
+            self.database,
+            row.model_id,
+            info.dimension,
+            expand_user(vectors),
+            items=None if items is None else expand_user(items),
+            collection=collection,
+            as_float32=float32,
+            progress=sys.stderr.isatty() if progress is None else progress,
+        )
+
+    def _enter_checkpoint(self, model: str) -> str:
+        """The database's name of a model; a checkpoint of the family that it doesn't know is loaded and entered."""
+        with self.database.connection() as connection:
+            known = find_model(connection, model)
+        if known is None and not is_checkpoint(model):
+            return model
+        if known is None:
+            model = model_name(model)
+            with self.database.connection() as connection:
+                known = find_model(connection, model)
+        if known is None or known.info is None:
+            if not has_torch():
+                raise ConfigurationError(
+                    f"{model!r} is a checkpoint that workers load, and none has yet, so that its vectors' length isn't "
+                    f"known. Start one first (`siglip-ingest worker`), or {how_to_install('model')}; or import under "
+                    "another name."
+                )
+            active_model.enter_model(self.database, load_embedder(model, self.settings).info)
+        return model
 
     def _make_workers(self, environment: Mapping[str, str]) -> Workers:
         settings = self.settings
@@ -486,3 +701,7 @@ search_images = _of_default_client(SiglipClient.search_images)
 similar_images = _of_default_client(SiglipClient.similar_images)
 create_label_set = _of_default_client(SiglipClient.create_label_set)
 label_scores = _of_default_client(SiglipClient.label_scores)
+index_recall = _of_default_client(SiglipClient.index_recall)
+tune_search = _of_default_client(SiglipClient.tune_search)
+import_vectors = _of_default_client(SiglipClient.import_vectors)
+export_vectors = _of_default_client(SiglipClient.export_vectors)

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from siglip_ingest.db import Connection, Database, images, items
 from siglip_ingest.db.checks import check_key, check_mapping, check_name, is_storable
-from siglip_ingest.db.models import hold_active_model
+from siglip_ingest.db.models import check_loadable, hold_active_model
 from siglip_ingest.errors import ImageError, InvalidInputError, NotFoundError, WorkerUnavailableError
 from siglip_ingest.process import expand_user
 from siglip_ingest.siglip.preprocess.files import is_web_address
@@ -77,6 +77,7 @@ def enqueue_images(
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
             JSON. Then nothing is written.
         NotFoundError: If no model is active yet.
+        InvalidInputError: If the active model is external. Then nothing is written.
     """
     check_name(collection, "A collection")
     check_mapping(metadata, "metadata")
@@ -109,6 +110,7 @@ def _hold_active_model(connection: Connection) -> int:
     active = hold_active_model(connection)
     if active is None:
         raise NotFoundError("No model is active in this database yet. Start a worker (`siglip-ingest worker`).")
+    check_loadable(active, "an image")
     return active.model_id
 
 

@@ -6,12 +6,12 @@ changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from siglip_ingest.active_model import MODEL_CHANGES, EmbedderFactory, embed_query
 from siglip_ingest.db import Database, search as queries
-from siglip_ingest.db.checks import check_image_id, check_query
+from siglip_ingest.db.checks import check_image_id, check_query, check_vector
 from siglip_ingest.db.models import ModelKey, check_same_revision
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.db.texts import MAX_TEXT_BYTES, cut_text
@@ -90,20 +90,25 @@ def search_by_image(
     return queries.find_nearest(database, embedding, options, model_id=model.model_id)
 
 
+def is_vector(query: object) -> TypeGuard[NDArray[np.number[Any]] | Sequence[float]]:
+    """Whether a query is a vector: numbers in a list or a tuple, or an array, and not an image, which gives one too."""
+    return isinstance(query, list | tuple) or (hasattr(query, "__array__") and not hasattr(query, "getexif"))
+
+
 def search_by_embedding(
     database: Database,
-    embedding: NDArray[np.float32],
+    embedding: NDArray[np.number[Any]] | Sequence[float],
     options: SearchOptions = ALL,
     *,
     model_id: int | None = None,
 ) -> list[ImageMatch]:
-    """Find the images nearest to a (D,) float32 vector of a model, by default of the active one, best first.
+    """Find the images nearest to a (D,) vector of a model, of any norm, best first; by default of the active model.
 
     Raises:
-        InvalidInputError: If the vector has not the model's dimension.
+        InvalidInputError: If the vector has not the model's dimension, is zero, or holds what isn't a finite number.
         NotFoundError: If no model is active yet, or there is no such model.
     """
-    return queries.find_nearest(database, embedding, options, model_id=model_id)
+    return queries.find_nearest(database, check_vector(embedding), options, model_id=model_id)
 
 
 def similar_images(

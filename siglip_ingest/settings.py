@@ -42,6 +42,12 @@ class WorkerSettings(EnvironmentSettings):
         unit="seconds",
         meaning="How long a worker may be silent before the images that it has are queued again.",
     )
+    maintenance: str = setting(
+        "on",
+        choices=("on", "off"),
+        meaning="Whether workers build and merge the indexes of the vectors. Where they don't, `siglip-ingest "
+        "maintain` or `SELECT siglip.maintain()` has to be run now and then.",
+    )
     max_attempts: int = setting(
         3, at_least=1, unit="attempts", meaning="How often an image is tried before it counts as failed."
     )

@@ -23,7 +23,8 @@ class ImageMatch:
         uri: Where the image was indexed from, for instance `file:///photos/one.jpg`.
         similarity: Cosine of query and image, in [-1, 1].
         score: sigmoid(exp(logit_scale) * similarity + logit_bias), in [0, 1]. For text queries it is the model's
-            probability that text and image belong together; for image queries only its order means something.
+            probability that text and image belong together; for image queries only its order means something. NaN
+            where vectors were imported without `logit_scale` and `logit_bias`.
         metadata: What was given to `enqueue_images`.
     """
 
@@ -82,6 +83,71 @@ class ImageFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class RecallMeasurement:
+    """How many of the images that an exact search finds a search finds, too.
+
+    Attributes:
+        kind: What was searched by: `images` (stored vectors) or `texts` (of `siglip.texts`, which people asked).
+        queries: Searches that were compared.
+        recall: Mean share that was found, in [0, 1].
+        low: Begin of the 95 % interval of the recall.
+        high: Its end.
+        search_ms: Mean milliseconds of a search.
+        exact_ms: Mean milliseconds of an exact answer, where one pass over the vectors gives twenty.
+        has_dropped: Whether the interval lies below that of the measurements before, which is also logged as a warning.
+    """
+
+    kind: str
+    queries: int
+    recall: float
+    low: float
+    high: float
+    search_ms: float
+    exact_ms: float
+    has_dropped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TuningStep:
+    """One `ef_search` that was tried: how many candidates a search keeps while it walks the graph.
+
+    Attributes:
+        ef_search: Candidates.
+        recall: Mean share found, in [0, 1], by the kind of query that fares worse.
+        low: Begin of the 95 % interval of that recall.
+        milliseconds: Mean of a search.
+        is_chosen: Whether it is what searches use from now on.
+    """
+
+    ef_search: int
+    recall: float
+    low: float
+    milliseconds: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VectorImport:
+    """What an import of vectors did.
+
+    Attributes:
+        model_id: Key in `siglip.models` of the model that they belong to.
+        imported: Rows that were stored.
+        skipped: Rows whose image had a vector already, and which were left as they are.
+        replaced: Rows whose image had a vector already, which was replaced.
+    """
+
+    model_id: int
+    imported: int
+    skipped: int
+    replaced: int
+
+    def __str__(self) -> str:
+        replaced = f", {self.replaced:,} replaced" if self.replaced else ""
+        return f"{self.imported:,} imported, {self.skipped:,} had vectors already{replaced}"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What the database knows of one checkpoint revision: a row of `siglip.models`.
 
@@ -90,7 +156,8 @@ class ModelInfo:
             `google/siglip2-base-patch16-224`.
         revision: The hub's commit hash, or `sha256:...` of the weights for a local folder.
         dimension: Length of an embedding.
-        logit_scale: As in the checkpoint, a logarithm: the factor is exp(logit_scale).
+        logit_scale: As in the checkpoint, a logarithm: the factor is exp(logit_scale). NaN, like `logit_bias`, where
+            vectors were imported without them: similarities then have no scores.
         logit_bias: As in the checkpoint.
         image_settings: preprocessor_config.json's keys that matter: resample, image_mean, image_std, rescale_factor,
             and size or, for NaFlex, patch_size and max_num_patches.

@@ -64,6 +64,10 @@ class PostgresServer:
         """URL of the maintenance database."""
         return f"postgresql://{self._credentials}@127.0.0.1:{self._port}/postgres"
 
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None
+
     def initialise(self) -> None:
         """Make an empty cluster."""
         password = self._data.parent / "password"
@@ -82,11 +86,22 @@ class PostgresServer:
         self._child = self._spawn(command, signal.SIGINT)
         wait_until(self._answers, timeout_s=60)
 
+    def ensure_started(self) -> None:
+        if self._child is None:
+            self.start()
+
     def stop(self) -> None:
         if self._child is not None and self._child.poll() is None:
             stop_process(psutil.Process(self._child.pid), _STOP_SIGNALS)
         if self._child is not None:
             self._child.wait()
+        self._child = None
+
+    def crash(self) -> None:
+        """Stop at once, without a checkpoint: the next start recovers."""
+        assert self._child is not None
+        self._child.send_signal(signal.SIGQUIT)
+        self._child.wait(30)
         self._child = None
 
     def _run(self, program: str, options: Sequence[str]) -> None:

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from alembic.config import Config
 
+    from siglip_migrations.extension import VectorVersion
+
 __all__ = [
     "UnknownRevisionError",
     "UnsuitableEncodingError",
+    "UnsuitableExtensionError",
     "current_revision",
     "downgrade",
     "head_revision",
     "migrate",
     "upgrade",
+    "vector_version",
 ]
 
 
@@ -42,6 +46,22 @@ class UnsuitableEncodingError(ValueError):
         self.encoding = encoding
 
 
+class UnsuitableExtensionError(ValueError):
+    """The database's pgvector is older than the schema needs.
+
+    Attributes:
+        version: What the database and the server have.
+    """
+
+    def __init__(self, version: VectorVersion) -> None:
+        from siglip_migrations.extension import OLDEST, format_version
+
+        super().__init__(
+            f"pgvector is at {version.created or version.installed}, expected {format_version(OLDEST)} or newer."
+        )
+        self.version = version
+
+
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Bring the schema to a revision; nothing happens where it is there already.
 
@@ -53,6 +73,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
     Raises:
         UnsuitableEncodingError: If the database's text isn't UTF-8. Nothing was done.
+        UnsuitableExtensionError: If its pgvector is too old. Nothing was done.
         psycopg.Error: If the server can't be reached (as it comes from psycopg).
         sqlalchemy.exc.DBAPIError: If it refuses a statement.
         alembic.util.CommandError: If the database is at a revision that this version doesn't know.
@@ -60,6 +81,9 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     from alembic import command
 
     _check_encoding(database_url)
+    version = vector_version(database_url)
+    if version.is_too_old:
+        raise UnsuitableExtensionError(version)
     with _alembic_lock:
         command.upgrade(_config(database_url), revision)
 
@@ -90,6 +114,7 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
     Raises:
         UnknownRevisionError: If there is no such revision.
         UnsuitableEncodingError: If the way is up and the database's text isn't UTF-8.
+        UnsuitableExtensionError: If the way is up and its pgvector is too old.
     """
     from alembic.script import ScriptDirectory
 
@@ -124,6 +149,16 @@ def head_revision() -> str:
     if head is None:
         raise RuntimeError("siglip_migrations/versions holds no migration: the installation is broken, install again.")
     return head
+
+
+def vector_version(database_url: str) -> VectorVersion:
+    """Tell which pgvector a database has, and which its server could give it."""
+    import psycopg
+
+    from siglip_migrations.extension import find_vector_version
+
+    with psycopg.connect(database_url, client_encoding="utf8") as connection:
+        return find_vector_version(connection)
 
 
 def _check_encoding(database_url: str) -> None:

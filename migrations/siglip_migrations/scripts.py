@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 
 import psycopg
@@ -18,11 +19,12 @@ WHERE e.extname = 'vector'
 """
 
 
-def run_scripts(connection: sqlalchemy.Connection, revision: str) -> None:
-    """Run sql/<revision>/*.sql in the order of their names, as they stand."""
+def run_scripts(connection: sqlalchemy.Connection, revision: str, names: Collection[str] | None = None) -> None:
+    """Run sql/<revision>/*.sql, or those of these names, in the order of their names, as they stand."""
     folder = files("siglip_migrations") / "sql" / revision
     for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        _run(connection, script.read_text(encoding="utf-8"))
+        if names is None or script.name in names:
+            _run(connection, script.read_text(encoding="utf-8"))
 
 
 def run_down_script(connection: sqlalchemy.Connection, revision: str) -> None:

@@ -9,7 +9,7 @@ import warnings
 
 import click
 
-from siglip_ingest.cli import demo, images, labels, models, services, train
+from siglip_ingest.cli import demo, images, labels, maintenance, models, recall, servers, services, train, vectors
 from siglip_ingest.cli.evaluate import evaluate
 from siglip_ingest.cli.output import show_warnings
 from siglip_ingest.cli.verify import verify
@@ -39,6 +39,10 @@ for _command in (
     labels.label,
     labels.classify,
     models.models,
+    maintenance.maintain,
+    recall.recall,
+    servers.servers,
+    vectors.vectors,
     verify,
     evaluate,
     train.train,

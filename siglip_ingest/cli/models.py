@@ -19,7 +19,7 @@ from siglip_ingest.errors import SiglipError
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.download import pull as pull_checkpoint, resolve_checkpoint
-from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, model_name, parse_name
+from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, is_checkpoint, model_name, parse_name
 
 _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for ever
 
@@ -78,7 +78,13 @@ def pull(name: str, revision: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Switch before all images are embedded; searches find only those that are.")
 def use(name: str, now: bool) -> None:
-    """Change to the model NAME: embed every image under it, then switch. Searches go on with the old one until then."""
+    """Change to the model NAME: embed every image under it, then switch. Searches go on with the old one until then.
+
+    To an external model, whose vectors were imported, it switches at once.
+    """
+    if not is_checkpoint(name) and _use_external(name):
+        click.echo(f"The active model is {name!r}.")
+        return
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": model_name(name)}) as client:
         ingestion = client.embed_under_model()
         try:
@@ -94,6 +100,15 @@ def use(name: str, now: bool) -> None:
         if not now:
             client.follow_model(ingestion.model_id).wait()  # what came in the last moment
     click.echo(f"The active model is {name!r}.")
+
+
+def _use_external(name: str) -> bool:
+    """Switch to the external model of that name; False where there is none."""
+    with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
+        model_id = client.find_external_model(name)
+        if model_id is not None:
+            client.switch_model(model_id)
+    return model_id is not None
 
 
 def _wait(ingestion: Ingestion, name: str) -> None:
@@ -134,6 +149,7 @@ def _list_database() -> list[dict[str, Any]] | None:
         {
             "name": row.name,
             "active": row.is_active,
+            "external": row.is_external,
             "dimension": row.info.dimension if row.info else None,
             "embedded": count,
             "revision": row.revision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, inden
 def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
@@ -89,7 +92,7 @@ def print_matches(matches: Sequence[ImageMatch], *, as_json: bool) -> None:
                     "image_id": match.image_id,
                     "uri": match.uri,
                     "similarity": match.similarity,
-                    "score": match.score,
+                    "score": None if math.isnan(match.score) else match.score,
                     "metadata": match.metadata,
                 }
                 for match in matches

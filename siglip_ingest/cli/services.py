@@ -20,6 +20,7 @@ from siglip_ingest.db import Database
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.models import get_active_model
 from siglip_ingest.db.schema import check_schema, migrate as migrate_schema
+from siglip_ingest.db.vectors import count_vectors
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings
@@ -110,7 +111,10 @@ def _describe_database(url: str) -> dict[str, Any]:
         check_schema(database)
         with database.connection() as connection:
             model = get_active_model(connection)
-            counts = count_all(connection, None if model is None else model.model_id)
+            if model is not None and model.is_external:  # the ledger says nothing of what is imported
+                counts = IngestCounts(done=count_vectors(connection, model.model_id))
+            else:
+                counts = count_all(connection, None if model is None else model.model_id)
     return {"model": None if model is None else model.name, "images": dataclasses.asdict(counts)}
 
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
-from typing import Any, SupportsFloat, SupportsIndex, TypeGuard
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeGuard
 
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MAX_LIMIT = 10_000
+MAX_OFFSET = 1_000_000
 _NOT_TEXT = "a character that isn't text (U+0000 or half of a surrogate pair)"
 
 
@@ -110,6 +115,35 @@ def check_query(query: object) -> None:
     check_storable(query, "The query")
 
 
+def check_vector(vector: object) -> NDArray[np.float32]:
+    """Check a vector that is searched by, and return it as a (D,) float32 unit vector.
+
+    Raises:
+        InvalidInputError: If it isn't one row of finite numbers, or is zero.
+    """
+    import numpy as np
+
+    try:
+        numbers = np.asarray(vector)
+    except ValueError as error:
+        raise InvalidInputError(f"A vector is a row of numbers, such as [0.1, -0.3, ...]: {error}.") from error
+    if numbers.size and numbers.dtype.kind not in "iuf":
+        raise InvalidInputError(
+            f"A vector is a row of numbers, such as [0.1, -0.3, ...], not {numbers.dtype} elements."
+        )
+    wide = numbers.astype(np.float64)
+    if wide.ndim != 1 or wide.size == 0:
+        raise InvalidInputError(f"A vector has the shape (D,), not {wide.shape}. Search by one at a time.")
+    if not np.isfinite(wide).all():
+        raise InvalidInputError("The vector holds NaN or infinite numbers.")
+    largest = np.abs(wide).max()
+    if largest == 0:
+        raise InvalidInputError("The vector is zero: it has no direction to search by.")
+    scaled = wide / largest  # squares of any number are in range then
+    unit: NDArray[np.float32] = (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    return unit
+
+
 def check_limit(limit: object) -> int:
     """Check that a limit is a whole number from 1 to 10,000.
 
@@ -119,6 +153,43 @@ def check_limit(limit: object) -> int:
     if not is_whole_number(limit) or not 1 <= int(limit) <= MAX_LIMIT:
         raise InvalidInputError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
     return int(limit)
+
+
+def check_image_ids(image_ids: object) -> list[int] | None:
+    """Check the images that a search is narrowed to; None is all.
+
+    Raises:
+        InvalidInputError: If they aren't whole numbers.
+    """
+    if image_ids is None:
+        return None
+    if isinstance(image_ids, str | bytes) or not isinstance(image_ids, Iterable):
+        raise InvalidInputError(f"image_ids are a sequence of whole numbers, not {type(image_ids).__name__}.")
+    return [check_image_id(image_id) for image_id in image_ids]
+
+
+def check_offset(offset: object) -> int:
+    """Check how many of the best matches to leave out.
+
+    Raises:
+        InvalidInputError: If it isn't a whole number from 0 to 1,000,000.
+    """
+    if not is_whole_number(offset) or not 0 <= int(offset) <= MAX_OFFSET:
+        raise InvalidInputError(f"offset must be a whole number from 0 to {MAX_OFFSET:,}, not {offset!r}.")
+    return int(offset)
+
+
+def check_position(position: object) -> tuple[float, int] | None:
+    """Check the (similarity, image_id) behind which a page begins; None is the beginning.
+
+    Raises:
+        InvalidInputError: If it isn't such a pair.
+    """
+    if position is None:
+        return None
+    if not isinstance(position, tuple) or len(position) != 2 or not _is_number(position[0]):
+        raise InvalidInputError(f"after is a match, or its (similarity, image_id), not {position!r}.")
+    return float(position[0]), check_image_id(position[1])
 
 
 def check_min_score(min_score: object) -> float | None:
@@ -132,6 +203,28 @@ def check_min_score(min_score: object) -> float | None:
     if not _is_number(min_score) or not 0 <= float(min_score) <= 1:
         raise InvalidInputError(f"min_score must be a number from 0 to 1, not {min_score!r}.")
     return float(min_score)
+
+
+def check_sample(sample: object) -> int:
+    """Check how many queries recall is measured with.
+
+    Raises:
+        InvalidInputError: If it isn't a whole number from 1 to 10,000.
+    """
+    if not is_whole_number(sample) or not 1 <= int(sample) <= MAX_LIMIT:
+        raise InvalidInputError(f"sample must be a whole number from 1 to {MAX_LIMIT:,}, not {sample!r}.")
+    return int(sample)
+
+
+def check_recall(target_recall: object) -> float:
+    """Check a recall that searches are to reach.
+
+    Raises:
+        InvalidInputError: If it isn't a number from 0.5 to 1.
+    """
+    if not _is_number(target_recall) or not 0.5 <= float(target_recall) <= 1:
+        raise InvalidInputError(f"target_recall must be a number from 0.5 to 1, not {target_recall!r}.")
+    return float(target_recall)
 
 
 def check_image_id(image_id: object) -> int:

@@ -192,6 +192,7 @@ def _complete(connection: Connection, parameters: Mapping[str, object], complete
         for item in completed:
             copy.write_row(_result_row(item))
     connection.execute(SQL.keep_claimed_results, parameters)
+    connection.execute(SQL.upsert_contents)
     connection.execute(SQL.insert_image_embeddings, parameters)
     connection.execute(SQL.update_completed_images)
     return connection.execute(SQL.close_completed_items, parameters).rowcount
@@ -241,7 +242,7 @@ def disown_items(connection: Connection, lease_token: UUID) -> int:
 
 
 def queue_missing(connection: Connection, model_id: int) -> int:
-    """Queue every image that has no item under the model; returns how many."""
+    """Queue every image that has no item under the model, unless it is external; returns how many."""
     queued = connection.execute(SQL.queue_missing, {"model_id": model_id}).rowcount
     notify_workers(connection, model_id)
     return queued

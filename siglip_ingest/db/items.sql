@@ -1,11 +1,12 @@
 -- name: queue_missing
--- Queues every image that has no item under model_id.
+-- Queues every image that has no item under model_id; none under an external model, whose vectors are imported.
 INSERT INTO siglip.ingest_items (image_id, model_id)
 SELECT i.image_id, %(model_id)s
 FROM siglip.images AS i
 WHERE NOT EXISTS (
     SELECT FROM siglip.ingest_items AS t WHERE t.image_id = i.image_id AND t.model_id = %(model_id)s
 )
+  AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = %(model_id)s AND m.is_external)
 ORDER BY i.image_id
 ON CONFLICT (image_id, model_id) DO NOTHING;
 
@@ -86,9 +87,10 @@ ORDER BY c.item_id;
 
 -- name: find_embedded
 -- Returns those of the SHA-256 content_hashes that have a vector under the model already.
-SELECT e.content_hash
-FROM siglip.image_embeddings AS e
-WHERE e.model_id = %(model_id)s AND e.content_hash = ANY (%(content_hashes)s::bytea[]);
+SELECT c.content_hash
+FROM siglip.contents AS c
+JOIN siglip.image_embeddings AS e USING (content_id)
+WHERE e.model_id = %(model_id)s AND c.content_hash = ANY (%(content_hashes)s::bytea[]);
 
 -- name: lock_claimed_images
 -- Locks a claim's images before its items, in the order in which insert_images locks them: no deadlock between the two.
@@ -113,7 +115,7 @@ FOR NO KEY UPDATE;
 -- Makes the table that COPY fills; embedding is NULL where the content has a vector already. It ends with the transaction, so that it
 -- works behind a pooler too.
 CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
-SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, e.content_hash, NULL::integer AS width, NULL::integer AS height,
+SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, NULL::bytea AS content_hash, NULL::integer AS width, NULL::integer AS height,
        NULL::text AS format, e.embedding
 FROM siglip.image_embeddings AS e
 WITH NO DATA;
@@ -134,22 +136,34 @@ WHERE (r.item_id, r.image_id) NOT IN (
     WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
 );
 
--- name: insert_image_embeddings
--- Stores the vectors; a content that has one keeps it. Sorted, so that two workers with the same contents can't deadlock.
-INSERT INTO siglip.image_embeddings (model_id, content_hash, embedding)
-SELECT DISTINCT ON (r.content_hash) %(model_id)s::integer, r.content_hash, r.embedding
+-- name: upsert_contents
+-- Stores what is new of the contents, with size in pixels and format, and keeps all of them from being removed until the transaction
+-- ends. Sorted, so that two workers with the same contents can't deadlock.
+INSERT INTO siglip.contents AS c (content_hash, width, height, format)
+SELECT DISTINCT ON (r.content_hash) r.content_hash, r.width, r.height, r.format
 FROM pg_temp.siglip_new_results AS r
-WHERE r.embedding IS NOT NULL
 ORDER BY r.content_hash
+ON CONFLICT (content_hash) DO UPDATE
+SET width = excluded.width, height = excluded.height, format = excluded.format
+WHERE (c.width, c.height, c.format) IS DISTINCT FROM (excluded.width, excluded.height, excluded.format);
+
+-- name: insert_image_embeddings
+-- Stores the vectors; a content that has one keeps it.
+INSERT INTO siglip.image_embeddings (model_id, content_id, embedding)
+SELECT DISTINCT ON (c.content_id) %(model_id)s::integer, c.content_id, r.embedding
+FROM pg_temp.siglip_new_results AS r
+JOIN siglip.contents AS c USING (content_hash)
+WHERE r.embedding IS NOT NULL
+ORDER BY c.content_id
 ON CONFLICT DO NOTHING;
 
 -- name: update_completed_images
--- Stores each image's hash, size in pixels and format, where they changed.
+-- Stores which content each image has, where that changed.
 UPDATE siglip.images AS i
-SET content_hash = r.content_hash, width = r.width, height = r.height, format = r.format, updated_at = now()
+SET content_id = c.content_id, updated_at = now()
 FROM pg_temp.siglip_new_results AS r
-WHERE i.image_id = r.image_id
-  AND (i.content_hash, i.width, i.height, i.format) IS DISTINCT FROM (r.content_hash, r.width, r.height, r.format);
+JOIN siglip.contents AS c USING (content_hash)
+WHERE i.image_id = r.image_id AND i.content_id IS DISTINCT FROM c.content_id;
 
 -- name: close_completed_items
 -- Marks the items as done whose content has a vector now.
@@ -157,9 +171,10 @@ UPDATE siglip.ingest_items AS t
 SET state = 'done', is_suspect = false, lease_token = NULL, worker_id = NULL, error_code = NULL, error_message = NULL,
     updated_at = now()
 FROM pg_temp.siglip_new_results AS r
+JOIN siglip.contents AS c USING (content_hash)
 WHERE t.item_id = r.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s
   AND EXISTS (
-      SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s AND e.content_hash = r.content_hash
+      SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s AND e.content_id = c.content_id
   );
 
 -- name: fail_items

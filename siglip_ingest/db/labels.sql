@@ -53,7 +53,7 @@ ORDER BY v.similarity DESC, v.label;
 SELECT EXISTS (
     SELECT
     FROM siglip.images AS i
-    JOIN siglip.image_embeddings AS e USING (content_hash)
+    JOIN siglip.image_embeddings AS e USING (content_id)
     WHERE i.image_id = %(image_id)s AND e.model_id = %(model_id)s
 );
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,7 +13,7 @@ from psycopg.types.json import Jsonb
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.items import queue_missing
-from siglip_ingest.errors import ConfigurationError, NotFoundError
+from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from siglip_ingest.types import ModelInfo
 
 SQL = load_statements("models")
@@ -36,6 +37,7 @@ class ModelRow:
         name: Name of the checkpoint.
         revision: Empty until a worker has loaded the checkpoint, unless it was given.
         is_active: True for the model that searches use.
+        is_external: True where the vectors come from elsewhere: no worker can load the model.
         info: None until a worker has described the model.
     """
 
@@ -43,6 +45,7 @@ class ModelRow:
     name: str
     revision: str
     is_active: bool
+    is_external: bool
     info: ModelInfo | None
 
     @property
@@ -64,6 +67,23 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
         lock_models(connection)  # two callers must not both add it
         found = connection.execute(SQL.find_model, parameters).fetchall()
     model_id, *_ = found[0] if found else connection.execute(SQL.insert_model, parameters).fetchall()[0]
+    return int(model_id)
+
+
+def register_external_model(
+    connection: Connection, name: str, dimension: int, logit_scale: float | None, logit_bias: float | None
+) -> int:
+    """Add a model whose vectors are imported; returns its `model_id`. It becomes the active one where none is.
+
+    Args:
+        connection: In a transaction that has called `lock_models`.
+        name: Of the model; no other has it.
+        dimension: Length of a vector.
+        logit_scale: A logarithm, as in a checkpoint; None, like `logit_bias`, where similarities have no scores.
+        logit_bias: As in a checkpoint.
+    """
+    parameters = {"name": name, "dimension": dimension, "logit_scale": logit_scale, "logit_bias": logit_bias}
+    ((model_id,),) = connection.execute(SQL.add_external_model, parameters).fetchall()
     return int(model_id)
 
 
@@ -104,6 +124,24 @@ def describe_model(connection: Connection, model_id: int, info: ModelInfo) -> No
             },
         )
     connection.execute(SQL.create_embedding_partition, {"model_id": model_id, "dimension": info.dimension})
+
+
+def check_loadable(model: ModelRow, what: str) -> None:
+    """Check that a model is one that can be loaded, so that something can be embedded with it.
+
+    Args:
+        model: The model.
+        what: What is to be embedded, for the message: "a text".
+
+    Raises:
+        InvalidInputError: If it is external.
+    """
+    if model.is_external:
+        raise InvalidInputError(
+            f"{what[0].upper()}{what[1:]} can't be embedded with the model {model.name!r}: it is external, its vectors "
+            "are imported (`import_vectors`), and nothing here can load it. Search by a vector or by an indexed image "
+            "(`similar_images`), or change to a model that can be loaded (`siglip-ingest models use NAME`)."
+        )
 
 
 def check_same_model(found: ModelInfo, active: ModelInfo) -> None:
@@ -232,13 +270,17 @@ def get_active_model(connection: Connection) -> ModelRow | None:
     return None if row is None else _one(row)
 
 
-def described_model(connection: Connection) -> tuple[ModelRow, ModelInfo]:
-    """The active model, which a worker has loaded once.
+def described_model(connection: Connection, name: str | None = None) -> tuple[ModelRow, ModelInfo]:
+    """The active model, or the one of a name; its vectors' length is known.
 
     Raises:
-        NotFoundError: If no model is active, or no worker has loaded the active one.
+        NotFoundError: If no model is active, there is none of that name, or no worker has loaded it.
     """
-    model = get_active_model(connection)
+    model = get_active_model(connection) if name is None else find_model(connection, name)
+    if model is None and name is not None:
+        raise NotFoundError(
+            f"There is no model {name!r} in the database. `siglip-ingest models list` shows what there is."
+        )
     if model is None:
         raise NotFoundError(
             "No model is active in this database yet: nothing has been indexed. Index some images first "
@@ -272,6 +314,7 @@ def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
 
 
 def _one(row: Sequence[Any]) -> ModelRow:
-    model_id, name, revision, is_active, dimension, *constants = row
-    info = None if dimension is None else ModelInfo(name, revision, dimension, *constants)
-    return ModelRow(model_id, name, revision, is_active, info)
+    model_id, name, revision, is_active, is_external, dimension, logit_scale, logit_bias, *settings = row
+    logit_scale, logit_bias = (math.nan if number is None else number for number in (logit_scale, logit_bias))
+    info = None if dimension is None else ModelInfo(name, revision, dimension, logit_scale, logit_bias, *settings)
+    return ModelRow(model_id, name, revision, is_active, is_external, info)

@@ -9,7 +9,7 @@ SELECT pg_catalog.pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
 -- name: find_model
 -- Returns the row of a checkpoint name. With a revision: that revision's, else the one that no worker has loaded yet. Without one (''):
 -- the active one, else the one loaded last, else the one that no worker has loaded yet.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
 FROM siglip.models AS m
 WHERE m.name = %(name)s AND (%(revision)s = '' OR m.revision IN (%(revision)s, ''))
 ORDER BY
@@ -20,9 +20,14 @@ LIMIT 1;
 -- Adds a checkpoint that a worker has yet to load; revision is '' where it isn't known.
 INSERT INTO siglip.models (name, revision) VALUES (%(name)s, %(revision)s) RETURNING model_id;
 
+-- name: add_external_model
+-- Adds a model whose vectors are imported, with what is needed to store and search them; the active one where none is.
+SELECT siglip.add_external_model(
+    %(name)s::text, %(dimension)s::integer, %(logit_scale)s::double precision, %(logit_bias)s::double precision);
+
 -- name: get_model
 -- Returns the row of model_id, or of the active model where model_id is NULL.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
 FROM siglip.models AS m
 WHERE CASE WHEN %(model_id)s::integer IS NULL THEN m.is_active ELSE m.model_id = %(model_id)s::integer END;
 
@@ -59,7 +64,7 @@ UPDATE siglip.models SET is_active = true WHERE model_id = %(model_id)s AND NOT 
 
 -- name: list_models
 -- Lists all models, oldest first, each with the number of its image vectors.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
        (SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id) AS embedding_count
 FROM siglip.models AS m
 ORDER BY m.model_id;

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 
 from siglip_ingest.db.connection.database import Database
@@ -9,9 +13,11 @@ from siglip_ingest.db.connection.errors import MIGRATE, connect_error, describe_
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 
+logger = logging.getLogger(__name__)
+
 SQL = load_statements("schema")
 
-SCHEMA_REVISION = "0005"  # the newest in siglip_migrations; a test holds the two together
+SCHEMA_REVISION = "0006"  # the newest in siglip_migrations; a test holds the two together
 
 
 def check_schema(database: Database) -> None:
@@ -37,7 +43,8 @@ def check_schema(database: Database) -> None:
 def migrate(database_url: str, revision: str = "head") -> str | None:
     """Bring the schema to a revision, up or down; nothing happens where it is there already.
 
-    Several callers at once are fine: one migrates, the others wait for it.
+    Several callers at once are fine: one migrates, the others wait for it. Known defects of the server's pgvector are
+    warned of.
 
     Args:
         database_url: libpq URL of a role that may create schemas and extensions in the database.
@@ -49,19 +56,32 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
     Raises:
         ConfigurationError: If the URL can't be read, or names a database whose text isn't UTF-8.
         DatabaseUnavailableError: If the server can't be reached.
-        DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector; or if another
+        DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector 0.8; or if another
             migration of the database doesn't end.
         InvalidInputError: If there is no such revision.
         SchemaVersionError: If the database is at a revision that this version doesn't know.
     """
+    import siglip_migrations
+
+    parameters = parse_url(database_url)
+    with _mapped_migration_errors(parameters, revision):
+        reached = siglip_migrations.migrate(database_url, revision)
+        defects = siglip_migrations.vector_version(database_url).describe_defects()
+    if reached is not None and defects is not None:
+        logger.warning("PostgreSQL at %s: %s", describe_server(parameters), defects)
+    return reached
+
+
+@contextmanager
+def _mapped_migration_errors(parameters: dict[str, str], revision: str) -> Iterator[None]:
+    """Turn what a migration raises into errors of this package."""
     from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
     import siglip_migrations
 
-    parameters = parse_url(database_url)
     try:
-        return siglip_migrations.migrate(database_url, revision)
+        yield
     except siglip_migrations.UnknownRevisionError as error:
         raise InvalidInputError(f"There is no schema revision {revision!r}. {error}") from error
     except siglip_migrations.UnsuitableEncodingError as error:
@@ -69,6 +89,13 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
             f"The database in {describe_server(parameters)} has the encoding {error.encoding}, but siglip-ingest needs "
             "UTF8: names and texts come in every script. Make another one, CREATE DATABASE name ENCODING 'UTF8' "
             "TEMPLATE template0, and name it in SIGLIP_DATABASE_URL."
+        ) from error
+    except siglip_migrations.UnsuitableExtensionError as error:
+        version = error.version
+        raise DatabaseError(
+            f"The database in {describe_server(parameters)} has pgvector {version.created or version.installed}, and "
+            "siglip-ingest needs 0.8.0 or newer, whose filtered searches find as many rows as are asked for. "
+            f"{version.describe_update()}"
         ) from error
     except CommandError as error:
         raise SchemaVersionError(
@@ -80,10 +107,6 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
             f"The schema siglip in {describe_server(parameters)} wasn't migrated: {error} Try again when it has ended; "
             "pg_locks lists its session under locktype 'advisory'."
         ) from error
-    except psycopg.OperationalError as error:
-        if error.sqlstate is None:
-            raise connect_error(error, parameters) from error
-        raise statement_error(error, parameters) from error
     except psycopg.Error as error:
         raise _refused(error, parameters) from error
     except DBAPIError as error:
@@ -93,6 +116,8 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
 
 
 def _refused(error: psycopg.Error, parameters: dict[str, str]) -> Exception:
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return connect_error(error, parameters)
     if isinstance(error, psycopg.errors.FeatureNotSupported | psycopg.errors.UndefinedFile):
         return DatabaseError(
             f"PostgreSQL at {describe_server(parameters)} lacks the extension pgvector 0.8 or newer: "

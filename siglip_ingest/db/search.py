@@ -5,9 +5,10 @@ Each search is one statement: one round trip, in autocommit mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psycopg.types.json import Jsonb
 
@@ -16,6 +17,7 @@ from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.connection.vectors import half_vector
 from siglip_ingest.db.models import ModelKey
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.types import ImageMatch
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class SearchOptions:
         collection: Search only this collection.
         filter: Only images whose metadata contain these keys and values.
         min_score: Only matches whose score, in [0, 1], is at least this.
+        image_ids: Only these images, for instance those that a query on tables of one's own has found.
+        offset: Leave out so many of the best; the page after `limit` matches.
+        after: Begin behind this match, or behind its (similarity, image_id): pages that neither skip nor repeat an
+            image while others arrive.
 
     Raises:
         InvalidInputError: If one of them is out of range or of the wrong kind.
@@ -43,6 +49,9 @@ class SearchOptions:
     collection: str | None = None
     filter: Mapping[str, Any] | None = None
     min_score: float | None = None
+    image_ids: Iterable[int] | None = None
+    offset: int = 0
+    after: ImageMatch | tuple[float, int] | None = None
 
     def __post_init__(self) -> None:
         if self.collection is not None:
@@ -50,6 +59,12 @@ class SearchOptions:
         checks.check_mapping(self.filter, "filter")
         object.__setattr__(self, "limit", checks.check_limit(self.limit))
         object.__setattr__(self, "min_score", checks.check_min_score(self.min_score))
+        object.__setattr__(self, "image_ids", checks.check_image_ids(self.image_ids))
+        object.__setattr__(self, "offset", checks.check_offset(self.offset))
+        after = (self.after.similarity, self.after.image_id) if isinstance(self.after, ImageMatch) else self.after
+        object.__setattr__(self, "after", checks.check_position(after))
+        if self.after is not None and self.offset:
+            raise InvalidInputError("Give offset or after, not both: after goes on behind a match, wherever it is.")
 
     def to_parameters(self) -> dict[str, Any]:
         """The parameters of the statements in search.sql."""
@@ -58,6 +73,9 @@ class SearchOptions:
             "collection": self.collection,
             "filter": None if self.filter is None else Jsonb(dict(self.filter)),
             "min_score": self.min_score,
+            "image_ids": self.image_ids,
+            "offset": self.offset,
+            "after": None if self.after is None else "({!r},{})".format(*cast("tuple[float, int]", self.after)),
         }
 
 
@@ -82,7 +100,7 @@ def find_by_cached_text(database: Database, query: str, options: SearchOptions) 
     """
     rows = database.fetch(SQL.search_cached_text, {"query": query, **options.to_parameters()})
     model_id, name, revision, is_cached = rows[0][:4]
-    matches = [ImageMatch(*row[4:]) for row in rows if row[4] is not None]
+    matches = [_match(*row[4:]) for row in rows if row[4] is not None]
     return CachedSearch(ModelKey(model_id, name, revision), matches if is_cached else None)
 
 
@@ -111,7 +129,7 @@ def find_by_embedded_text(
         "max_rows": max_rows,
         **options.to_parameters(),
     }
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
 
 
 def find_by_text(database: Database, query: str, options: SearchOptions, *, timeout_s: float) -> list[ImageMatch]:
@@ -121,7 +139,7 @@ def find_by_text(database: Database, query: str, options: SearchOptions, *, time
         WorkerUnavailableError: If no worker is there, or none answers in time.
     """
     parameters = {"query": query, "timeout_s": timeout_s, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_text, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_text, parameters)]
 
 
 def find_nearest(
@@ -129,10 +147,14 @@ def find_nearest(
 ) -> list[ImageMatch]:
     """The images nearest to a (D,) unit vector of a model, by default of the active one, best first."""
     parameters = {"embedding": half_vector(embedding), "model_id": model_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.search_images, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.search_images, parameters)]
 
 
 def find_similar(database: Database, image_id: int, options: SearchOptions) -> list[ImageMatch]:
     """The images most similar to an indexed one, best first, without that one."""
     parameters = {"image_id": image_id, **options.to_parameters()}
-    return [ImageMatch(*row) for row in database.fetch(SQL.similar_images, parameters)]
+    return [_match(*row) for row in database.fetch(SQL.similar_images, parameters)]
+
+
+def _match(image_id: int, uri: str, similarity: float, score: float | None, metadata: dict[str, Any]) -> ImageMatch:
+    return ImageMatch(image_id, uri, similarity, math.nan if score is None else score, metadata)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from siglip_ingest.db import Database
-from siglip_ingest.db.models import ModelKey, ModelRow, get_model
+from siglip_ingest.db.models import ModelKey, ModelRow, check_loadable, get_model
 from siglip_ingest.embedders.local import has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.embedders.settings import QuerySettings
@@ -46,11 +46,15 @@ class QueryEmbedder:
             model: The database's active model.
             database: Where its row is, and through which a worker is asked.
             start_services: Starts the embedded services; None where PostgreSQL is the user's own.
+
+        Raises:
+            InvalidInputError: If the model is external: nothing can load it.
         """
         with self._lock:
             if self._embedder is None or (not self._is_fixed and self._model != model):
                 with database.connection() as connection:
                     row = get_model(connection, model.model_id)
+                check_loadable(row, "a query")
                 self._embedder = _make_embedder(row, self._settings, database, start_services())
                 self._model = model
             return self._embedder

@@ -252,7 +252,7 @@ def test_what_another_transaction_prevented_may_be_tried_again(
 ) -> None:
     with database.connection() as connection:
         images.insert_images(connection, image_rows(1), model_id)
-    update = "UPDATE siglip.images SET width = 1"
+    update = "UPDATE siglip.images SET key = 'x'"
 
     def meet() -> None:
         with database.connection() as connection:
@@ -320,7 +320,7 @@ def test_a_search_does_not_wait_to_note_that_its_text_was_used(database: Databas
         connection.execute("SET LOCAL lock_timeout = '1s'")
         for statement in (
             "SELECT image_id FROM siglip.search_images('cat')",
-            "SELECT image_id FROM siglip.search_cached_text('cat', 10, NULL, NULL, NULL)",
+            "SELECT image_id FROM siglip.search_cached_text('cat', 10, NULL, NULL, NULL, NULL, 0, NULL)",
         ):
             assert len(connection.execute(statement.encode()).fetchall()) == len(image_ids)
 

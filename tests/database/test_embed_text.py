@@ -59,7 +59,7 @@ def test_within_a_longer_transaction_too(database: Database, image_ids: list[int
 def test_as_a_sub_select_it_is_asked_once(database: Database, image_ids: list[int]) -> None:
     with listening(database) as listener, database.connection() as connection:
         rows = connection.execute(
-            "SELECT image_id FROM siglip.image_embeddings JOIN siglip.images USING (content_hash)"
+            "SELECT image_id FROM siglip.image_embeddings JOIN siglip.images USING (content_id)"
             " ORDER BY embedding <#> (SELECT siglip.embed_text('cat')) LIMIT 5"
         ).fetchall()
     assert len(rows) == 5

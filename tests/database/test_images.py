@@ -147,7 +147,7 @@ def test_an_image_that_changes_while_a_worker_has_it_is_taken_from_that_worker(
     with database.connection() as connection:
         results = [completed(chunk.items[0], unit_vectors(1)[0])]
         assert complete(connection, model_id, chunk.lease_token, results) == 0
-        assert connection.execute("SELECT content_hash FROM siglip.images").fetchall() == [(None,)]
+        assert connection.execute("SELECT content_id FROM siglip.images").fetchall() == [(None,)]
         assert states(connection, model_id) == {"queued": 1}
 
 

@@ -103,12 +103,17 @@ def test_completing_stores_vectors_and_closes_items(database: Database, model_id
         results = [completed(item, vector) for item, vector in zip(chunk.items, vectors, strict=True)]
         assert complete(connection, model_id, chunk.lease_token, results) == 10
         assert items.count_items(connection, image_ids, model_id) == IngestCounts(done=10)
-        stored = connection.execute("SELECT width, height, format, content_hash FROM siglip.images LIMIT 1").fetchone()
+        stored = connection.execute(
+            "SELECT width, height, format, content_hash FROM siglip.contents JOIN siglip.images USING (content_id)"
+            " ORDER BY image_id LIMIT 1"
+        ).fetchone()
         assert stored == (640, 480, "JPEG", results[0].content_hash)
         hashes = [result.content_hash for result in results]
         assert items.find_embedded(connection, model_id, [*hashes, content_hash("another")]) == set(hashes)
         row = connection.execute(
-            "SELECT embedding::real[] FROM siglip.image_embeddings WHERE content_hash = %s", [hashes[3]]
+            "SELECT embedding::real[] FROM siglip.image_embeddings JOIN siglip.contents USING (content_id)"
+            " WHERE content_hash = %s",
+            [hashes[3]],
         ).fetchone()
     assert row is not None
     assert row[0] == pytest.approx(vectors[3], abs=5e-4)
@@ -122,9 +127,9 @@ def test_completing_twice_changes_nothing(database: Database, model_id: int, ima
     with database.connection() as connection:
         assert complete(connection, model_id, chunk.lease_token, results) == 10
     with database.connection() as connection:
-        before = connection.execute("SELECT content_hash, embedding::text FROM siglip.image_embeddings").fetchall()
+        before = connection.execute("SELECT content_id, embedding::text FROM siglip.image_embeddings").fetchall()
         assert complete(connection, model_id, chunk.lease_token, again) == 0
-        after = connection.execute("SELECT content_hash, embedding::text FROM siglip.image_embeddings").fetchall()
+        after = connection.execute("SELECT content_id, embedding::text FROM siglip.image_embeddings").fetchall()
     assert before == after
 
 
@@ -231,7 +236,7 @@ def test_a_token_that_no_longer_counts_changes_nothing(database: Database, model
         after = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
         assert before == after
         assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
-        assert connection.execute("SELECT count(content_hash) FROM siglip.images").fetchone() == (0,)
+        assert connection.execute("SELECT count(content_id) FROM siglip.images").fetchone() == (0,)
 
 
 def test_a_token_of_another_model_s_claim_changes_nothing(

@@ -87,14 +87,20 @@ def test_a_row_is_not_described_as_another_checkpoint(database: Database, model_
         models.describe_model(connection, model_id, info)
 
 
-def test_a_model_has_a_partition_with_an_hnsw_index_of_its_dimension(database: Database, model_id: int) -> None:
+def test_a_model_has_a_partition_of_its_dimension_with_one_open_segment(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        row = connection.execute(
-            "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND indexdef LIKE '%%hnsw%%'",
-            [f"image_embeddings_{model_id}"],
-        ).fetchone()
-    assert row is not None
-    assert "((embedding)::halfvec(16)) halfvec_ip_ops" in str(row[0])
+        segments = connection.execute(
+            "SELECT siglip.segment_number(segment), from_content_id, to_content_id, index_kind, is_open"
+            " FROM siglip.segments WHERE model_id = %s",
+            [model_id],
+        ).fetchall()
+        constraints = connection.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = ANY (%s::regclass[]) AND contype = "
+            "'c'",
+            [[f"siglip.image_embeddings_{model_id}", f"siglip.image_embeddings_{model_id}_1"]],
+        ).fetchall()
+    assert segments == [(1, None, None, None, True)]
+    assert constraints == [("CHECK ((vector_dims(embedding) = 16))",)] * 2
 
 
 def test_at_most_one_model_is_active(database: Database, model_id: int) -> None:

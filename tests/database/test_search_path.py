@@ -66,9 +66,8 @@ def test_statements_call_functions_with_arguments_by_their_full_names() -> None:
     syntax = {"coalesce", "greatest", "count", "exists", "any", "all", "array", "in", "values"}
     for name, statement in all_statements():
         code = re.sub(r"--[^\n]*|'[^']*'", "", statement.decode())
+        code = re.sub(r"(?<![\w.])unnest\((?=%\(\w+\)s::[a-z ]+\[\],)", "", code)  # of several arrays it is syntax, too
         called = set(re.findall(r"(?<![\w.])([a-z_]+)\((?!\))", code)) - syntax
-        if name == "items.fail_items":
-            called -= {"unnest"}  # of several arrays it is syntax, too
         assert not called, name
 
 

@@ -51,7 +51,8 @@ def search_with_embedded(connection: Connection, model_id: int) -> None:
     vector = half_vector(text_vector("x")).to_text()
     for number in range(MANY):
         connection.execute(
-            "SELECT FROM siglip.search_embedded_text(%s, %s, %s, %s, %s, NULL, NULL, 1, NULL, NULL, NULL)",
+            "SELECT FROM siglip.search_embedded_text(%s, %s, %s, %s, %s, NULL, NULL, 1, NULL, NULL, NULL,"
+            " NULL, 0, NULL)",
             [f"text {number}", vector, model_id, INFO.name, INFO.revision],
         )
 

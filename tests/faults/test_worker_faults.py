@@ -65,7 +65,7 @@ def check_everything_is_done_once(database: Database, ingestion: Ingestion) -> N
     assert count_embeddings(database) == COUNT
     per_image = fetch_all(
         database,
-        "SELECT count(*) FROM siglip.image_embeddings JOIN siglip.images USING (content_hash) GROUP BY image_id",
+        "SELECT count(*) FROM siglip.image_embeddings JOIN siglip.images USING (content_id) GROUP BY image_id",
     )
     assert per_image == [(1,)] * COUNT
 

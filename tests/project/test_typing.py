@@ -15,7 +15,10 @@ from siglip_ingest import SiglipClient
 PROGRAM = """
 from pathlib import Path
 
-from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient
+import numpy as np
+
+from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport
+from siglip_ingest import RecallMeasurement, export_vectors, import_vectors, index_recall, tune_search
 from siglip_ingest import create_label_set, enqueue_images, label_scores, search_images, similar_images
 from siglip_ingest.siglip import AutoModel, AutoProcessor
 
@@ -25,6 +28,7 @@ def find(text: str) -> list[ImageMatch]:
     if ingestion.wait(timeout_s=60.0).failed:
         print([failure.error_message.upper() for failure in ingestion.failures()])
     matches = search_images(text, limit=5, filter={"album": "2026"}, min_score=0.5)
+    matches += search_images(np.ones(768, dtype=np.float16)) + search_images([0.5, 1])
     return matches + similar_images(matches[0].image_id, limit=3, min_score=0.1)
 
 
@@ -32,13 +36,19 @@ with SiglipClient(database_url="postgresql://localhost/photos", model="demo") as
     client.create_label_set("scenes", {"sunset": ["a sunset over water"]}, replace=True)
     scores: list[LabelScore] = client.label_scores(Path("query.jpg"), "scenes")
     create_label_set("skies", ["sunset", "night"], template="a photo of {label}")
+    done: VectorImport = client.import_vectors(Path("v.npy"), "items.jsonl", model="clip", normalize=True)
+    exported: int = export_vectors("v.parquet", collection="holiday") + import_vectors("v.parquet", model="x").imported
+    measured: list[RecallMeasurement] = client.index_recall(50, limit=5, filter={"album": "2026"})
+    chosen: list[int] = [step.ef_search for step in tune_search(0.95) if step.is_chosen] + [index_recall()[0].queries]
     best: float = label_scores(42, "skies")[0].score
 model, processor = AutoModel.from_pretrained("demo"), AutoProcessor.from_pretrained("demo")
 """
 
 WRONG = [
     pytest.param('search_images("a", limt=5)', "limt", id="a misspelt parameter"),
-    pytest.param('search_images(["a", "b"])', "arg-type", id="a list of texts"),
+    pytest.param('search_images(["a", "b"])', "list-item", id="a list of texts"),
+    pytest.param('import_vectors("v.npy", "items.jsonl")', "model", id="an import without a model"),
+    pytest.param('tune_search("0.98")', "arg-type", id="a recall as text"),
     pytest.param('similar_images("42")', "arg-type", id="an id as text"),
     pytest.param('search_images("a")[0].uril', "uril", id="a misspelt attribute"),
     pytest.param('create_label_set("scenes", "sunset, night", templates="{label}")', "templates", id="another option"),
@@ -52,7 +62,8 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("program")
     (folder / "program.py").write_text(PROGRAM)
     calls = "\n".join(str(parameter.values[0]) for parameter in WRONG)
-    imported = "from siglip_ingest import create_label_set, enqueue_images, search_images, similar_images"
+    names = ("create_label_set", "enqueue_images", "import_vectors", "search_images", "similar_images", "tune_search")
+    imported = f"from siglip_ingest import {', '.join(names)}"
     (folder / "wrong.py").write_text(f"{imported}\n{calls}\n")
     # The cache of `make check`: nearly all of the time goes into reading torch.
     cache = Path(__file__).parents[2] / ".mypy_cache"

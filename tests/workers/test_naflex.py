@@ -31,7 +31,7 @@ from tests.workers.helpers import (
 StartWorker = Callable[..., WorkerProcess]
 
 SHAPES = [(60, 40), (40, 60), (300, 30), (30, 300), (64, 64), (4, 1500), (8, 8), (121, 77), (1600, 900)]
-STORED = "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_hash) ORDER BY uri"
+STORED = "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_id) ORDER BY uri"
 SETTINGS = "SELECT image_settings->'patch_size', image_settings->'max_num_patches' FROM siglip.models"
 
 

@@ -164,9 +164,7 @@ def test_stored_vectors_are_the_models_own(
     paths = write_images(tmp_path, 6)
     enqueue_images(database, paths, model_id=model_id)
     worker.work()
-    vectors = (
-        "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_hash) ORDER BY uri"
-    )
+    vectors = "SELECT embedding::real[] FROM siglip.images JOIN siglip.image_embeddings USING (content_id) ORDER BY uri"
     stored = np.array([row[0] for row in fetch_all(database, vectors)])
     expected = load_tiny_embedder(tiny_checkpoint).embed_images([Image.open(path).convert("RGB") for path in paths])
     np.testing.assert_allclose(stored, expected, atol=1e-3)  # halfvec has 11 bits
@@ -429,7 +427,7 @@ def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("ALTER TABLE siglip.images RENAME COLUMN width TO breadth")
+        connection.execute("ALTER TABLE siglip.contents RENAME COLUMN width TO breadth")
     assert worker.work() == {"done": 0, "failed": 0}
     assert worker.stops == ["stop"]
     worker.tickets.release_strays()

@@ -59,7 +59,7 @@ def test_every_image_ends_embedded_or_failed_with_a_reason(
     assert all(failure.error_message.endswith(".") for failure in ingestion.failures())
     assert count_embeddings(database) == 91  # 90 images, one of which is there six times, and the one handed over
     formats = fetch_all(
-        database, "SELECT DISTINCT format, width, height FROM siglip.images WHERE content_hash IS NOT NULL"
+        database, "SELECT DISTINCT format, width, height FROM siglip.contents JOIN siglip.images USING (content_id)"
     )
     assert sorted(map(str, formats)) == sorted(map(str, [("PNG", 60, 40), ("PNG", 50, 50)]))
 
@@ -76,7 +76,10 @@ def test_what_is_done_is_not_embedded_again_and_what_changed_is(
     changed = enqueue_images(database, [ImageSource(first, metadata={"a": 1}), second], model_id=model_id)
     assert changed.wait(timeout_s=30).done == 2
     assert count_embeddings(database) == 3
-    assert fetch_all(database, "SELECT metadata, width FROM siglip.images ORDER BY uri") == [({"a": 1}, 60), ({}, 80)]
+    rows = fetch_all(
+        database, "SELECT metadata, width FROM siglip.images JOIN siglip.contents USING (content_id) ORDER BY uri"
+    )
+    assert rows == [({"a": 1}, 60), ({}, 80)]
 
 
 def test_a_new_worker_describes_its_model_and_makes_it_active(

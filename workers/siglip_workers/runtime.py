@@ -15,10 +15,10 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from siglip_ingest import labeling
-from siglip_ingest.active_model import DEFAULT_MODEL
+from siglip_ingest.active_model import DEFAULT_MODEL, enter_model
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
-from siglip_ingest.db import Connection, Database, models, workers
+from siglip_ingest.db import Database, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -30,14 +30,14 @@ from siglip_workers.device import Device
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
 from siglip_workers.ingest.ticket_handler import TicketHandler
+from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
-from siglip_workers.threads import Repeater
+from siglip_workers.threads import Repeater, StoppableThread
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from siglip_ingest.siglip.embedder import TorchEmbedder
-    from siglip_ingest.types import ModelInfo
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Runtime:
         ]
         self._heartbeat = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
+        self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
         self._unreadable: set[int] = set()  # labels
 
@@ -120,8 +121,8 @@ class Runtime:
             database.close()
 
     @property
-    def _threads(self) -> list[Repeater | TextListener | LedgerWatcher]:
-        threads: list[Repeater | TextListener | LedgerWatcher] = [self._heartbeat, self._labels, *self._listeners]
+    def _threads(self) -> list[StoppableThread]:
+        threads: list[StoppableThread] = [self._heartbeat, self._labels, *self._listeners, *self._maintainer]
         return threads if self._watcher is None else [self._watcher, *threads]
 
     def _beat(self) -> None:
@@ -199,14 +200,12 @@ def make_runtime(settings: Settings) -> Runtime:
         CheckpointError: If the model can't be loaded.
         VerificationError: If it gives other numbers than are published, or than it gave at an earlier start.
         ConfigurationError: If the database's vectors are of another revision of the model, or made with other image
-            settings.
+            settings; or if the model is external.
     """
     database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
     try:
         check_schema(database)
-        with database.connection() as connection:
-            active = models.get_active_model(connection)
-        name = model_name(settings.model) if settings.model else active.name if active else model_name(DEFAULT_MODEL)
+        name = _choose_name(database, settings.model)
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()
@@ -223,33 +222,18 @@ def make_runtime(settings: Settings) -> Runtime:
         raise
 
 
-def enter_model(database: Database, info: ModelInfo) -> int:
-    """Enter a loaded model into `siglip.models`; makes it the active one where there is none.
-
-    Returns:
-        Its `model_id`.
-
-    Raises:
-        ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
-            revision are made with other image settings, such as another `max_num_patches`.
-    """
-
-    def enter(connection: Connection) -> int:
-        models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
+def _choose_name(database: Database, requested: str | None) -> str:
+    """The name of the checkpoint to load: what the settings name, else the active model, else the default."""
+    with database.connection() as connection:
         active = models.get_active_model(connection)
-        if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
-            raise ConfigurationError(
-                f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "
-                f"is revision {info.revision}: their scores can't be compared. Put the old files back; or name the new "
-                "ones differently (another folder) and move to them with `siglip-ingest models use`."
-            )
-        model_id = models.register_model(connection, info.name, info.revision)
-        models.describe_model(connection, model_id, info)
-        if active is None:
-            models.activate_model(connection, model_id)
-        return model_id
-
-    return database.transact(enter)
+        name = requested or (active.name if active else DEFAULT_MODEL)
+        known = models.find_model(connection, name)
+    if known is not None and known.is_external:
+        raise ConfigurationError(
+            f"A worker can't load the model {name!r}: it is external, its vectors are imported (`siglip-ingest vectors "
+            "import`). For a worker of another model, set SIGLIP_MODEL to its name."
+        )
+    return model_name(name)
 
 
 def require_earlier_figures(database: Database, name: str, model_id: int, figures: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
         case pg.QueryCanceled():
             return DatabaseError(f"PostgreSQL stopped the statement: {message}.")
         case pg.DeadlockDetected() | pg.SerializationFailure() | pg.LockNotAvailable():
-            return DatabaseConflictError(f"Another transaction was in the way: {message}. Try again.")
+            return DatabaseConflictError(f"Another transaction was in the way: {message.rstrip('.')}. Try again.")
     return _error_by_state(error, sentence, parameters)
 
 
@@ -126,6 +126,8 @@ def _error_by_state(error: psycopg.Error, sentence: str, parameters: dict[str, s
     if error.sqlstate == MODEL_CHANGED:
         return DatabaseConflictError(sentence)
     is_gone = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))
+    if is_gone and error.sqlstate is not None and error.diag.severity == "ERROR" and error.sqlstate.startswith("08"):
+        return DatabaseUnavailableError(sentence)  # the server is there: another one, with a segment, isn't
     if is_gone and isinstance(error, psycopg.OperationalError):
         return DatabaseUnavailableError(f"PostgreSQL at {describe_server(parameters)} went away: {sentence}")
     return DatabaseError(f"PostgreSQL refused a statement: {sentence}")

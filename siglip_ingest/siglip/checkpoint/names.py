@@ -9,6 +9,7 @@ from pathlib import Path
 from siglip_ingest.errors import CheckpointError
 from siglip_ingest.process import expand_user
 from siglip_ingest.siglip.checkpoint.family import find_checkpoint, suggest_names
+from siglip_ingest.siglip.checkpoint.files import CONFIG_FILE
 
 DEMO_NAME = "demo"
 DEMO_FOLDER = Path(__file__).parents[2] / "demo" / "checkpoint"
@@ -50,6 +51,11 @@ def model_name(name: str) -> str:
     if name and folder.is_dir():
         return str(folder.resolve())
     return str(parse_name(name))
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a name is that of a checkpoint of the family: `demo`, a folder with a config.json, or a published one."""
+    return name == DEMO_NAME or find_checkpoint(name) is not None or (expand_user(name) / CONFIG_FILE).is_file()
 
 
 def parse_name(name: str) -> HubName:
