@@ -701,7 +701,7 @@ BEGIN
     ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
         RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
-    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.similarity = 'NaN' OR after.image_id IS NULL OR skip_results > 0) THEN
         RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
             CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';
@@ -1986,7 +1986,7 @@ CREATE OR REPLACE FUNCTION siglip.maintain(model_id integer DEFAULT NULL::intege
 AS $function$
 #variable_conflict use_column
 DECLARE
-    seal_rows  constant bigint := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000')::bigint;
+    seal_rows  constant bigint := siglip.seal_rows();
     model      siglip.models;
     removed    bigint;
     tail       siglip.segments;
@@ -2595,7 +2595,7 @@ DECLARE
     kept  jsonb;
 BEGIN
     IF there IS NULL THEN
-        RAISE EXCEPTION 'There is no server %.', name
+        RAISE EXCEPTION 'There is no server %.', coalesce(name, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.servers shows them.';
     END IF;
     PERFORM pg_advisory_xact_lock(1397311311, 0);
@@ -2829,6 +2829,25 @@ BEGIN
         ) AS c
         WHERE v.model_id = model.model_id AND s.name = score_labels.label_set
         ORDER BY c.similarity DESC, l.label;
+END
+$function$;
+
+-- Rows from which on the open segment is closed and gets its index: siglip.seal_rows, 10,000 by default.
+CREATE OR REPLACE FUNCTION siglip.seal_rows()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    value constant text := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000');
+BEGIN
+    IF value !~ '^[1-9][0-9]{0,8}$' THEN
+        RAISE EXCEPTION 'siglip.seal_rows is %, not a whole number from 1 to 999999999.', quote_literal(value)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Correct it, for instance: ALTER DATABASE <name> SET siglip.seal_rows = 10000.';
+    END IF;
+    RETURN value::bigint;
 END
 $function$;
 
@@ -3345,6 +3364,18 @@ BEGIN
 END
 $function$;
 
+-- Take all vectors out where siglip.contents was emptied.
+CREATE OR REPLACE FUNCTION siglip.truncate_vectors()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    TRUNCATE siglip.image_embeddings;
+    RETURN NULL;
+END
+$function$;
+
 -- Measure recall at growing ef_search, and keep the smallest that reaches target_recall for all searches of the model.
 CREATE OR REPLACE FUNCTION siglip.tune_search(target_recall double precision DEFAULT 0.98, sample integer DEFAULT 200, model_id integer DEFAULT NULL::integer, OUT ef_search integer, OUT recall double precision, OUT low double precision, OUT milliseconds double precision, OUT is_chosen boolean)
  RETURNS SETOF record
@@ -3448,7 +3479,7 @@ CREATE VIEW siglip.index_settings AS
                 CASE
                     WHEN (m.index_kind <> 'bit_rerank'::text) THEN 'not used'::text
                     ELSE siglip.setting_source('rerank_candidates'::text)
-                END,'Candidates of an index of bits that are ranked by their vectors; by default as many as ef_search.'::text), (7,'exact_below_bytes'::text,(siglip.exact_below_bytes())::text,'fixed'::text,'A segment of fewer bytes than this gets no index: to read it all takes no longer.'::text), (8,'seal_rows'::text,COALESCE(NULLIF(current_setting('siglip.seal_rows'::text, true), ''::text), '10000'::text),siglip.setting_source('seal_rows'::text),'Rows from which on the open segment is closed and gets its index.'::text), (9,'build_memory'::text,pg_size_pretty(siglip.build_memory()),
+                END,'Candidates of an index of bits that are ranked by their vectors; by default as many as ef_search.'::text), (7,'exact_below_bytes'::text,(siglip.exact_below_bytes())::text,'fixed'::text,'A segment of fewer bytes than this gets no index: to read it all takes no longer.'::text), (8,'seal_rows'::text,(siglip.seal_rows())::text,siglip.setting_source('seal_rows'::text),'Rows from which on the open segment is closed and gets its index.'::text), (9,'build_memory'::text,pg_size_pretty(siglip.build_memory()),
                 CASE
                     WHEN (NULLIF(current_setting('siglip.maintenance_work_mem'::text, true), ''::text) IS NOT NULL) THEN 'siglip.maintenance_work_mem'::text
                     WHEN (siglip.build_memory() > '2147483648'::bigint) THEN 'maintenance_work_mem'::text

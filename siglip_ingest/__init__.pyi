@@ -1,6 +1,7 @@
 # The public names: each once, here. Type checkers read this file, and __init__.py loads the names that it lists.
-from .client import (
-    SiglipClient as SiglipClient,
+from .client.client import SiglipClient as SiglipClient
+from .client.default import (
+    create_index as create_index,
     create_label_set as create_label_set,
     default_client as default_client,
     enqueue_images as enqueue_images,

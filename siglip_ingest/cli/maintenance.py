@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -19,15 +17,27 @@ _HEADINGS = ("segment", "contents", "rows", "vectors", "index", "state")
 
 @click.command()
 @click.option("--full", "is_full", is_flag=True, help="Merge until each model has a single segment.")
+@click.option(
+    "--kind",
+    type=click.Choice(["halfvec", "bit_rerank"]),
+    help="Choose the kind of the active model's indexes first: bit_rerank is for tables that don't fit memory.",
+)
 @click.option("--status", "only_status", is_flag=True, help="Only show the segments.")
 @json_option
-def maintain(is_full: bool, only_status: bool, as_json: bool) -> None:
+def maintain(is_full: bool, kind: str | None, only_status: bool, as_json: bool) -> None:
     """Build and merge the indexes of the vectors, as a worker does beside its work; then show them.
 
     New vectors are searched at once, one by one; from some ten thousand on they get an index. Searches and workers go
     on meanwhile. Interrupted or killed at any point, it leaves the database as it was before the step.
     """
-    with _open_database() as database:
+    if kind is not None and only_status:
+        raise click.UsageError("--status only shows the segments: give --kind without it.")
+    with SiglipClient.from_environment(os.environ) as client:
+        database = client.database
+        if kind is not None:
+            chosen = client.create_index(kind)
+            if not as_json:
+                click.echo(chosen)
         steps = [] if only_status else _run_steps(database, is_full, quiet=as_json)
         with database.connection() as connection:
             is_busy = segments.is_busy(connection)
@@ -40,12 +50,6 @@ def maintain(is_full: bool, only_status: bool, as_json: bool) -> None:
     elif not steps and not only_status:
         click.echo("There is nothing to do.")
     print_table(_HEADINGS, [_to_cells(row) for row in rows])
-
-
-@contextmanager
-def _open_database() -> Iterator[Database]:
-    with SiglipClient.from_environment(os.environ) as client:
-        yield client.database
 
 
 def _run_steps(database: Database, is_full: bool, *, quiet: bool) -> list[str]:

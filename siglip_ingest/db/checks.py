@@ -144,14 +144,14 @@ def check_vector(vector: object) -> NDArray[np.float32]:
     return unit
 
 
-def check_limit(limit: object) -> int:
-    """Check that a limit is a whole number from 1 to 10,000.
+def check_limit(limit: object, largest: int = MAX_LIMIT) -> int:
+    """Check that a limit is a whole number from 1 to `largest`.
 
     Raises:
         InvalidInputError: If it isn't.
     """
-    if not is_whole_number(limit) or not 1 <= int(limit) <= MAX_LIMIT:
-        raise InvalidInputError(f"limit must be a whole number from 1 to {MAX_LIMIT:,}, not {limit!r}.")
+    if not is_whole_number(limit) or not 1 <= int(limit) <= largest:
+        raise InvalidInputError(f"limit must be a whole number from 1 to {largest:,}, not {limit!r}.")
     return int(limit)
 
 
@@ -187,7 +187,7 @@ def check_position(position: object) -> tuple[float, int] | None:
     """
     if position is None:
         return None
-    if not isinstance(position, tuple) or len(position) != 2 or not _is_number(position[0]):
+    if not isinstance(position, tuple) or len(position) != 2 or not _is_finite(position[0]):
         raise InvalidInputError(f"after is a match, or its (similarity, image_id), not {position!r}.")
     return float(position[0]), check_image_id(position[1])
 
@@ -239,6 +239,10 @@ def check_image_id(image_id: object) -> int:
     if not 0 < int(image_id) < 2**63:
         raise NotFoundError(f"There is no image {image_id}.")
     return int(image_id)
+
+
+def _is_finite(value: object) -> TypeGuard[SupportsFloat]:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _is_number(value: object) -> TypeGuard[SupportsFloat]:

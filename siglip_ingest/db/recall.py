@@ -12,6 +12,7 @@ from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.types import RecallMeasurement, TuningStep
 
+MAX_MEASURED = 1000  # images of one answer
 SQL = load_statements("recall")
 
 
@@ -29,7 +30,7 @@ def measure_recall(
     checks.check_mapping(filter, "filter")
     parameters = {
         "sample": checks.check_sample(sample),
-        "limit": checks.check_limit(limit),
+        "limit": checks.check_limit(limit, MAX_MEASURED),
         "collection": collection,
         "filter": None if filter is None else Jsonb(dict(filter)),
     }
@@ -46,7 +47,7 @@ def tune_search(connection: Connection, *, target_recall: float = 0.98, sample: 
 
 def list_measurements(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
     """The last measurements of all models, newest first: columns of `siglip.recall_drift`."""
-    return _to_dicts(connection, SQL.list_measurements, {"limit": limit})
+    return _to_dicts(connection, SQL.list_measurements, {"limit": checks.check_limit(limit)})
 
 
 def list_settings(connection: Connection) -> list[dict[str, Any]]:

@@ -56,6 +56,13 @@ def maintain(connection: Connection, *, is_full: bool = False) -> str | None:
     return None if row is None else row[0]
 
 
+def choose_index_kind(connection: Connection, kind: str) -> str:
+    """Choose the kind of the active model's indexes; see `SiglipClient.create_index`."""
+    row = connection.execute(SQL.choose_index_kind, {"kind": kind}).fetchone()
+    assert row is not None  # noqa: S101  # a function's result
+    return str(row[0])
+
+
 def is_busy(connection: Connection) -> bool:
     """Whether another session maintains the segments just now, so that `maintain` leaves it to that one."""
     row = connection.execute(SQL.is_busy).fetchone()

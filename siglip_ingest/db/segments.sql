@@ -7,6 +7,10 @@ SELECT pg_catalog.set_config('statement_timeout', '0', true);
 -- of each model.
 SELECT siglip.maintain(is_full => %(is_full)s::boolean);
 
+-- name: choose_index_kind
+-- Chooses the kind of the active model's indexes: halfvec or bit_rerank. Returns a sentence: what siglip.maintain has to build.
+SELECT siglip.create_index(%(kind)s::text);
+
 -- name: is_busy
 -- Returns whether another session maintains the segments of this database just now.
 SELECT EXISTS (

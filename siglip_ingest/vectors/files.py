@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 EMBEDDING = "embedding"  # the column of a Parquet file that holds the vectors
+_NPY_BEGIN = b"\x93NUMPY"
+_ZIP_BEGIN = b"PK"  # .npz
 MAX_DIMENSION = 4000  # pgvector's, for an index on halfvec
 
 
@@ -72,12 +74,17 @@ class NpyFile(VectorFile):
 
         self.path = path
         try:
+            with path.open("rb") as file:
+                begin = file.read(len(_NPY_BEGIN))
+            if begin not in {_NPY_BEGIN, _NPY_BEGIN[:0]} and not begin.startswith(_ZIP_BEGIN):
+                raise InvalidInputError(
+                    f"{path} is not a .npy file. Write one with numpy.save, or Parquet with the suffix "
+                    f"{PARQUET_SUFFIXES[0]}."
+                )
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InvalidInputError(
-                f"{path} is not a .npy file of numbers: {error} Write one with numpy.save, or Parquet with the suffix "
-                f"{PARQUET_SUFFIXES[0]}."
-            ) from error
+        except (EOFError, ValueError) as error:
+            fault = "holds Python objects, not numbers" if "Python objects" in str(error) else "ends too early"
+            raise InvalidInputError(f"{path} {fault}. Write it anew with numpy.save.") from error
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
         if not isinstance(array, np.ndarray):

@@ -52,7 +52,9 @@ def _parse(line: bytes, place: str) -> Mapping[str, Any]:
         values = _decode(line.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{place} is not UTF-8: {error.reason} at byte {error.start}.") from error
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(f"{place} is not JSON: {error.msg}, at column {error.colno}.") from error
+    except ValueError as error:  # a number of too many digits
         raise InvalidInputError(f"{place} is not JSON: {error}.") from error
     except RecursionError as error:
         raise InvalidInputError(f"{place} is nested too deeply.") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.cli.conftest import Terminal
 
 
@@ -32,6 +34,16 @@ def test_a_recall_out_of_range_gets_a_sentence(terminal: Terminal) -> None:
     refused = terminal.run("recall", "tune", "--target", "3")
     assert refused.returncode == 1
     assert refused.stderr == "Error: target_recall must be a number from 0.5 to 1, not 3.0.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "largest"),
+    [("measure", "0", "1,000"), ("measure", "1001", "1,000"), ("history", "-1", "10,000")],
+)
+def test_a_limit_out_of_range_gets_a_sentence(terminal: Terminal, command: str, limit: str, largest: str) -> None:
+    refused = terminal.run("recall", command, "--limit", limit)
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: limit must be a whole number from 1 to {largest}, not {limit}.\n"
 
 
 def test_settings_are_explained(terminal: Terminal) -> None:

@@ -303,6 +303,42 @@ def test_a_small_collection_is_looked_up_and_sorted_exactly(database: Database, 
     assert not set(segments.sealed) & set(scans)
 
 
+def test_a_short_list_of_images_is_looked_up_by_the_keys(database: Database, segments: Segments) -> None:
+    with database.connection() as connection, _counted_scans(connection) as scans:
+        assert len(_ask(connection, "20, image_ids => ARRAY(SELECT generate_series(1, 12000, 240))::bigint[]")) == 20
+    assert {f"{name}_pkey" for name in segments.sealed} <= set(scans)
+    assert not {*segments.sealed, *segments.graphs} & set(scans)
+
+
+def test_the_next_page_is_taken_from_the_graphs(database: Database, segments: Segments) -> None:
+    with database.connection() as connection:
+        pages = _ask(connection, "20")
+        with _counted_scans(connection) as scans:
+            found = _ask(connection, f"10, after => ({pages[9][2]!r}, {pages[9][0]})")
+    assert [row[0] for row in found] == [row[0] for row in pages[10:]]
+    assert scans == dict.fromkeys({*segments.graphs, segments.open}, 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_walked"),
+    [("metadata->>'tenth' <> '3'", True), ("collection = 'small'", False)],
+    ids=["nearly all rows", "few rows"],
+)
+def test_a_policy_is_a_filter(database: Database, segments: Segments, policy: str, is_walked: bool) -> None:
+    with database.connection() as connection, connection.transaction(force_rollback=True):
+        connection.execute("CREATE ROLE reader_of_plans")
+        connection.execute("GRANT USAGE ON SCHEMA siglip TO reader_of_plans")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO reader_of_plans")
+        connection.execute("ALTER TABLE siglip.images ENABLE ROW LEVEL SECURITY")
+        connection.execute(f"CREATE POLICY seen ON siglip.images USING ({policy})".encode())
+        connection.execute("SET LOCAL ROLE reader_of_plans")
+        with _counted_scans(connection) as scans:
+            assert len(_ask(connection, "10")) == 10
+    assert (segments.graphs <= set(scans)) == is_walked
+    assert ({f"{name}_pkey" for name in segments.sealed} <= set(scans)) != is_walked
+    assert not set(segments.sealed) & set(scans)
+
+
 @pytest.mark.parametrize("limit", [1, 10, 100, 1_200])
 def test_a_search_under_a_filter_returns_as_many_rows_as_asked(database: Database, limit: int) -> None:
     matches = search.search_by_embedding(database, VECTORS[0], SearchOptions(limit=limit, filter={"tenth": 3}))

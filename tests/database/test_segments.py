@@ -709,6 +709,27 @@ def test_a_role_that_may_only_read_sees_the_segments_and_maintains_nothing(
             connection.rollback()
 
 
+@pytest.mark.parametrize("value", ["0", "-5", "1e4", "many", "1.5", "1000000000"])
+def test_seal_rows_that_are_no_number_are_named(database: Database, model_id: int, value: str) -> None:
+    with database.connection() as connection:
+        connection.execute("SELECT set_config('siglip.seal_rows', %s, true)", [value])
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match=rf"siglip\.seal_rows is '{value}', not a whole"):
+            connection.execute("SELECT siglip.maintain()")
+
+
+def test_emptying_the_contents_empties_the_vectors_of_every_model(database: Database, model_id: int) -> None:
+    other = add_wide_model(database, "other", is_active=False)
+    vectors = add_vectors(database, model_id)
+    store_vectors(database, other, vectors)
+    maintain_all(database)
+    with database.connection() as connection:
+        connection.execute("TRUNCATE siglip.contents CASCADE")
+        assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
+    maintain_all(database)
+    again = add_vectors(database, model_id, 10)
+    _check(database, model_id, again)
+
+
 def test_seal_rows_is_about_the_size_of_so_many_vectors(database: Database, model_id: int) -> None:
     add_vectors(database, model_id, SEAL_ROWS)
     assert maintain(database, LOADING | {"seal_rows": str(2 * SEAL_ROWS)}) is None

@@ -136,6 +136,7 @@ DROP FUNCTION siglip.rows_per_landmark();
 DROP FUNCTION siglip.catch_up(regclass, regclass[]);
 DROP TABLE siglip.landmarks;
 DROP FUNCTION siglip.create_segment_index(regclass, integer, text, bigint);
+DROP FUNCTION siglip.seal_rows();
 DROP FUNCTION siglip.build_memory();
 DROP FUNCTION siglip.check_isolation();
 DROP FUNCTION siglip.graph_bytes(integer, text);
@@ -235,4 +236,5 @@ $$;
 
 DROP TABLE siglip.image_embeddings_after;
 DROP TABLE siglip.contents;
+DROP FUNCTION siglip.truncate_vectors();
 DROP SEQUENCE siglip.segment_numbers;

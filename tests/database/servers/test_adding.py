@@ -27,6 +27,8 @@ def test_a_server_is_prepared_and_left_as_it_was(cluster: Cluster) -> None:
         assert session.ask("SELECT FROM siglip.servers") == session.ask("SELECT FROM pg_foreign_server") == []
         with pytest.raises(psycopg.errors.NoDataFound, match="There is no server s1"):
             session.ask("SELECT siglip.remove_server('s1')")
+        with pytest.raises(psycopg.errors.NoDataFound, match="There is no server NULL"):
+            session.ask("SELECT siglip.remove_server(NULL)")
 
 
 @pytest.mark.parametrize(

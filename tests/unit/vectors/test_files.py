@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path) -> None:
         "float64": (np.ones((2, 2)), "float64 numbers"),
         "integers": (np.ones((2, 2), np.int8), "int8 numbers"),
         "one vector": (np.ones(2, np.float32), r"shape \(2,\)"),
-        "objects": (np.array([["a"], [None]], dtype=object), "not a .npy file"),
+        "objects": (np.array([["a"], [None]], dtype=object), "holds Python objects, not numbers"),
         "no numbers": (np.ones((2, 0), np.float32), "vectors of 0 elements"),
         "too many numbers": (np.ones((1, 4001), np.float32), "4,001 elements; 1 to 4,000"),
     }
@@ -54,11 +55,19 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "several.npz", a=np.ones(2), b=np.ones(2))
     (tmp_path / "text.npy").write_text("words")
     (tmp_path / "empty.npy").touch()
+    (tmp_path / "pickled.npy").write_bytes(pickle.dumps([1.0, 2.0]))
+    whole = (tmp_path / "integers.npy").read_bytes()
+    for size in (3, 40, len(whole) - 1):
+        (tmp_path / f"{size} bytes.npy").write_bytes(whole[:size])
     (tmp_path / "text.parquet").write_text("words")
     for name, words in (
         ("several.npz", "several arrays"),
         ("text.npy", "not a .npy file"),
-        ("empty.npy", "not a .npy file"),
+        ("empty.npy", "ends too early"),
+        ("pickled.npy", "not a .npy file"),
+        ("3 bytes.npy", "not a .npy file"),
+        ("40 bytes.npy", "ends too early"),
+        (f"{len(whole) - 1} bytes.npy", "ends too early"),
         ("none.npy", "No such file"),
         ("text.parquet", "not a Parquet file"),
         ("none.parquet", "No such file"),

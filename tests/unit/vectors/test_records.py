@@ -75,7 +75,7 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, line: Any, words: str
 
 
 BAD_TEXTS = {
-    "no JSON": (b'{"uri": }', "is not JSON"),
+    "no JSON": (b'{"uri": }', "is not JSON: Expecting value, at column 9"),
     "half a line": (b'{"uri": "a"', "is not JSON"),
     "Latin-1": (b'{"uri": "\xe4"}', "is not UTF-8"),
     "NaN in metadata": (b'{"uri": "a", "metadata": {"b": NaN}}', "metadata['b'] is nan"),

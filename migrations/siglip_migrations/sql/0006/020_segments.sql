@@ -48,6 +48,22 @@ COMMENT ON COLUMN siglip.landmarks.rank IS 'From 1 in each segment: each search 
 COMMENT ON COLUMN siglip.landmarks.usual_similarity
     IS 'The median similarity of two of those that were drawn together; NULL for a single one.';
 
+-- TRUNCATE siglip.contents CASCADE empties what has foreign keys to it; the vectors have none, since segments may be on other servers.
+CREATE FUNCTION siglip.truncate_vectors() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    TRUNCATE siglip.image_embeddings;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.truncate_vectors() IS 'Take all vectors out where siglip.contents was emptied.';
+
+CREATE TRIGGER truncate_vectors AFTER TRUNCATE ON siglip.contents
+FOR EACH STATEMENT EXECUTE FUNCTION siglip.truncate_vectors();
+
 CREATE FUNCTION siglip.create_segment(model_id integer) RETURNS regclass
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp

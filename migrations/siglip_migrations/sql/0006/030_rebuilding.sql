@@ -9,6 +9,25 @@ RETURN 8 * 1024 * 1024;
 
 COMMENT ON FUNCTION siglip.exact_below_bytes() IS 'A segment of fewer bytes than this needs no index.';
 
+CREATE FUNCTION siglip.seal_rows() RETURNS bigint
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    value constant text := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000');
+BEGIN
+    IF value !~ '^[1-9][0-9]{0,8}$' THEN
+        RAISE EXCEPTION 'siglip.seal_rows is %, not a whole number from 1 to 999999999.', quote_literal(value)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Correct it, for instance: ALTER DATABASE <name> SET siglip.seal_rows = 10000.';
+    END IF;
+    RETURN value::bigint;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.seal_rows()
+    IS 'Rows from which on the open segment is closed and gets its index: siglip.seal_rows, 10,000 by default.';
+
 CREATE FUNCTION siglip.check_isolation() RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp

@@ -93,7 +93,7 @@ BEGIN
     ELSIF skip_results IS NULL OR skip_results NOT BETWEEN 0 AND 1000000 THEN
         RAISE EXCEPTION 'skip_results is %, not a number from 0 to 1000000.', coalesce(skip_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'after => (similarity, image_id) of the last row goes on at any depth.';
-    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.image_id IS NULL OR skip_results > 0) THEN
+    ELSIF num_nonnulls(after) > 0 AND (after.similarity IS NULL OR after.similarity = 'NaN' OR after.image_id IS NULL OR skip_results > 0) THEN
         RAISE EXCEPTION 'after is %, not the similarity and the image_id of a row%.', after,
             CASE WHEN skip_results > 0 THEN ', or is given with skip_results' ELSE '' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write after => (0.31, 42) with those of the last row that you have.';

@@ -61,7 +61,7 @@ CROSS JOIN LATERAL (VALUES
      'Candidates of an index of bits that are ranked by their vectors; by default as many as ef_search.'),
     (7, 'exact_below_bytes', siglip.exact_below_bytes()::text, 'fixed',
      'A segment of fewer bytes than this gets no index: to read it all takes no longer.'),
-    (8, 'seal_rows', coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000'), siglip.setting_source('seal_rows'),
+    (8, 'seal_rows', siglip.seal_rows()::text, siglip.setting_source('seal_rows'),
      'Rows from which on the open segment is closed and gets its index.'),
     (9, 'build_memory', pg_size_pretty(siglip.build_memory()),
      CASE WHEN nullif(current_setting('siglip.maintenance_work_mem', true), '') IS NOT NULL THEN 'siglip.maintenance_work_mem'

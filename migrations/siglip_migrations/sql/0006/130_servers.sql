@@ -343,7 +343,7 @@ DECLARE
     kept  jsonb;
 BEGIN
     IF there IS NULL THEN
-        RAISE EXCEPTION 'There is no server %.', name
+        RAISE EXCEPTION 'There is no server %.', coalesce(name, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.servers shows them.';
     END IF;
     PERFORM pg_advisory_xact_lock(1397311311, 0);

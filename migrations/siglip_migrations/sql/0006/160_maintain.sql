@@ -164,7 +164,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    seal_rows  constant bigint := coalesce(nullif(current_setting('siglip.seal_rows', true), ''), '10000')::bigint;
+    seal_rows  constant bigint := siglip.seal_rows();
     model      siglip.models;
     removed    bigint;
     tail       siglip.segments;

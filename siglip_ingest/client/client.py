@@ -1,0 +1,15 @@
+"""`SiglipClient`: the parts of the client in one."""
+
+from __future__ import annotations
+
+from siglip_ingest.client.models import ModelChangingClient
+from siglip_ingest.client.searching import SearchingClient
+from siglip_ingest.client.vectors import VectorsClient
+
+
+class SiglipClient(ModelChangingClient, SearchingClient, VectorsClient):
+    """Indexes and searches images in one database. Thread-safe; closes as a context manager.
+
+    Nothing is opened before it is needed. Without `database_url` the embedded PostgreSQL, Redis and worker are used,
+    and stopped by `close` unless `siglip-ingest up` keeps them.
+    """

@@ -1,0 +1,75 @@
+"""Queueing images for indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from siglip_ingest import active_model, ingest
+from siglip_ingest.client.base import BaseClient
+from siglip_ingest.db import checks, items
+from siglip_ingest.types import DEFAULT_COLLECTION
+
+if TYPE_CHECKING:
+    from siglip_ingest.ingest import Source
+
+
+class IndexingClient(BaseClient):
+    """The part of `SiglipClient` that queues images."""
+
+    def enqueue_images(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        collection: str = DEFAULT_COLLECTION,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ingest.Ingestion:
+        """Queue images for indexing. They are safe in the database when this returns; workers embed them.
+
+        An image that is already in the collection under the same URI is embedded again only if its file has changed or
+        it had failed; new metadata are merged into the old ones.
+
+        Args:
+            sources: One source or a sequence of them: a path, a folder (searched for images, subfolders too), an
+                http(s) URL, the bytes of an image file, a PIL image, or an `ImageSource` with a key and metadata of its
+                own.
+            collection: Name of the set of images that they join.
+            metadata: Kept with each image, and what searches can filter by; must be JSON.
+
+        Raises:
+            InvalidInputError: If a file doesn't exist or a folder holds no images. Then nothing is queued.
+        """
+        active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
+        ingestion = ingest.enqueue_images(
+            self.database, sources, collection=collection, metadata=metadata, check_worker=self._check_worker
+        )
+        self._workers.send_tickets(ingestion.model_id, len(ingestion.image_ids))
+        return self._with_worker(ingestion)
+
+    def retry_failed(self, *, collection: str | None = None) -> ingest.Ingestion:
+        """Queue the images that failed under the active model once more, in one collection or in all.
+
+        Returns:
+            All images of the collection, those included that are done.
+        """
+        if collection is not None:
+            checks.check_name(collection, "A collection")
+        model_id = self.model.model_id
+        queued = self.database.transact(lambda connection: items.retry_failed(connection, model_id, collection))
+        self._workers.send_tickets(model_id, queued)
+        return self._follow_model(model_id, collection)
+
+    def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
+        """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
+        with self.database.connection() as connection:
+            image_ids = items.list_image_ids(connection, model_id, collection)
+        return self._with_worker(ingest.Ingestion(self.database, image_ids, model_id, check_worker=self._check_worker))
+
+    def _with_worker(self, ingestion: ingest.Ingestion) -> ingest.Ingestion:
+        """Start the embedded worker where there is work for it."""
+        if self.settings.is_embedded and not ingestion.counts().is_finished:
+            self._workers.ensure_worker(self.database, ingestion.model_id)
+        return ingestion
+
+    def _check_worker(self, model_id: int) -> None:
+        self._workers.check_worker(self.database, model_id)
