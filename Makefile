@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS ?=
 EXTRAS ?= dev
 TESTS ?=
+# Each process of the tests has servers of its own; the tests of a file stay together.
+IN_PARALLEL ?= -n logical --maxprocesses 4 --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -28,7 +30,7 @@ demo: $(READY)  ## Index 400 images and search them, from nothing, in about a mi
 	@$(BIN)/siglip-ingest demo --folder .demo
 
 test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)
-	@$(BIN)/pytest -m 'not slow and not faults' $(TESTS)
+	@$(BIN)/pytest -m 'not slow and not faults' $(IN_PARALLEL) $(TESTS)
 
 test-slow: $(READY)  ## Run the tests at true model sizes and those that kill processes
 	@$(BIN)/pytest -m 'slow or faults'

@@ -76,17 +76,18 @@ class NpyFile(VectorFile):
         try:
             with path.open("rb") as file:
                 begin = file.read(len(_NPY_BEGIN))
-            if begin not in {_NPY_BEGIN, _NPY_BEGIN[:0]} and not begin.startswith(_ZIP_BEGIN):
-                raise InvalidInputError(
-                    f"{path} is not a .npy file. Write one with numpy.save, or Parquet with the suffix "
-                    f"{PARQUET_SUFFIXES[0]}."
-                )
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            is_array = begin in {_NPY_BEGIN, b""} or begin.startswith(_ZIP_BEGIN)
+            array = np.load(path, mmap_mode="r", allow_pickle=False) if is_array else None
         except (EOFError, ValueError) as error:
             fault = "holds Python objects, not numbers" if "Python objects" in str(error) else "ends too early"
             raise InvalidInputError(f"{path} {fault}. Write it anew with numpy.save.") from error
         except OSError as error:
             raise InvalidInputError(f"{path} can't be read: {error.strerror or error}.") from error
+        if array is None:
+            raise InvalidInputError(
+                f"{path} is not a .npy file. Write one with numpy.save, or Parquet with the suffix "
+                f"{PARQUET_SUFFIXES[0]}."
+            )
         if not isinstance(array, np.ndarray):
             raise InvalidInputError(f"{path} holds several arrays. One is expected, as numpy.save writes it.")
         if array.ndim != 2:

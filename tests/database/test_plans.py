@@ -320,11 +320,11 @@ def test_the_next_page_is_taken_from_the_graphs(database: Database, segments: Se
 
 
 @pytest.mark.parametrize(
-    ("policy", "is_walked"),
-    [("metadata->>'tenth' <> '3'", True), ("collection = 'small'", False)],
+    ("policy", "is_looked_up"),
+    [("metadata->>'tenth' <> '3'", False), ("collection = 'small'", True)],
     ids=["nearly all rows", "few rows"],
 )
-def test_a_policy_is_a_filter(database: Database, segments: Segments, policy: str, is_walked: bool) -> None:
+def test_a_policy_is_a_filter(database: Database, segments: Segments, policy: str, is_looked_up: bool) -> None:
     with database.connection() as connection, connection.transaction(force_rollback=True):
         connection.execute("CREATE ROLE reader_of_plans")
         connection.execute("GRANT USAGE ON SCHEMA siglip TO reader_of_plans")
@@ -334,8 +334,8 @@ def test_a_policy_is_a_filter(database: Database, segments: Segments, policy: st
         connection.execute("SET LOCAL ROLE reader_of_plans")
         with _counted_scans(connection) as scans:
             assert len(_ask(connection, "10")) == 10
-    assert (segments.graphs <= set(scans)) == is_walked
-    assert ({f"{name}_pkey" for name in segments.sealed} <= set(scans)) != is_walked
+    assert all(scans[name] == 1 for name in segments.graphs)  # what a policy leaves is seen by what a walk gives
+    assert ({f"{name}_pkey" for name in segments.sealed} <= set(scans)) == is_looked_up
     assert not set(segments.sealed) & set(scans)
 
 

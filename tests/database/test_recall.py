@@ -227,7 +227,7 @@ def test_a_model_without_vectors_says_so(database: Database) -> None:
     [
         ({"sample": 0}, "sample must be a whole number from 1 to 10,000, not 0"),
         ({"sample": "many"}, "not 'many'"),
-        ({"limit": 2000}, "max_results is 2000, not a number from 1 to 1000"),
+        ({"limit": 2000}, "limit must be a whole number from 1 to 1,000, not 2000"),
         ({"collection": ""}, "A collection"),
         ({"filter": ["a"]}, "filter"),
     ],
