@@ -157,7 +157,7 @@ COMMENT ON FUNCTION siglip.matches_query(text) IS 'The text of the query that ma
 -- VOLATILE: a search may wait for the lock of a segment that is being replaced, and must look at the new one with a snapshot that is
 -- taken then; that of the statement which calls it is older than its rows.
 -- Landmarks tell two things. A query that is less like any of them than two of them are like each other lies apart from the images, as
--- texts do: its search begins in two places, and looks at half as many candidates again. And where a landmark is nearer than what a search
+-- texts do: its search begins in two places, and looks at three times as many candidates. And where a landmark is nearer than what a search
 -- found, that search never came to the right region: it is made again in this way. Where three are still nearer then, the result is NULL,
 -- and the exact answer is taken; a single one may be a row that its graph doesn't reach, for which alone all vectors aren't read. A landmark
 -- that was found itself is no such sign, nor is the image whose like is searched for. Under a filter what was found lies further away: then
@@ -184,7 +184,7 @@ DECLARE
     search   constant text := CASE WHEN isempty(contents) THEN
         format(landmarks, 128)
         || format('is_lost := coalesce(near[1] < usual_similarity, false); IF NOT is_lost THEN matches := (%s); %s END IF; ', query, format(check_found, 1))
-        || format('IF is_lost THEN PERFORM set_config(''hnsw.ef_search'', least(1000, current_setting(''hnsw.ef_search'')::integer * 3 / 2)::text, true);'
+        || format('IF is_lost THEN PERFORM set_config(''hnsw.ef_search'', least(1000, 3 * current_setting(''hnsw.ef_search'')::integer)::text, true);'
                   ' start := siglip.second_start(%s, $1); matches := (%s); is_lost := false; %s%s'
                   'IF is_lost THEN matches := NULL; END IF; END IF;', model_id,
                   replace(siglip.matches_query(siglip.second_graph_query(model_id, dimension)), '$9', 'start'), format(landmarks, 500), format(check_found, 3))

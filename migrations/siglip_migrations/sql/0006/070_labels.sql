@@ -96,6 +96,7 @@ DECLARE
     content_ids     bigint[];
     distances       double precision[];
     step            integer := 600;
+    is_large        boolean;
     total           bigint;
     reached         bigint;
     hits            bigint;
@@ -131,6 +132,11 @@ BEGIN
         SELECT sum(greatest(c.reltuples, 0)) INTO total
         FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE h.inhparent = format('siglip.image_embeddings_%s', model.model_id)::regclass;
+        is_large := total > 500000;
+        IF is_large THEN
+            step := 1500;
+            PERFORM set_config('hnsw.ef_search', '1000', true);
+        END IF;
         SELECT min(l.embedding OPERATOR(@vector@.<#>) label_embedding) INTO landmark
         FROM siglip.landmarks AS l WHERE l.model_id = model.model_id;
         WHILE model.index_kind = 'halfvec' AND step <= total / 50 LOOP
@@ -141,7 +147,7 @@ BEGIN
                 model.dimension, model.model_id, step);
             EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance) FROM (' || walk || ') AS n'
                 INTO content_ids, distances USING label_embedding, label_embedding;
-            IF (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
+            IF is_large OR (SELECT count(*) < 10 FROM unnest(distances) AS d (distance) WHERE d.distance <= landmark) THEN
                 EXECUTE 'SELECT array_agg(n.content_id), array_agg(n.distance)'
                         ' FROM (SELECT * FROM unnest($3, $4) AS u UNION (' || walk || ')) AS n (content_id, distance)'
                     INTO content_ids, distances
