@@ -23,6 +23,7 @@ BINS = 20
 WANTED_MS = 20.0
 WANTED_COUNT_MS = 600.0
 WANTED_RECALL = 0.98
+WANTED_ROWS = 200_000  # the times are wanted up to so many
 
 
 def measure_labels(bench: Bench) -> None:
@@ -56,7 +57,8 @@ def report_images(
             recalls.append(len(wanted.intersection(rows)) / len(wanted))
             extra += sum(similarities[label][np.searchsorted(rows_of, row)] < threshold - ROUNDING for row in rows)
         summary = clock.times
-        has_missed = np.mean(recalls) < WANTED_RECALL or (share <= 0.001 and summary.p50 > WANTED_MS)
+        is_timed = share <= 0.001 and similarities.shape[1] <= WANTED_ROWS
+        has_missed = np.mean(recalls) < WANTED_RECALL or (is_timed and summary.p50 > WANTED_MS)
         table.append(
             [
                 *(f"{100 * share:g} % of the images", count, summary.p50, summary.p95, summary.p99, summary.processor),
@@ -65,7 +67,7 @@ def report_images(
         )
     print(
         f"siglip.images_with_label, {len(similarities)} labels; wanted: recall {WANTED_RECALL}; p50 {WANTED_MS} ms up"
-        " to 0.1 %."
+        f" to 0.1 % of {WANTED_ROWS:,}."
     )
     print_table(["", "rows", "p50 ms", "p95", "p99", "computing", "recall", "least", "too many", ""], table)
 
@@ -94,9 +96,11 @@ def report_counts(connection: Connection, similarities: NDArray[np.float32]) -> 
         difference = (
             compare_counts(rows, exact_counts) if name == "count_labels" else compare_totals(rows, similarities)
         )
-        missed = "missed" if summary.p50 > WANTED_COUNT_MS else ""
+        missed = "missed" if similarities.shape[1] <= WANTED_ROWS and summary.p50 > WANTED_COUNT_MS else ""
         table.append([name, len(rows), summary.p50, summary.longest, summary.processor, difference, missed])
-    print(f"All {len(similarities)} labels over {similarities.shape[1]:,} images; wanted: {WANTED_COUNT_MS} ms.")
+    print(
+        f"All {len(similarities)} labels over {similarities.shape[1]:,} images; wanted: {WANTED_COUNT_MS} ms for {WANTED_ROWS:,}."
+    )
     print_table(["", "rows", "p50 ms", "longest", "computing", "differs from exact by", ""], table)
 
 
