@@ -99,7 +99,8 @@ def report_counts(connection: Connection, similarities: NDArray[np.float32]) -> 
         missed = "missed" if similarities.shape[1] <= WANTED_ROWS and summary.p50 > WANTED_COUNT_MS else ""
         table.append([name, len(rows), summary.p50, summary.longest, summary.processor, difference, missed])
     print(
-        f"All {len(similarities)} labels over {similarities.shape[1]:,} images; wanted: {WANTED_COUNT_MS} ms for {WANTED_ROWS:,}."
+        f"All {len(similarities)} labels over {similarities.shape[1]:,} images; wanted: {WANTED_COUNT_MS} ms for"
+        f" {WANTED_ROWS:,}."
     )
     print_table(["", "rows", "p50 ms", "longest", "computing", "differs from exact by", ""], table)
 
