@@ -153,7 +153,7 @@ class ParquetFile(VectorFile):
         """Read the vectors, and the records where there are any."""
         columns = self._columns if self.has_records and has_records else []
         first = 0
-        for batch in self._file.iter_batches(batch_size=size, columns=[EMBEDDING, *columns]):
+        for batch in self._iterate(size, [EMBEDDING, *columns]):
             vectors = self._to_array(batch.column(EMBEDDING), first)
             rows = batch.select(columns).to_pylist() if columns else []
             places = (f"{self.path}, row {first + number} (from 0)" for number in range(len(rows)))
@@ -162,6 +162,21 @@ class ParquetFile(VectorFile):
                 [make_record(_plain(row), place, collection) for row, place in zip(rows, places, strict=True)],
             )
             first += len(vectors)
+
+    def _iterate(self, size: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Read batches; older versions of pyarrow fail on a list that is NULL, all on a damaged page."""
+        import pyarrow as pa
+
+        first = 0
+        try:
+            for batch in self._file.iter_batches(batch_size=size, columns=columns):
+                yield batch
+                first += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInputError(
+                f"{self.path}: row {first} (from 0), or one soon after it, has no vector of {self.dimension} numbers, "
+                f"or can't be read: {error}."
+            ) from error
 
     def _find_dimension(self) -> int:
         import pyarrow as pa
