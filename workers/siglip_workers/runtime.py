@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -91,6 +92,8 @@ class Runtime:
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
         self._watcher = LedgerWatcher(self.database, self._broker, self.tickets, self.model_id, self.settings)
+        with contextlib.suppress(DatabaseError):  # the heartbeat tries again
+            self._beat()  # others look after what a worker leaves behind once they know it
         for thread in self._threads:
             thread.start()
 

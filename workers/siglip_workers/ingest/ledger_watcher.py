@@ -116,9 +116,9 @@ class LedgerWatcher(StoppableThread):
         """Requeue what other workers lost, and what this one claimed without knowing it (the answer was lost, say)."""
         with self._database.connection() as connection:
             swept = workers.requeue_lost(connection, self._max_attempts)
-            lost = workers.delete_lost_workers(connection)
         self._handler.release_strays()
         if swept.requeued or swept.failed:
             logger.warning("A worker was lost: %d images queued again, %d failed.", swept.requeued, swept.failed)
-        for node in lost:
-            self._broker.forget_node(node)
+        with self._database.connection() as connection:
+            for node in workers.delete_lost_workers(connection):
+                self._broker.forget_node(node)  # before the commit: if this one is killed here, another does it
