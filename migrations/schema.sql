@@ -1,4 +1,4 @@
--- The schema siglip at revision 0006, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0007, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -82,6 +82,7 @@ CREATE TABLE siglip.images (
     CONSTRAINT images_uri_check CHECK ((uri <> ''::text))
 );
 CREATE INDEX images_content_id_btree_idx ON siglip.images USING btree (content_id);
+CREATE INDEX images_key_btree_idx ON siglip.images USING btree (key) WHERE (key IS NOT NULL);
 CREATE INDEX images_metadata_gin_idx ON siglip.images USING gin (metadata jsonb_path_ops);
 
 -- One row is one image to embed under one model: queued, claimed, done or failed.
@@ -828,6 +829,23 @@ BEGIN
 END
 $function$;
 
+-- How many images siglip.delete_images would delete.
+CREATE OR REPLACE FUNCTION siglip.count_images(image_ids bigint[] DEFAULT NULL::bigint[], uris text[] DEFAULT NULL::text[], keys text[] DEFAULT NULL::text[], collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    counted bigint;
+BEGIN
+    EXECUTE 'SELECT count(*) FROM siglip.images AS i WHERE '
+            || siglip.selection_conditions(image_ids, uris, keys, collection, filter)
+        INTO counted USING image_ids, uris, keys, collection, filter;
+    RETURN counted;
+END
+$function$;
+
 -- How many images have each label of a set: those whose score reaches min_score, or the label's threshold, else 0.5.
 CREATE OR REPLACE FUNCTION siglip.count_labels(label_set text, min_score double precision DEFAULT NULL::double precision, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS TABLE(label text, images bigint)
@@ -1124,6 +1142,51 @@ CREATE OR REPLACE FUNCTION siglip.default_ef_search()
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN 200;
+
+-- Delete images with their bytes and ledger, and with content and vectors where no other image has them; returns how many images.
+CREATE OR REPLACE FUNCTION siglip.delete_images(image_ids bigint[] DEFAULT NULL::bigint[], uris text[] DEFAULT NULL::text[], keys text[] DEFAULT NULL::text[], collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, max_images integer DEFAULT NULL::integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_variable
+DECLARE
+    chosen    bigint[];
+    contents  bigint[];
+    forgotten bigint[];
+    deleted   bigint;
+BEGIN
+    IF max_images < 1 THEN
+        RAISE EXCEPTION 'max_images is %, not a number from 1 on.', max_images USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    EXECUTE 'SELECT array_agg(s.image_id), array_agg(DISTINCT s.content_id) FILTER (WHERE s.content_id IS NOT NULL) FROM ('
+            'SELECT i.image_id, i.content_id FROM siglip.images AS i WHERE '
+            || siglip.selection_conditions(image_ids, uris, keys, collection, filter)
+            || ' ORDER BY i.collection, i.uri LIMIT $6 FOR UPDATE) AS s'
+        INTO chosen, contents USING image_ids, uris, keys, collection, filter, max_images;
+    PERFORM FROM siglip.ingest_items AS t WHERE t.image_id = ANY (chosen) ORDER BY t.image_id, t.model_id FOR UPDATE;
+    DELETE FROM siglip.images AS i WHERE i.image_id = ANY (chosen);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    IF contents IS NULL OR row_security_active('siglip.images')
+       OR NOT (has_table_privilege('siglip.contents', 'UPDATE') AND has_table_privilege('siglip.contents', 'DELETE')
+               AND has_table_privilege('siglip.image_embeddings', 'DELETE')
+               AND has_table_privilege('siglip.released_contents', 'DELETE')) THEN
+        RETURN deleted;
+    END IF;
+    BEGIN
+        PERFORM FROM siglip.contents AS c WHERE c.content_id = ANY (contents) ORDER BY c.content_hash, c.content_id FOR UPDATE;
+        SELECT array_agg(u.content_id) INTO forgotten
+        FROM unnest(contents) AS u (content_id)
+        WHERE NOT EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = u.content_id);
+        DELETE FROM siglip.image_embeddings AS e WHERE e.content_id = ANY (forgotten);
+        DELETE FROM siglip.contents AS c WHERE c.content_id = ANY (forgotten);
+        DELETE FROM siglip.released_contents AS r WHERE r.content_id = ANY (forgotten);
+    EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
+        RAISE NOTICE 'The images are deleted; their vectors stay until every server answers: %', SQLERRM;
+    END;
+    RETURN deleted;
+END
+$function$;
 
 -- Delete vectors where the segment lies, at once.
 CREATE OR REPLACE FUNCTION siglip.delete_vectors(segment regclass, content_ids bigint[])
@@ -3051,6 +3114,33 @@ BEGIN
         LIMIT 1;
     END IF;
     RETURN chosen;
+END
+$function$;
+
+-- The text of the condition that images AS i are those that are named; $1 to $5 are its parameters.
+CREATE OR REPLACE FUNCTION siglip.selection_conditions(image_ids bigint[], uris text[], keys text[], collection text, filter jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF num_nonnulls(image_ids, uris, keys, collection, filter) = 0 THEN
+        RAISE EXCEPTION 'Nothing says which images.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give image_ids, uris, keys, collection or filter.';
+    ELSIF jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is a JSON %, not an object.', jsonb_typeof(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance filter => ''{"album": "2026"}''.';
+    ELSIF num_nonnulls(image_ids, uris, keys, collection) = 0 AND filter = '{}' THEN
+        RAISE EXCEPTION 'The filter {} fits every image.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Name a collection, or what the metadata contain.';
+    END IF;
+    RETURN concat_ws(' AND ',
+        CASE WHEN image_ids IS NOT NULL THEN 'i.image_id = ANY ($1)' END,
+        CASE WHEN uris IS NOT NULL THEN 'i.uri = ANY ($2)' END,
+        CASE WHEN keys IS NOT NULL THEN 'i.key = ANY ($3)' END,
+        CASE WHEN collection IS NOT NULL THEN 'i.collection = $4' END,
+        CASE WHEN filter IS NOT NULL THEN 'i.metadata @> $5' END);
 END
 $function$;
 

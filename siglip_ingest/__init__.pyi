@@ -4,13 +4,16 @@ from .client.default import (
     create_index as create_index,
     create_label_set as create_label_set,
     default_client as default_client,
+    delete_images as delete_images,
     enqueue_images as enqueue_images,
     export_vectors as export_vectors,
     import_vectors as import_vectors,
     index_recall as index_recall,
     label_scores as label_scores,
+    prune_images as prune_images,
     search_images as search_images,
     similar_images as similar_images,
+    sync_folder as sync_folder,
     tune_search as tune_search,
 )
 from .errors import (
@@ -33,6 +36,10 @@ from .ingest import (
     Ingestion as Ingestion,
 )
 from .settings import Settings as Settings
+from .syncing import (
+    PrunePlan as PrunePlan,
+    SyncPlan as SyncPlan,
+)
 from .types import (
     ImageFailure as ImageFailure,
     ImageMatch as ImageMatch,

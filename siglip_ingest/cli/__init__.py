@@ -9,7 +9,19 @@ import warnings
 
 import click
 
-from siglip_ingest.cli import demo, images, labels, maintenance, models, recall, servers, services, train, vectors
+from siglip_ingest.cli import (
+    deleting,
+    demo,
+    images,
+    labels,
+    maintenance,
+    models,
+    recall,
+    servers,
+    services,
+    train,
+    vectors,
+)
 from siglip_ingest.cli.evaluate import evaluate
 from siglip_ingest.cli.output import show_warnings
 from siglip_ingest.cli.verify import verify
@@ -36,6 +48,9 @@ for _command in (
     images.index,
     images.retry,
     images.search,
+    deleting.delete,
+    deleting.prune,
+    deleting.sync,
     labels.label,
     labels.classify,
     models.models,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -45,11 +45,11 @@ def index(
     sources = [path if "://" in path else local_path(path) for path in paths]
     with SiglipClient.from_environment(os.environ) as client:
         ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
-        counts = ingestion.counts() if no_wait else _wait(ingestion)
+        counts = ingestion.counts() if no_wait else wait_for(ingestion)
         failures = ingestion.failures() if counts.failed else []
         if not counts.is_finished and client.settings.is_embedded and not _is_kept(client.settings):
             click.echo("The worker stops with this command; `siglip-ingest up` starts one that goes on.", err=True)
-    return _report(counts, failures, as_json=as_json)
+    return report(counts, failures, as_json=as_json)
 
 
 def _is_kept(settings: Settings) -> bool:
@@ -66,11 +66,12 @@ def retry(collection: str | None, as_json: bool) -> int:
     """Try the images that failed once more."""
     with SiglipClient.from_environment(os.environ) as client:
         ingestion = client.retry_failed(collection=collection)
-        counts = _wait(ingestion)
-        return _report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
+        counts = wait_for(ingestion)
+        return report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
 
 
-def _wait(ingestion: Ingestion) -> IngestCounts:
+def wait_for(ingestion: Ingestion) -> IngestCounts:
+    """Wait for all images; says what becomes of them if somebody interrupts."""
     try:
         return ingestion.wait()
     except KeyboardInterrupt:
@@ -78,11 +79,18 @@ def _wait(ingestion: Ingestion) -> IngestCounts:
         raise
 
 
-def _report(counts: IngestCounts, failures: Sequence[ImageFailure], *, as_json: bool) -> int:
+def report(
+    counts: IngestCounts,
+    failures: Sequence[ImageFailure],
+    *,
+    as_json: bool,
+    more: Mapping[str, Any] | None = None,
+) -> int:
     """Print how an ingestion went and why images failed; returns the exit status."""
     if as_json:
         print_json(
             {
+                **(more or {}),
                 "queued": counts.queued,
                 "claimed": counts.claimed,
                 "done": counts.done,

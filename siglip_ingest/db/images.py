@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
+from siglip_ingest.db import checks
 from siglip_ingest.db.connection.connect import Connection
+from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.items import notify_workers
-from siglip_ingest.errors import ImageError, NotFoundError
+from siglip_ingest.errors import ImageError, InvalidInputError, NotFoundError
 
 SQL = load_statements("images")
+
+DELETED_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +90,114 @@ def load_content(connection: Connection, image_id: int, *, max_image_bytes: int)
         message = f"The image has {size:,} bytes; at most {max_image_bytes:,} are accepted (SIGLIP_MAX_IMAGE_BYTES)."
         raise ImageError(message, code="too_large")
     return bytes(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which images: those that all conditions fit. None of a condition is no condition.
+
+    Attributes:
+        image_ids: Their ids.
+        uris: Where they are.
+        keys: The caller's own keys.
+        collection: The set of images that they are in.
+        filter: What their metadata contain.
+
+    Raises:
+        InvalidInputError: If there is no condition at all, or one is of the wrong kind.
+    """
+
+    image_ids: Sequence[int] | None = None
+    uris: Sequence[str] | None = None
+    keys: Sequence[str | int] | None = None
+    collection: str | None = None
+    filter: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        conditions = (self.image_ids, self.uris, self.keys, self.collection, self.filter)
+        if all(value is None for value in conditions):
+            raise InvalidInputError("Nothing says which images. Give image_ids, uris, keys, collection or filter.")
+        object.__setattr__(self, "image_ids", checks.check_image_ids(self.image_ids))
+        for name in ("uris", "keys"):
+            values = getattr(self, name)
+            if isinstance(values, str | bytes) or not (values is None or isinstance(values, Iterable)):
+                raise InvalidInputError(f"{name} are a sequence, not {type(values).__name__}.")
+        if self.uris is not None:
+            object.__setattr__(self, "uris", [_check_uri(uri) for uri in self.uris])
+        if self.keys is not None:
+            object.__setattr__(self, "keys", [key for key in map(checks.check_key, self.keys) if key is not None])
+        if self.collection is not None:
+            checks.check_name(self.collection, "A collection")
+        checks.check_mapping(self.filter, "filter")
+
+    def to_parameters(self) -> dict[str, Any]:
+        """The parameters of the statements in images.sql."""
+        return {
+            "image_ids": self.image_ids,
+            "uris": self.uris,
+            "keys": self.keys,
+            "collection": self.collection,
+            "filter": None if self.filter is None else Jsonb(dict(self.filter)),
+        }
+
+
+class StoredSource(NamedTuple):
+    """Where an image is, and what is known of it.
+
+    Attributes:
+        image_id: Its id.
+        uri: Where it is.
+        source_version: Tells a changed source from the same one.
+        content_hash: SHA-256 of what was embedded last; None before the first time.
+    """
+
+    image_id: int
+    uri: str
+    source_version: str | None
+    content_hash: bytes | None
+
+
+def count_images(connection: Connection, selection: Selection) -> int:
+    """How many images a selection has."""
+    row = connection.execute(SQL.count_images, selection.to_parameters()).fetchone()
+    return int(row[0]) if row else 0
+
+
+def delete_images(database: Database, selection: Selection) -> int:
+    """Delete images with all that was made of them, some thousand in a transaction; returns how many.
+
+    Killed in the middle, it has deleted a part of them; started again, it goes on.
+    """
+    parameters = {**selection.to_parameters(), "max_images": DELETED_AT_ONCE}
+    deleted = 0
+    while True:
+        count: int = database.transact(lambda connection: _delete(connection, parameters))
+        deleted += count
+        if count == 0:
+            return deleted
+
+
+def _delete(connection: Connection, parameters: Mapping[str, Any]) -> int:
+    row = connection.execute(SQL.delete_images, parameters).fetchone()
+    return int(row[0]) if row else 0
+
+
+def list_sources(connection: Connection, collection: str | None = None) -> list[StoredSource]:
+    """Where the images of a collection, or all images, are; in the order of their ids."""
+    return [StoredSource(*row) for row in connection.execute(SQL.list_sources, {"collection": collection})]
+
+
+def move_images(connection: Connection, moved: Sequence[tuple[int, str, str]]) -> int:
+    """Give images new places: (image_id, uri, source_version) each. Their vectors stay. Returns how many there were."""
+    if not moved:
+        return 0
+    image_ids, uris, versions = map(list, zip(*moved, strict=True))
+    parameters = {"image_ids": image_ids, "uris": uris, "source_versions": versions}
+    return connection.execute(SQL.move_images, parameters).rowcount
+
+
+def _check_uri(uri: object) -> str:
+    if not isinstance(uri, str):
+        raise InvalidInputError(f"A URI is text, not {type(uri).__name__}.")
+    checks.check_storable(uri, "A URI")
+    return uri

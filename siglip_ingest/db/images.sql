@@ -100,3 +100,37 @@ ORDER BY n.position;
 SELECT pg_catalog.octet_length(content), CASE WHEN pg_catalog.octet_length(content) <= %(max_image_bytes)s THEN content END
 FROM siglip.image_bytes
 WHERE image_id = %(image_id)s;
+
+-- name: delete_images
+-- Deletes up to max_images of the images that all given conditions fit, with all that was made of them; returns how many.
+SELECT siglip.delete_images(
+    image_ids => %(image_ids)s::bigint[], uris => %(uris)s::text[], keys => %(keys)s::text[],
+    collection => %(collection)s::text, filter => %(filter)s::jsonb, max_images => %(max_images)s::integer);
+
+-- name: count_images
+-- Returns how many images all given conditions fit.
+SELECT siglip.count_images(
+    image_ids => %(image_ids)s::bigint[], uris => %(uris)s::text[], keys => %(keys)s::text[],
+    collection => %(collection)s::text, filter => %(filter)s::jsonb);
+
+-- name: list_sources
+-- Lists where the images of a collection are, or of all where it is NULL: image_id, uri, source_version, SHA-256 of the content; in the
+-- order of their ids.
+SELECT i.image_id, i.uri, i.source_version, c.content_hash
+FROM siglip.images AS i LEFT JOIN siglip.contents AS c USING (content_id)
+WHERE %(collection)s::text IS NULL OR i.collection = %(collection)s::text
+ORDER BY i.image_id;
+
+-- name: move_images
+-- Gives images of a collection new places: image_ids, uris and source_versions have one length.
+WITH moved AS MATERIALIZED (
+    SELECT m.image_id, m.uri, m.source_version
+    FROM unnest(%(image_ids)s::bigint[], %(uris)s::text[], %(source_versions)s::text[]) AS m (image_id, uri, source_version)
+    JOIN siglip.images AS i USING (image_id)
+    ORDER BY i.collection, i.uri
+    FOR NO KEY UPDATE OF i
+)
+UPDATE siglip.images AS i
+SET uri = m.uri, source_version = m.source_version, updated_at = now()
+FROM moved AS m
+WHERE i.image_id = m.image_id;
