@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from siglip_ingest.db import Database, images
 from siglip_ingest.db.checks import check_mapping, check_name
@@ -21,6 +21,20 @@ logger = logging.getLogger(__name__)
 _CHUNK = 2**20  # bytes that are hashed at a time
 
 
+class MovedImage(NamedTuple):
+    """An image whose content is in another file now.
+
+    Attributes:
+        source: What was stored.
+        path: The file.
+        version: Of the file, as it was when its content was compared.
+    """
+
+    source: StoredSource
+    path: Path
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
     """How a folder and a collection differ.
@@ -28,16 +42,18 @@ class SyncPlan:
     Attributes:
         new: Files that the collection hasn't.
         changed: Files that were written since.
-        moved: (image, file) of images whose file is gone and whose content is in a file that is new.
+        moved: Images whose file is gone and whose content is in a file that is new.
         gone: Images whose file is gone.
+        unreachable: Images whose file is gone with all else of a folder that is still there: a mount may be missing.
         unchanged: How many images are as they were.
         others: Images of the collection that come from elsewhere.
     """
 
     new: list[Path]
     changed: list[Path]
-    moved: list[tuple[StoredSource, Path]]
+    moved: list[MovedImage]
     gone: list[StoredSource]
+    unreachable: list[StoredSource]
     unchanged: int
     others: list[StoredSource]
 
@@ -63,10 +79,11 @@ def plan_sync(database: Database, folder: Path, collection: str, *, allow_empty:
         database: Has the collection.
         folder: Searched for images, subfolders too.
         collection: The set of images that follows the folder.
-        allow_empty: Accept a folder without any image where the collection has some of it.
+        allow_empty: Accept that a folder is empty of which the collection has images; else a mount may be missing, and
+            they stay.
 
     Raises:
-        InvalidInputError: If there is no such folder, or it is empty where it wasn't: a mount may be missing.
+        InvalidInputError: If there is no such folder, or it has no images at all where it had some.
     """
     check_name(collection, "A collection")
     root = folder.absolute() if ".." not in folder.parts else folder.resolve()
@@ -82,7 +99,8 @@ def plan_sync(database: Database, folder: Path, collection: str, *, allow_empty:
     with database.connection() as connection:
         stored = images.list_sources(connection, collection)
     known = {path: source for source in stored if (path := _path_below(root, source)) is not None}
-    missing = [source for path, source in known.items() if path not in versions]
+    missing_paths = [path for path in known if path not in versions]
+    missing = [known[path] for path in missing_paths]
     if missing and not versions and not allow_empty:
         raise InvalidInputError(
             f"The folder {root} holds no images, and the collection {collection!r} has {len(missing):,} of it: a mount "
@@ -90,7 +108,9 @@ def plan_sync(database: Database, folder: Path, collection: str, *, allow_empty:
         )
     new = [path for path in versions if path not in known]
     moved = list(_match_moved(missing, new, versions))
-    moved_ids, moved_paths = {source.image_id for source, _ in moved}, {path for _, path in moved}
+    moved_ids, moved_paths = {move.source.image_id for move in moved}, {move.path for move in moved}
+    gone = [path for path in missing_paths if known[path].image_id not in moved_ids]
+    unreachable = set() if allow_empty else set(_find_below_empty_folders(gone))
     changed = [
         path for path, source in known.items() if versions.get(path, source.source_version) != source.source_version
     ]
@@ -98,7 +118,8 @@ def plan_sync(database: Database, folder: Path, collection: str, *, allow_empty:
         new=[path for path in new if path not in moved_paths],
         changed=changed,
         moved=moved,
-        gone=[source for source in missing if source.image_id not in moved_ids],
+        gone=[known[path] for path in gone if path not in unreachable],
+        unreachable=[known[path] for path in gone if path in unreachable],
         unchanged=len(known) - len(missing) - len(changed),
         others=[source for source in stored if _path_below(root, source) is None],
     )
@@ -120,8 +141,7 @@ def apply_sync(
         The images that are new or changed; None where there are none.
     """
     check_mapping(metadata, "metadata")
-    versions = dict(_read_versions(path for _, path in plan.moved))
-    moved = [(source.image_id, path.as_uri(), versions[path]) for source, path in plan.moved if path in versions]
+    moved = [(move.source.image_id, move.path.as_uri(), move.version) for move in plan.moved]
     database.transact(lambda connection: images.move_images(connection, moved))
     ingestion = None
     if queued := [path for path in (*plan.new, *plan.changed) if path.is_file()]:
@@ -179,6 +199,17 @@ def plan_prune(database: Database, collection: str | None = None) -> PrunePlan:
     return PrunePlan(gone, unreachable, len(files))
 
 
+def _find_below_empty_folders(paths: Iterable[Path]) -> Iterator[Path]:
+    """Those of some files that are gone of which the nearest folder above that exists is empty, as a mount point is."""
+    is_empty: dict[Path, bool] = {}
+    for path in paths:
+        nearest = next(parent for parent in path.parents if parent.is_dir())
+        if nearest not in is_empty:
+            is_empty[nearest] = next(nearest.iterdir(), None) is None
+        if is_empty[nearest]:
+            yield path
+
+
 def _path_below(root: Path, source: StoredSource) -> Path | None:
     path = path_of_uri(source.uri)
     return path if path is not None and path.is_relative_to(root) else None
@@ -194,9 +225,7 @@ def _read_versions(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         yield path, f"{status.st_mtime_ns}-{status.st_size}"
 
 
-def _match_moved(
-    missing: list[StoredSource], new: list[Path], versions: Mapping[Path, str]
-) -> Iterator[tuple[StoredSource, Path]]:
+def _match_moved(missing: list[StoredSource], new: list[Path], versions: Mapping[Path, str]) -> Iterator[MovedImage]:
     """Find new files whose content is that of an image whose file is gone; each image and file once."""
     by_content: dict[bytes, list[StoredSource]] = {}
     for source in reversed(missing):
@@ -207,7 +236,7 @@ def _match_moved(
         if by_content and _size_of(versions[path]) in sizes:
             candidates = by_content.get(_hash_file(path), [])
             if candidates:
-                yield candidates.pop(), path
+                yield MovedImage(candidates.pop(), path, versions[path])
 
 
 def _size_of(version: str | None) -> str:

@@ -117,7 +117,7 @@ def prune(collection: str | None, dry_run: bool, yes: bool, as_json: bool) -> No
 @click.argument("folder")
 @click.option("--collection", default=DEFAULT_COLLECTION, show_default=True, help="Collection that follows the folder.")
 @click.option("--metadata", callback=parse_json_object, help="JSON object kept with each image that is new or changed.")
-@click.option("--allow-empty", is_flag=True, help="Delete all, where the folder holds no images any more.")
+@click.option("--allow-empty", is_flag=True, help="Delete the images of folders that are empty now.")
 @click.option("--watch", is_flag=True, help="Go on: follow the folder until Ctrl-C.")
 @click.option("--no-wait", is_flag=True, help="Return once the images are queued; running workers embed them.")
 @dry_run_option
@@ -167,6 +167,7 @@ def _sync_once(
         click.echo(f"{plan}.")
         if plan.others:
             click.echo(f"{_count(len(plan.others))} of the collection come from elsewhere and stay.", err=True)
+        _show_unreachable(plan)
     if ingestion is None:
         if as_json:
             print_json(_describe(plan))
@@ -217,15 +218,27 @@ def _print_plan(plan: SyncPlan, *, as_json: bool) -> None:
                 )
             if len(uris) > _SHOWN:
                 click.echo(f"  {word}: ... and {len(uris) - _SHOWN:,} more; --json lists them all.")
+    _show_unreachable(plan)
     click.echo(f"{plan}, if this weren't a dry run.")
+
+
+def _show_unreachable(plan: SyncPlan) -> None:
+    if plan.unreachable:
+        click.echo(
+            f"{_count(len(plan.unreachable))} of folders that are empty now: mounts may be missing. They stay, unless "
+            "--allow-empty is given:",
+            err=True,
+        )
+        _show(plan.unreachable)
 
 
 def _describe(plan: SyncPlan) -> dict[str, Any]:
     return {
         "new": [path.as_uri() for path in plan.new],
         "changed": [path.as_uri() for path in plan.changed],
-        "moved": [[source.uri, path.as_uri()] for source, path in plan.moved],
+        "moved": [[move.source.uri, move.path.as_uri()] for move in plan.moved],
         "deleted": [source.uri for source in plan.gone],
+        "unreachable": [source.uri for source in plan.unreachable],
         "unchanged": plan.unchanged,
     }
 

@@ -64,10 +64,11 @@ class DeletingClient(IndexingClient):
         Args:
             folder: Searched for images, subfolders too.
             collection: The set of images that follows the folder.
-            allow_empty: Accept a folder without any image where the collection has some of it.
+            allow_empty: Accept that a folder is empty of which the collection has images; else a mount may be missing,
+                and they stay.
 
         Raises:
-            InvalidInputError: If there is no such folder, or it is empty where it wasn't: a mount may be missing.
+            InvalidInputError: If there is no such folder, or it has no images at all where it had some.
         """
         return syncing.plan_sync(self.database, expand_user(folder), collection, allow_empty=allow_empty)
 
@@ -87,13 +88,14 @@ class DeletingClient(IndexingClient):
             folder: Searched for images, subfolders too.
             collection: The set of images that follows the folder.
             metadata: Kept with each image that is new or changed.
-            allow_empty: Accept a folder without any image where the collection has some of it.
+            allow_empty: Accept that a folder is empty of which the collection has images; else a mount may be missing,
+                and they stay.
 
         Returns:
             What was done, and the images that were queued; None where there are none.
 
         Raises:
-            InvalidInputError: If there is no such folder, or it is empty where it wasn't: a mount may be missing.
+            InvalidInputError: If there is no such folder, or it has no images at all where it had some.
         """
         active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         plan = self.plan_sync(folder, collection=collection, allow_empty=allow_empty)

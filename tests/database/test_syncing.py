@@ -162,6 +162,21 @@ def test_a_mount_that_is_missing_deletes_nothing(
     assert places(database) == {}
 
 
+def test_images_of_a_folder_below_that_is_empty_now_stay(
+    database: Database, model_id: int, client: SiglipClient, folder: Path
+) -> None:
+    with client:
+        client.sync_folder(folder)
+        shutil.rmtree(folder / "sub" / "deep")
+        (folder / "sub" / "c.png").unlink()
+        plan, _ = client.sync_folder(folder)
+        assert sorted(Path(source.uri).name for source in plan.unreachable) == ["c.png", "d.png"]
+        assert len(places(database)) == 4
+        plan, _ = client.sync_folder(folder, allow_empty=True)
+    assert (len(plan.gone), len(plan.unreachable)) == (2, 0)
+    assert len(places(database)) == 2
+
+
 def test_images_whose_file_is_gone_are_pruned(
     database: Database, model_id: int, client: SiglipClient, folder: Path, tmp_path: Path
 ) -> None:
