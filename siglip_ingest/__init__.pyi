@@ -35,6 +35,7 @@ from .ingest import (
     ImageSource as ImageSource,
     Ingestion as Ingestion,
 )
+from .manifests import read_manifest as read_manifest
 from .settings import Settings as Settings
 from .syncing import (
     PrunePlan as PrunePlan,

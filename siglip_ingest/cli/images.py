@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +22,7 @@ from siglip_ingest.cli.output import (
 )
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.ingest import Ingestion
+from siglip_ingest.manifests import expand_pattern, read_list, read_manifest
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import hide_secrets
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
@@ -27,7 +31,16 @@ _SHOWN_FAILURES = 20
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--manifest",
+    "manifests",
+    multiple=True,
+    metavar="FILE",
+    help="Images that a CSV, JSONL or Parquet file lists, with keys and metadata; may be repeated.",
+)
+@click.option("--uri-column", help="The manifest's column of paths or URLs; by default uri, url, path, file or image.")
+@click.option("--key-column", help="The manifest's column of your own keys; by default key.")
 @click.option("--collection", default=DEFAULT_COLLECTION, show_default=True, help="Collection that the images join.")
 @click.option(
     "--metadata", callback=parse_json_object, help='JSON object kept with each image, such as \'{"album": "2026"}\'.'
@@ -35,14 +48,26 @@ _SHOWN_FAILURES = 20
 @click.option("--no-wait", is_flag=True, help="Return once the images are queued; running workers embed them.")
 @json_option
 def index(
-    paths: tuple[str, ...], collection: str, metadata: dict[str, Any] | None, no_wait: bool, as_json: bool
+    paths: tuple[str, ...],
+    manifests: tuple[str, ...],
+    uri_column: str | None,
+    key_column: str | None,
+    collection: str,
+    metadata: dict[str, Any] | None,
+    no_wait: bool,
+    as_json: bool,
 ) -> int:
-    """Index images: files, folders and URLs.
+    """Index images: files, folders, patterns such as 'photos/**/*.jpg' and URLs; - reads a list from standard input.
 
     Folders are searched with their subfolders; URLs begin with http:// or https://. Images that are already indexed and
     haven't changed are left as they are. Exit status 1 if an image failed.
     """
-    sources = [path if "://" in path else local_path(path) for path in paths]
+    if not (paths or manifests):
+        raise click.UsageError("Give a PATH, or --manifest FILE.")
+    sources = itertools.chain(
+        itertools.chain.from_iterable(map(_find_sources, paths)),
+        *(read_manifest(local_path(name), uri_column=uri_column, key_column=key_column) for name in manifests),
+    )
     with SiglipClient.from_environment(os.environ) as client:
         ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
         counts = ingestion.counts() if no_wait else wait_for(ingestion)
@@ -50,6 +75,13 @@ def index(
         if not counts.is_finished and client.settings.is_embedded and not _is_kept(client.settings):
             click.echo("The worker stops with this command; `siglip-ingest up` starts one that goes on.", err=True)
     return report(counts, failures, as_json=as_json)
+
+
+def _find_sources(text: str) -> Iterable[str | Path]:
+    """What a PATH stands for."""
+    if text == "-":
+        return read_list(sys.stdin)
+    return [text] if "://" in text else expand_pattern(str(local_path(text)))
 
 
 def _is_kept(settings: Settings) -> bool:

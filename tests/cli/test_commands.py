@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from siglip_ingest.demo.world import write_images
 from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER
 from tests.cli.conftest import IMAGES, Terminal, clean_environment
 
@@ -156,3 +157,20 @@ def test_a_folder_with_a_bad_image_indexes_the_others_and_exits_1(terminal: Term
     assert "1 done, 1 failed" in done.stdout
     assert "text.jpg" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_lists_are_indexed_with_keys_and_metadata(terminal: Terminal, tmp_path: Path) -> None:
+    names = [image.path.name for image in write_images(tmp_path, 3, seed=76_000, size=(64, 64))]
+    (tmp_path / "m.csv").write_text(f"photo,sku,album\n{names[0]},17,2026\n{names[1]},18,\n")
+    listed = terminal.run(
+        *("index", "--manifest", str(tmp_path / "m.csv"), "--uri-column", "photo", "--key-column", "sku"),
+        *("--collection", "listed"),
+    )
+    assert (listed.returncode, listed.stdout) == (0, "2 done, 0 failed.\n"), listed.stderr
+    by_pattern = terminal.run("index", f"{tmp_path}/*.jpg", "--collection", "listed")
+    assert by_pattern.stdout == "3 done, 0 failed.\n"
+    found = terminal.run("search", "a boat", "--collection", "listed", "--filter", '{"album": "2026"}', "--json")
+    assert [Path(match["uri"]).name for match in json.loads(found.stdout)] == [names[0]]
+    nothing = terminal.run("index")
+    assert nothing.returncode == 2
+    assert "Give a PATH, or --manifest FILE." in nothing.stderr
