@@ -211,6 +211,16 @@ def path_of_uri(uri: str) -> Path | None:
     return Path(os.fsdecode(unquote_to_bytes(parts.path))) if parts.scheme == "file" else None
 
 
+def file_version(status: os.stat_result) -> str:
+    """What tells a file that was written again from the same one: its time of writing and its size."""
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def size_of_version(version: str | None) -> str:
+    """The size in bytes within a `file_version`; of other versions, what no file has."""
+    return (version or "").rpartition("-")[2]
+
+
 def _expand(source: Source, collection: str, common: Mapping[str, Any]) -> Iterator[images.ImageRow]:
     """Turn one source into rows: one, or for a folder one for each image in it."""
     key, metadata = None, dict(common)
@@ -257,7 +267,7 @@ def _resolve_path(text: str | bytes) -> Iterator[tuple[str, str, None]]:
             status = file.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidInputError(f"{file} is neither a file nor a folder.")
-            yield file.as_uri(), f"{status.st_mtime_ns}-{status.st_size}", None
+            yield file.as_uri(), file_version(status), None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidInputError(f"There is no file or folder {error.filename}.") from error
     except OSError as error:

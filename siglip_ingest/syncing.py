@@ -13,7 +13,7 @@ from siglip_ingest.db import Database, images
 from siglip_ingest.db.checks import check_mapping, check_name
 from siglip_ingest.db.images import Selection, StoredSource
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.ingest import Ingestion, enqueue_images, path_of_uri
+from siglip_ingest.ingest import Ingestion, enqueue_images, file_version, path_of_uri, size_of_version
 from siglip_ingest.siglip.preprocess.folders import find_images
 
 logger = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ def apply_sync(
         The images that are new or changed; None where there are none.
     """
     check_mapping(metadata, "metadata")
-    moved = [(move.source.image_id, move.path.as_uri(), move.version) for move in plan.moved]
-    database.transact(lambda connection: images.move_images(connection, moved))
+    if moved := [(move.source.image_id, move.path.as_uri(), move.version) for move in plan.moved]:
+        database.transact(lambda connection: images.move_images(connection, moved))
     ingestion = None
     if queued := [path for path in (*plan.new, *plan.changed) if path.is_file()]:
         ingestion = enqueue_images(
@@ -194,8 +194,7 @@ def plan_prune(database: Database, collection: str | None = None) -> PrunePlan:
     gone: list[StoredSource] = []
     unreachable: list[StoredSource] = []
     for path, source in missing:
-        nearest = next(parent for parent in path.parents if parent.is_dir())
-        (gone if nearest in there else unreachable).append(source)
+        (gone if _nearest_folder(path) in there else unreachable).append(source)
     return PrunePlan(gone, unreachable, len(files))
 
 
@@ -203,11 +202,16 @@ def _find_below_empty_folders(paths: Iterable[Path]) -> Iterator[Path]:
     """Those of some files that are gone of which the nearest folder above that exists is empty, as a mount point is."""
     is_empty: dict[Path, bool] = {}
     for path in paths:
-        nearest = next(parent for parent in path.parents if parent.is_dir())
+        nearest = _nearest_folder(path)
         if nearest not in is_empty:
             is_empty[nearest] = next(nearest.iterdir(), None) is None
         if is_empty[nearest]:
             yield path
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The nearest folder above a path that exists."""
+    return next(parent for parent in path.parents if parent.is_dir())
 
 
 def _path_below(root: Path, source: StoredSource) -> Path | None:
@@ -222,7 +226,7 @@ def _read_versions(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             status = path.stat()
         except OSError:
             continue
-        yield path, f"{status.st_mtime_ns}-{status.st_size}"
+        yield path, file_version(status)
 
 
 def _match_moved(missing: list[StoredSource], new: list[Path], versions: Mapping[Path, str]) -> Iterator[MovedImage]:
@@ -231,16 +235,12 @@ def _match_moved(missing: list[StoredSource], new: list[Path], versions: Mapping
     for source in reversed(missing):
         if source.content_hash is not None:
             by_content.setdefault(source.content_hash, []).append(source)
-    sizes = {_size_of(source.source_version) for sources in by_content.values() for source in sources}
+    sizes = {size_of_version(source.source_version) for sources in by_content.values() for source in sources}
     for path in new:
-        if by_content and _size_of(versions[path]) in sizes:
+        if by_content and size_of_version(versions[path]) in sizes:
             candidates = by_content.get(_hash_file(path), [])
             if candidates:
                 yield MovedImage(candidates.pop(), path, versions[path])
-
-
-def _size_of(version: str | None) -> str:
-    return (version or "").rpartition("-")[2]
 
 
 def _hash_file(path: Path) -> bytes:

@@ -90,7 +90,7 @@ def prune(collection: str | None, dry_run: bool, yes: bool, as_json: bool) -> No
         if plan.gone and not dry_run:
             _show(plan.gone, quiet=as_json)
             _ask(f"Delete {_count(len(plan.gone))}?", yes=yes)
-            plan = client.prune_images(collection=collection)
+            plan = client.prune_images(collection=collection)  # looks again: a mount may have come back meanwhile
     if as_json:
         print_json(
             {
@@ -158,11 +158,15 @@ def _sync_once(
     collection: str,
     metadata: dict[str, Any] | None,
     *,
-    allow_empty: bool,
     no_wait: bool,
     as_json: bool,
+    allow_empty: bool = False,
+    says_nothing: bool = False,
 ) -> int:
+    """Sync, and print what was done; with `says_nothing`, only where there was something to do."""
     plan, ingestion = client.sync_folder(path, collection=collection, metadata=metadata, allow_empty=allow_empty)
+    if says_nothing and plan.is_empty:
+        return 0
     if not as_json:
         click.echo(f"{plan}.")
         if plan.others:
@@ -198,8 +202,7 @@ def _follow(
                 continue
             looked_at, is_settled = time.monotonic(), not changes
             try:
-                if not client.plan_sync(path, collection=collection).is_empty:
-                    _sync_once(client, path, collection, metadata, allow_empty=False, no_wait=True, as_json=as_json)
+                _sync_once(client, path, collection, metadata, no_wait=True, as_json=as_json, says_nothing=True)
             except SiglipError as error:
                 click.echo(f"Warning: {error}", err=True)
     except KeyboardInterrupt:

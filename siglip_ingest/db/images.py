@@ -188,9 +188,7 @@ def list_sources(connection: Connection, collection: str | None = None) -> list[
 
 
 def move_images(connection: Connection, moved: Sequence[tuple[int, str, str]]) -> int:
-    """Give images new places: (image_id, uri, source_version) each. Their vectors stay. Returns how many there were."""
-    if not moved:
-        return 0
+    """Give one or more images new places: (image_id, uri, source_version) each. Vectors stay. Returns how many."""
     image_ids, uris, versions = map(list, zip(*moved, strict=True))
     parameters = {"image_ids": image_ids, "uris": uris, "source_versions": versions}
     return connection.execute(SQL.move_images, parameters).rowcount
