@@ -1,4 +1,4 @@
--- The schema siglip at revision 0007, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0008, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -117,6 +117,27 @@ CREATE INDEX ingest_items_claimed_btree_idx ON siglip.ingest_items USING btree (
 CREATE INDEX ingest_items_failed_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'failed'::text);
 CREATE INDEX ingest_items_lease_token_btree_idx ON siglip.ingest_items USING btree (lease_token) WHERE (state = 'claimed'::text);
 CREATE INDEX ingest_items_queued_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'queued'::text);
+
+-- The images of an ingestion, in parts, in the order in which they were given; some may have been deleted since.
+CREATE TABLE siglip.ingestion_images (
+    ingestion_id bigint NOT NULL,
+    part integer NOT NULL,
+    image_ids bigint[] NOT NULL,
+    CONSTRAINT ingestion_images_pkey PRIMARY KEY (ingestion_id, part),
+    CONSTRAINT ingestion_images_ingestion_id_fkey FOREIGN KEY (ingestion_id) REFERENCES siglip.ingestions(ingestion_id) ON DELETE CASCADE
+);
+
+-- Batches of images that were queued together; kept for 30 days.
+CREATE TABLE siglip.ingestions (
+    ingestion_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    model_id integer NOT NULL,
+    collection text,  -- The set of images that they joined; NULL where they are in several.
+    is_complete boolean DEFAULT false NOT NULL,  -- Whether all of its images are queued: more may come until then.
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ingestions_pkey PRIMARY KEY (ingestion_id),
+    CONSTRAINT ingestions_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
+);
+CREATE INDEX ingestions_created_at_idx ON siglip.ingestions USING btree (created_at);
 
 -- One row is the unit vector of one label under one model.
 CREATE TABLE siglip.label_embeddings (

@@ -11,7 +11,7 @@ from siglip_ingest.db import checks, items
 from siglip_ingest.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
-    from siglip_ingest.ingest import Source
+    from siglip_ingest.ingest.expand import Source
 
 
 class IndexingClient(BaseClient):

@@ -262,7 +262,7 @@ class Clock:
 def test_waiting_without_progress_says_so(
     database: Database, model_id: int, photos: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("siglip_ingest.ingest.time", Clock())
+    monkeypatch.setattr("siglip_ingest.ingest.ingestion.time", Clock())
     ingestion = enqueue_images(database, photos, model_id=model_id)
     with pytest.raises(WorkerUnavailableError):
         ingestion.wait(timeout_s=29)

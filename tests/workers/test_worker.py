@@ -212,7 +212,7 @@ def test_a_client_is_told_within_moments_that_no_worker_runs(
     worker = start_worker()
     worker.terminate()
     assert worker.wait() == 0
-    monkeypatch.setattr("siglip_ingest.ingest.CHECK_AFTER_S", 0.0)
+    monkeypatch.setattr("siglip_ingest.ingest.ingestion.CHECK_AFTER_S", 0.0)
     with SiglipClient(database_url=database_url) as client:
         ingestion = client.enqueue_images(write_images(tmp_path, 1))
         with pytest.raises(WorkerUnavailableError):

@@ -1,0 +1,6 @@
+-- Purpose: take away what revision 0008 made.
+-- Parameters: none.
+-- A row means: as before.
+
+DROP TABLE siglip.ingestion_images;
+DROP TABLE siglip.ingestions;
