@@ -117,6 +117,7 @@ CREATE INDEX ingest_items_claimed_btree_idx ON siglip.ingest_items USING btree (
 CREATE INDEX ingest_items_failed_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'failed'::text);
 CREATE INDEX ingest_items_lease_token_btree_idx ON siglip.ingest_items USING btree (lease_token) WHERE (state = 'claimed'::text);
 CREATE INDEX ingest_items_queued_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'queued'::text);
+CREATE INDEX ingest_items_suspects_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE ((state = 'queued'::text) AND is_suspect);
 
 -- The images of an ingestion, in parts, in the order in which they were given; some may have been deleted since.
 CREATE TABLE siglip.ingestion_images (
@@ -292,6 +293,7 @@ CREATE TABLE siglip.workers (
     lease_s real NOT NULL,  -- Once it has been silent for so many seconds, what it had claimed is queued again.
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    holds_lock boolean DEFAULT false NOT NULL,  -- Whether a connection of it holds the advisory lock that shows that it lives; behind a pooler none can.
     CONSTRAINT workers_pkey PRIMARY KEY (worker_id),
     CONSTRAINT workers_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
     CONSTRAINT workers_lease_s_check CHECK ((lease_s > (0)::double precision))
@@ -1903,6 +1905,23 @@ BEGIN
 EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
     PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
 END
+$function$;
+
+-- Whether a worker lives, as far as its signs of life and its lock tell; a start of the server counts as a sign of life.
+CREATE OR REPLACE FUNCTION siglip.is_alive(worker siglip.workers)
+ RETURNS boolean
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT greatest(worker.seen_at, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => CASE
+        WHEN worker.holds_lock AND NOT EXISTS (
+            SELECT FROM pg_locks AS l
+            WHERE l.locktype = 'advisory' AND l.classid = 1399416684 AND l.objsubid = 2 AND l.granted
+              AND l.objid = (hashtext(worker.worker_id::text)::bigint & 4294967295)::oid
+              AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+        ) THEN least(worker.lease_s, 3)
+        ELSE worker.lease_s
+    END)
 $function$;
 
 -- Whether a filter passes so few rows that a model with segments elsewhere is searched exactly at once.

@@ -25,16 +25,22 @@ class WorkerSettings(EnvironmentSettings):
     # Here because the library doesn't import siglip_workers.
 
     chunk_size: int = setting(
-        64,
+        256,
         at_least=1,
         unit="images",
-        meaning="Most images that a worker claims at a time, if that is more than a batch.",
+        meaning="Most images that a worker claims at a time. It claims ahead, some seconds of work.",
+    )
+    connections: int = setting(
+        16,
+        at_least=1,
+        unit="connections",
+        meaning="How many images a worker fetches at a time from elsewhere than local files.",
     )
     decode_threads: int = setting(
         0,
         at_least=0,
         unit="threads",
-        meaning="Threads of a worker that fetch and decode; 0 means one a core, at most 8.",
+        meaning="Threads of a worker that decode; 0 means one a core, at most 16.",
     )
     lease_s: float = setting(
         7.0,

@@ -9,7 +9,7 @@ so that no two transactions deadlock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -49,14 +49,6 @@ class ItemRow:
     is_suspect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one claim got: items under one lease."""
-
-    lease_token: UUID
-    items: list[ItemRow]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class CompletedItem:
     """What became of an item that was embedded.
@@ -64,8 +56,9 @@ class CompletedItem:
     Attributes:
         item_id: Its key in the ledger.
         image_id: Its image.
+        lease_token: The claim's.
         content_hash: SHA-256 of the image's bytes, 32 bytes.
-        width: Of the image, in pixels.
+        width: Of the image, in pixels; None, as height and format, where the database has the content already.
         height: Of the image, in pixels.
         format: As Pillow names it, for instance `JPEG`.
         embedding: (D,) float32 unit vector; None where the database has the vector of that content already.
@@ -73,10 +66,11 @@ class CompletedItem:
 
     item_id: int
     image_id: int
+    lease_token: UUID
     content_hash: bytes
-    width: int
-    height: int
-    format: str
+    width: int | None
+    height: int | None
+    format: str | None
     embedding: NDArray[np.float32] | None
 
 
@@ -86,12 +80,14 @@ class FailedItem:
 
     Attributes:
         item_id: Its key in the ledger.
+        lease_token: The claim's.
         code: A short word.
         message: A sentence.
         pause_s: Seconds to wait for the next attempt; None where there is no point in one.
     """
 
     item_id: int
+    lease_token: UUID
     code: str
     message: str
     pause_s: float | None = None
@@ -99,26 +95,15 @@ class FailedItem:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What became of a claim: items that are done, that failed for good, and that are queued again."""
+    """What became of items: how many are done, failed for good, and are queued again."""
 
     done: int = 0
     failed: int = 0
     requeued: int = 0
 
 
-def claim_items(
-    connection: Connection,
-    worker_id: UUID,
-    model_id: int,
-    limit: int,
-    lease_token: UUID,
-    *,
-    takes_suspects: bool = True,
-) -> list[ItemRow] | None:
-    """Claim the next queued items for a registered worker; no two claims get the same one.
-
-    An item whose last worker was lost with it is claimed alone: if it is what killed the worker, nothing else goes
-    with it.
+def claim_items(connection: Connection, worker_id: UUID, model_id: int, limit: int, lease_token: UUID) -> list[ItemRow]:
+    """Claim the next queued items for a registered worker; no two claims get the same one, and none gets a suspect.
 
     Args:
         connection: In or out of a transaction.
@@ -126,25 +111,30 @@ def claim_items(
         model_id: The model to embed with.
         limit: Most items.
         lease_token: A new one.
-        takes_suspects: Whether such an item may be claimed at all.
 
     Returns:
-        None where nothing is queued, or all that is waits for a retry.
+        No rows where nothing is queued, or all that is waits for a retry.
     """
-    parameters = {
-        "worker_id": worker_id,
-        "model_id": model_id,
-        "limit": limit,
-        "lease_token": lease_token,
-        "takes_suspects": takes_suspects,
-    }
-    return [ItemRow(*row) for row in connection.execute(SQL.claim_items, parameters)] or None
+    parameters = {"worker_id": worker_id, "model_id": model_id, "limit": limit, "lease_token": lease_token}
+    return [ItemRow(*row) for row in connection.execute(SQL.claim_items, parameters)]
 
 
-def has_queued_items(connection: Connection, model_id: int, *, takes_suspects: bool = True) -> bool:
-    """Whether there is something to claim now."""
-    parameters = {"model_id": model_id, "takes_suspects": takes_suspects}
-    return connection.execute(SQL.has_queued_items, parameters).fetchone() == (True,)
+def claim_suspects(
+    connection: Connection, worker_id: UUID, model_id: int, limit: int, lease_token: UUID, *, max_attempts: int
+) -> list[ItemRow]:
+    """Claim queued items whose last worker was lost with them; whatever else the worker has may be lost with them.
+
+    Those that have one attempt left are claimed alone: if one of them is what ends workers, no other one fails with it.
+    Takes and returns what `claim_items` does.
+    """
+    parameters = {"worker_id": worker_id, "model_id": model_id, "limit": limit, "lease_token": lease_token}
+    rows = connection.execute(SQL.claim_suspects, {**parameters, "max_attempts": max_attempts})
+    return [ItemRow(*row) for row in rows]
+
+
+def has_suspects(connection: Connection, model_id: int) -> bool:
+    """Whether items are queued whose last worker was lost with them."""
+    return connection.execute(SQL.has_suspects, {"model_id": model_id}).fetchone() == (True,)
 
 
 def find_embedded(connection: Connection, model_id: int, content_hashes: Collection[bytes]) -> set[bytes]:
@@ -156,53 +146,59 @@ def find_embedded(connection: Connection, model_id: int, content_hashes: Collect
 def close_items(
     connection: Connection,
     model_id: int,
-    lease_token: UUID,
     completed: Sequence[CompletedItem],
     failed: Sequence[FailedItem] = (),
     *,
     max_attempts: int = 1,
 ) -> Closed:
-    """Store vectors by COPY, store the images' sizes and formats, and close the claim's items: all or nothing.
+    """Store vectors by COPY, store the images' sizes and formats, and close the items: all or nothing.
 
-    Items that aren't claimed under the token are left alone, and so are their images. An item is only done if its
-    content has a vector now; one that is neither in `completed` nor in `failed` goes back to the queue.
+    Items that aren't claimed under their token any more are left alone, and so are their images. An item is only done
+    if its content has a vector now; else it goes back to the queue.
 
     Args:
         connection: In or out of a transaction; all happens in one.
         model_id: The model.
-        lease_token: The claim's.
-        completed: Items that were embedded.
+        completed: Items that were embedded, of any claims.
         failed: Items that couldn't be.
         max_attempts: After so many an item ends as failed, whatever its pause is.
     """
-    parameters = {"model_id": model_id, "lease_token": lease_token}
+    item_ids = [item.item_id for item in completed] + [item.item_id for item in failed]
     with connection.transaction():
-        connection.execute(SQL.lock_claimed_images, parameters)
-        connection.execute(SQL.lock_claimed_items, parameters)
-        done = _complete(connection, parameters, completed) if completed else 0
-        ended = _fail(connection, lease_token, failed, max_attempts) if failed else []
-        released = release_items(connection, lease_token)
-    return Closed(done, failed=ended.count("failed"), requeued=ended.count("queued") + released)
+        if completed:
+            _send_results(connection, completed)
+            connection.execute(SQL.lock_completed_images)
+        connection.execute(SQL.lock_claimed_items, {"item_ids": item_ids})
+        states = _complete(connection, model_id) if completed else []
+        states += _fail(connection, model_id, failed, max_attempts) if failed else []
+    return Closed(states.count("done"), failed=states.count("failed"), requeued=states.count("queued"))
 
 
-def _complete(connection: Connection, parameters: Mapping[str, object], completed: Sequence[CompletedItem]) -> int:
+def _send_results(connection: Connection, completed: Sequence[CompletedItem]) -> None:
     connection.execute(SQL.create_new_results)
     connection.execute(SQL.empty_new_results)
     with connection.cursor().copy(SQL.copy_new_results) as copy:
         for item in completed:
             copy.write_row(_result_row(item))
+
+
+def _complete(connection: Connection, model_id: int) -> list[str]:
+    """Store what was sent; returns the new state of each item that was still under its claim."""
+    parameters = {"model_id": model_id}
     connection.execute(SQL.keep_claimed_results, parameters)
     connection.execute(SQL.upsert_contents)
+    connection.execute(SQL.hold_known_contents)
     connection.execute(SQL.insert_image_embeddings, parameters)
     connection.execute(SQL.update_completed_images)
-    return connection.execute(SQL.close_completed_items, parameters).rowcount
+    return [state for (state,) in connection.execute(SQL.close_completed_items, parameters)]
 
 
-def _fail(connection: Connection, lease_token: UUID, failed: Sequence[FailedItem], max_attempts: int) -> list[str]:
-    """Mark items as failed, or queue them again; returns the new state of each item that was still under the token."""
+def _fail(connection: Connection, model_id: int, failed: Sequence[FailedItem], max_attempts: int) -> list[str]:
+    """Mark items as failed, or queue them again; returns the new state of each item that was still under its claim."""
     parameters = {
-        "lease_token": lease_token,
-        "item_ids": [item.item_id for item in failed],
+        "model_id": model_id,
+        "failed_ids": [item.item_id for item in failed],
+        "lease_tokens": [item.lease_token for item in failed],
         "codes": [item.code for item in failed],
         "messages": [_storable(item.message) for item in failed],
         "pauses_s": [item.pause_s for item in failed],
@@ -299,5 +295,6 @@ def _storable(message: str) -> str:
 
 def _result_row(item: CompletedItem) -> tuple[object, ...]:
     embedding = None if item.embedding is None else half_vector(item.embedding)
-    size = Int4(item.width), Int4(item.height)
-    return (Int8(item.item_id), Int8(item.image_id), item.content_hash, *size, item.format, embedding)
+    size = (None, None) if item.width is None or item.height is None else (Int4(item.width), Int4(item.height))
+    keys = Int8(item.item_id), Int8(item.image_id), item.lease_token
+    return (*keys, item.content_hash, *size, item.format, embedding)

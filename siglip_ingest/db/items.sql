@@ -49,34 +49,56 @@ WHERE t.item_id = f.item_id;
 -- Tells the workers of model_id that items are queued, once the transaction is committed.
 SELECT pg_catalog.pg_notify('siglip_ingest_items', %(model_id)s::text);
 
--- name: has_queued_items
--- Returns whether there is an item to claim now; suspects count only with takes_suspects.
+-- name: has_suspects
+-- Returns whether there are suspects to claim: items whose worker was lost with them.
 SELECT EXISTS (
     SELECT FROM siglip.ingest_items AS t
-    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.not_before <= now()
-      AND (%(takes_suspects)s OR NOT t.is_suspect)
+    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.is_suspect AND t.not_before <= now()
 );
 
 -- name: claim_items
--- Claims the next queued items for a registered worker, skipping those that another claim has locked; one a row. A suspect is claimed
--- alone, when its turn comes, and only with takes_suspects.
+-- Claims the next queued items for a registered worker, skipping those that another claim has locked, and suspects; one a row.
 WITH candidates AS MATERIALIZED (
-    SELECT t.item_id, t.is_suspect
+    SELECT t.item_id
     FROM siglip.ingest_items AS t
-    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.not_before <= now()
-      AND (%(takes_suspects)s OR NOT t.is_suspect)
+    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.not_before <= now() AND NOT t.is_suspect
+      AND EXISTS (SELECT FROM siglip.workers AS w WHERE w.worker_id = %(worker_id)s)
+    ORDER BY t.item_id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+), claimed AS (
+    UPDATE siglip.ingest_items AS t
+    SET state = 'claimed', attempts = t.attempts + 1, lease_token = %(lease_token)s, worker_id = %(worker_id)s,
+        updated_at = now()
+    FROM candidates AS c
+    WHERE t.item_id = c.item_id
+    RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
+)
+SELECT c.item_id, c.image_id, i.uri,
+       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect
+FROM claimed AS c
+JOIN siglip.images AS i USING (image_id)
+ORDER BY c.item_id;
+
+-- name: claim_suspects
+-- Claims queued suspects as claim_items does: several that another loss leaves an attempt, else one alone. So of many that were lost
+-- together, the one at fault is found soon, and no other one fails with it.
+WITH candidates AS MATERIALIZED (
+    SELECT t.item_id, t.attempts + 1 >= %(max_attempts)s AS is_last
+    FROM siglip.ingest_items AS t
+    WHERE t.model_id = %(model_id)s AND t.state = 'queued' AND t.is_suspect AND t.not_before <= now()
       AND EXISTS (SELECT FROM siglip.workers AS w WHERE w.worker_id = %(worker_id)s)
     ORDER BY t.item_id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), first AS (
-    SELECT c.item_id, c.is_suspect FROM candidates AS c ORDER BY c.item_id LIMIT 1
+    SELECT c.item_id, c.is_last FROM candidates AS c ORDER BY c.item_id LIMIT 1
 ), claimed AS (
     UPDATE siglip.ingest_items AS t
     SET state = 'claimed', attempts = t.attempts + 1, lease_token = %(lease_token)s, worker_id = %(worker_id)s,
         updated_at = now()
     FROM candidates AS c, first AS f
-    WHERE t.item_id = c.item_id AND CASE WHEN f.is_suspect THEN c.item_id = f.item_id ELSE NOT c.is_suspect END
+    WHERE t.item_id = c.item_id AND CASE WHEN f.is_last THEN c.item_id = f.item_id ELSE NOT c.is_last END
     RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
 )
 SELECT c.item_id, c.image_id, i.uri,
@@ -92,31 +114,12 @@ FROM siglip.contents AS c
 JOIN siglip.image_embeddings AS e USING (content_id)
 WHERE e.model_id = %(model_id)s AND c.content_hash = ANY (%(content_hashes)s::bytea[]);
 
--- name: lock_claimed_images
--- Locks a claim's images before its items, in the order in which insert_images locks them: no deadlock between the two.
-SELECT i.image_id
-FROM siglip.images AS i
-WHERE i.image_id IN (
-    SELECT t.image_id FROM siglip.ingest_items AS t
-    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
-)
-ORDER BY i.collection, i.uri
-FOR NO KEY UPDATE;
-
--- name: lock_claimed_items
--- Locks the items that are still under the claim, in the order in which items are always locked.
-SELECT t.item_id
-FROM siglip.ingest_items AS t
-WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
-ORDER BY t.image_id, t.model_id
-FOR NO KEY UPDATE;
-
 -- name: create_new_results
--- Makes the table that COPY fills; embedding is NULL where the content has a vector already. It ends with the transaction, so that it
--- works behind a pooler too.
+-- Makes the table that COPY fills; width, height, format and embedding are NULL where the database has them already. It ends with the
+-- transaction, so that it works behind a pooler too.
 CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
-SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, NULL::bytea AS content_hash, NULL::integer AS width, NULL::integer AS height,
-       NULL::text AS format, e.embedding
+SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, NULL::uuid AS lease_token, NULL::bytea AS content_hash,
+       NULL::integer AS width, NULL::integer AS height, NULL::text AS format, e.embedding
 FROM siglip.image_embeddings AS e
 WITH NO DATA;
 
@@ -128,12 +131,27 @@ TRUNCATE pg_temp.siglip_new_results;
 -- Sends the results, one embedded item a row.
 COPY pg_temp.siglip_new_results FROM STDIN (FORMAT binary);
 
+-- name: lock_completed_images
+-- Locks the images before their items, in the order in which insert_images locks them: no deadlock between the two.
+SELECT FROM siglip.images AS i
+WHERE i.image_id IN (SELECT r.image_id FROM pg_temp.siglip_new_results AS r)
+ORDER BY i.collection, i.uri
+FOR NO KEY UPDATE;
+
+-- name: lock_claimed_items
+-- Locks the named items in the order in which items are always locked.
+SELECT FROM siglip.ingest_items AS t
+WHERE t.item_id = ANY (%(item_ids)s::bigint[])
+ORDER BY t.image_id, t.model_id
+FOR NO KEY UPDATE;
+
 -- name: keep_claimed_results
--- Drops the results of items that are no longer under the claim.
+-- Drops the results of items that are no longer under their claim.
 DELETE FROM pg_temp.siglip_new_results AS r
-WHERE (r.item_id, r.image_id) NOT IN (
-    SELECT t.item_id, t.image_id FROM siglip.ingest_items AS t
-    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s AND t.model_id = %(model_id)s
+WHERE NOT EXISTS (
+    SELECT FROM siglip.ingest_items AS t
+    WHERE t.item_id = r.item_id AND t.image_id = r.image_id AND t.state = 'claimed' AND t.lease_token = r.lease_token
+      AND t.model_id = %(model_id)s
 );
 
 -- name: upsert_contents
@@ -142,10 +160,18 @@ WHERE (r.item_id, r.image_id) NOT IN (
 INSERT INTO siglip.contents AS c (content_hash, width, height, format)
 SELECT DISTINCT ON (r.content_hash) r.content_hash, r.width, r.height, r.format
 FROM pg_temp.siglip_new_results AS r
+WHERE r.width IS NOT NULL
 ORDER BY r.content_hash
 ON CONFLICT (content_hash) DO UPDATE
 SET width = excluded.width, height = excluded.height, format = excluded.format
 WHERE (c.width, c.height, c.format) IS DISTINCT FROM (excluded.width, excluded.height, excluded.format);
+
+-- name: hold_known_contents
+-- Keeps the contents that the database had already from being removed until the transaction ends.
+SELECT FROM siglip.contents AS c
+WHERE c.content_hash IN (SELECT r.content_hash FROM pg_temp.siglip_new_results AS r WHERE r.width IS NULL)
+ORDER BY c.content_hash
+FOR KEY SHARE;
 
 -- name: insert_image_embeddings
 -- Stores the vectors; a content that has one keeps it.
@@ -166,27 +192,30 @@ JOIN siglip.contents AS c USING (content_hash)
 WHERE i.image_id = r.image_id AND i.content_id IS DISTINCT FROM c.content_id;
 
 -- name: close_completed_items
--- Marks the items as done whose content has a vector now.
+-- Marks the items as done whose content has a vector now, and queues the others again; returns the new state of each.
 UPDATE siglip.ingest_items AS t
-SET state = 'done', is_suspect = false, lease_token = NULL, worker_id = NULL, error_code = NULL, error_message = NULL,
+SET state = n.state, attempts = CASE n.state WHEN 'done' THEN t.attempts ELSE greatest(0, t.attempts - 1) END,
+    is_suspect = t.is_suspect AND n.state <> 'done', lease_token = NULL, worker_id = NULL, error_code = NULL, error_message = NULL,
     updated_at = now()
-FROM pg_temp.siglip_new_results AS r
-JOIN siglip.contents AS c USING (content_hash)
-WHERE t.item_id = r.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s
-  AND EXISTS (
-      SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = %(model_id)s AND e.content_id = c.content_id
-  );
+FROM (
+    SELECT r.item_id, CASE WHEN e.content_id IS NULL THEN 'queued' ELSE 'done' END AS state
+    FROM pg_temp.siglip_new_results AS r
+    LEFT JOIN siglip.contents AS c USING (content_hash)
+    LEFT JOIN siglip.image_embeddings AS e ON e.model_id = %(model_id)s AND e.content_id = c.content_id
+) AS n
+WHERE t.item_id = n.item_id
+RETURNING t.state;
 
 -- name: fail_items
--- Marks items of a claim as failed, or queues them again after a pause; returns the new state of each. item_ids, codes, messages and
--- pauses_s have one length; pauses_s are seconds, NULL where another attempt can't help.
+-- Marks items of a claim as failed, or queues them again after a pause; returns the new state of each. failed_ids, lease_tokens, codes,
+-- messages and pauses_s have one length; pauses_s are seconds, NULL where another attempt can't help.
 UPDATE siglip.ingest_items AS t
 SET state = CASE WHEN f.pause_s IS NULL OR t.attempts >= %(max_attempts)s THEN 'failed' ELSE 'queued' END,
     is_suspect = false, not_before = clock_timestamp() + pg_catalog.make_interval(secs => coalesce(f.pause_s, 0)),
     lease_token = NULL, worker_id = NULL, error_code = f.code, error_message = f.message, updated_at = now()
-FROM unnest(%(item_ids)s::bigint[], %(codes)s::text[], %(messages)s::text[], %(pauses_s)s::double precision[])
-    AS f (item_id, code, message, pause_s)
-WHERE t.item_id = f.item_id AND t.state = 'claimed' AND t.lease_token = %(lease_token)s
+FROM unnest(%(failed_ids)s::bigint[], %(lease_tokens)s::uuid[], %(codes)s::text[], %(messages)s::text[],
+            %(pauses_s)s::double precision[]) AS f (item_id, lease_token, code, message, pause_s)
+WHERE t.item_id = f.item_id AND t.state = 'claimed' AND t.lease_token = f.lease_token AND t.model_id = %(model_id)s
 RETURNING t.state;
 
 -- name: release_items

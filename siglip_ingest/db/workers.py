@@ -19,7 +19,9 @@ class Requeued:
     failed: int
 
 
-def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node: str, lease_s: float) -> None:
+def renew_worker(
+    connection: Connection, worker_id: UUID, model_id: int, *, node: str, lease_s: float, holds_lock: bool = False
+) -> None:
     """Note that a worker is alive; to be called several times in `lease_s` seconds, after which it counts as lost.
 
     Args:
@@ -28,9 +30,15 @@ def renew_worker(connection: Connection, worker_id: UUID, model_id: int, *, node
         model_id: The model that it serves.
         node: What Celery calls it.
         lease_s: Seconds that it may be silent for.
+        holds_lock: Whether a connection of it holds its lock now: then it counts as lost soon after that one ended.
     """
     parameters = {"worker_id": worker_id, "model_id": model_id, "node": node, "lease_s": lease_s}
-    connection.execute(SQL.renew_worker, parameters)
+    connection.execute(SQL.renew_worker, {**parameters, "holds_lock": holds_lock})
+
+
+def hold_worker_lock(connection: Connection, worker_id: UUID) -> None:
+    """Take a worker's lock, which the connection holds until it ends, however its process ends."""
+    connection.execute(SQL.hold_worker_lock, {"worker_id": worker_id})
 
 
 def delete_worker(connection: Connection, worker_id: UUID) -> None:

@@ -1,19 +1,22 @@
 -- name: renew_worker
 -- Registers a worker, or notes that it is alive; after lease_s seconds without this it counts as lost.
-INSERT INTO siglip.workers AS w (worker_id, model_id, node, lease_s)
-VALUES (%(worker_id)s, %(model_id)s, %(node)s, %(lease_s)s)
-ON CONFLICT (worker_id) DO UPDATE SET seen_at = clock_timestamp();
+INSERT INTO siglip.workers AS w (worker_id, model_id, node, lease_s, holds_lock)
+VALUES (%(worker_id)s, %(model_id)s, %(node)s, %(lease_s)s, %(holds_lock)s)
+ON CONFLICT (worker_id) DO UPDATE SET seen_at = clock_timestamp(), holds_lock = excluded.holds_lock;
+
+-- name: hold_worker_lock
+-- Takes the lock that shows that a worker's process lives, until the connection ends.
+SELECT pg_catalog.pg_advisory_lock(1399416684, pg_catalog.hashtext(%(worker_id)s::text));
 
 -- name: requeue_lost
 -- Queues the items of lost workers again, or marks them as failed after max_attempts; returns how many of each. After a restart of
 -- the server every worker has its lease once more.
-WITH alive AS (
-    SELECT w.worker_id FROM siglip.workers AS w
-    WHERE greatest(w.seen_at, pg_postmaster_start_time()) > clock_timestamp() - pg_catalog.make_interval(secs => w.lease_s)
-), lost AS (
+WITH lost AS (
     SELECT t.item_id
     FROM siglip.ingest_items AS t
-    WHERE t.state = 'claimed' AND NOT EXISTS (SELECT FROM alive AS w WHERE w.worker_id = t.worker_id)
+    WHERE t.state = 'claimed' AND NOT EXISTS (
+        SELECT FROM siglip.workers AS w WHERE w.worker_id = t.worker_id AND siglip.is_alive(w)
+    )
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), taken AS (
@@ -36,7 +39,7 @@ FROM taken;
 -- name: delete_lost_workers
 -- Deletes the lost workers whose items were taken back; returns the Celery name of each.
 DELETE FROM siglip.workers AS w
-WHERE greatest(w.seen_at, pg_postmaster_start_time()) < clock_timestamp() - pg_catalog.make_interval(secs => w.lease_s)
+WHERE NOT siglip.is_alive(w)
   AND NOT EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.state = 'claimed' AND t.worker_id = w.worker_id)
 RETURNING w.node;
 

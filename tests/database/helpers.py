@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -66,12 +68,24 @@ def content_hash(content: object) -> bytes:
     return hashlib.sha256(str(content).encode()).digest()
 
 
+NO_TOKEN = UUID(int=0)  # until `close_claim` knows better
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one claim got: items under one lease."""
+
+    lease_token: UUID
+    items: list[items.ItemRow]
+
+
 def completed(
     item: items.ItemRow, embedding: NDArray[np.float32] | None, content: object = None
 ) -> items.CompletedItem:
     return items.CompletedItem(
         item_id=item.item_id,
         image_id=item.image_id,
+        lease_token=NO_TOKEN,
         content_hash=content_hash(item.uri if content is None else content),
         width=640,
         height=480,
@@ -87,36 +101,54 @@ def add_worker(connection: Connection, model_id: int, *, lease_s: float = 60) ->
     return worker_id
 
 
-def claim(
-    connection: Connection,
-    model_id: int,
-    limit: int = 100,
-    *,
-    worker_id: UUID | None = None,
-    takes_suspects: bool = True,
-) -> items.Chunk:
+def failure(item: items.ItemRow, code: str, message: str, pause_s: float | None = None) -> items.FailedItem:
+    return items.FailedItem(item.item_id, NO_TOKEN, code, message, pause_s)
+
+
+def claim(connection: Connection, model_id: int, limit: int = 100, *, worker_id: UUID | None = None) -> Chunk:
     """Claim as a worker, by default a new one."""
-    chunk = try_to_claim(connection, model_id, limit, worker_id=worker_id, takes_suspects=takes_suspects)
+    chunk = try_to_claim(connection, model_id, limit, worker_id=worker_id)
     assert chunk is not None
     return chunk
 
 
 def try_to_claim(
+    connection: Connection, model_id: int, limit: int = 100, *, worker_id: UUID | None = None
+) -> Chunk | None:
+    worker_id, token = worker_id or add_worker(connection, model_id), uuid4()
+    claimed = items.claim_items(connection, worker_id, model_id, limit, token)
+    return Chunk(token, claimed) if claimed else None
+
+
+def close_claim(
     connection: Connection,
     model_id: int,
-    limit: int = 100,
-    *,
-    worker_id: UUID | None = None,
-    takes_suspects: bool = True,
-) -> items.Chunk | None:
-    worker_id, token = worker_id or add_worker(connection, model_id), uuid4()
-    claimed = items.claim_items(connection, worker_id, model_id, limit, token, takes_suspects=takes_suspects)
-    return None if claimed is None else items.Chunk(token, claimed)
+    token: UUID,
+    results: Sequence[items.CompletedItem],
+    failed: Sequence[items.FailedItem] = (),
+    **options: Any,
+) -> items.Closed:
+    """Close items of one claim."""
+    completed = [dataclasses.replace(item, lease_token=token) for item in results]
+    failures = [dataclasses.replace(item, lease_token=token) for item in failed]
+    return items.close_items(connection, model_id, completed, failures, **options)
 
 
 def complete(connection: Connection, model_id: int, token: UUID, results: Sequence[items.CompletedItem]) -> int:
     """Close items of a claim as done; returns how many."""
-    return items.close_items(connection, model_id, token, results).done
+    return close_claim(connection, model_id, token, results).done
+
+
+def release_claim(connection: Connection, token: UUID) -> int:
+    """Hand back the items of one claim; returns how many."""
+    held: Any = connection.execute(
+        "SELECT worker_id, array_agg(DISTINCT lease_token) FROM siglip.ingest_items WHERE worker_id ="
+        " (SELECT DISTINCT worker_id FROM siglip.ingest_items WHERE lease_token = %s) GROUP BY worker_id",
+        [token],
+    ).fetchone()
+    return (
+        0 if held is None else items.release_strays(connection, held[0], [known for known in held[1] if known != token])
+    )
 
 
 def store_text(connection: Connection, model_id: int, query: str, info: ModelInfo | None = None) -> None:

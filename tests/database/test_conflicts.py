@@ -19,14 +19,18 @@ from siglip_ingest.db.connection import database as transactions
 from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, DatabaseError
 from tests.database.helpers import (
     INFO,
+    Chunk,
     FakeEmbedder,
     add_model,
     add_worker,
     claim,
+    close_claim,
     completed,
+    failure,
     image_rows,
     index_images,
     make_fake,
+    release_claim,
     store_text,
     text_vector,
     try_to_claim,
@@ -46,7 +50,7 @@ def other_id(database: Database, model_id: int) -> int:
 
 
 @pytest.fixture
-def chunk(database: Database, model_id: int) -> items.Chunk:
+def chunk(database: Database, model_id: int) -> Chunk:
     """Claimed items in no order, of images that lie in the table in the opposite order of their URIs."""
     with database.connection() as connection:
         for row in ROWS[::-1]:
@@ -60,35 +64,35 @@ def chunk(database: Database, model_id: int) -> items.Chunk:
         return claim(connection, model_id)
 
 
-def _close(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _close(connection: Connection, chunk: Chunk, model_id: int) -> None:
     results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(COUNT), strict=True)]
-    items.close_items(connection, model_id, chunk.lease_token, results)
+    close_claim(connection, model_id, chunk.lease_token, results)
 
 
-def _hand_over_changed(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _hand_over_changed(connection: Connection, chunk: Chunk, model_id: int) -> None:
     changed = [dataclasses.replace(row, source_version="2") for row in ROWS]
     images.insert_images(connection, random.Random(1).sample(changed, COUNT), model_id)
 
 
-def _release(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
-    items.release_items(connection, chunk.lease_token)
+def _release(connection: Connection, chunk: Chunk, model_id: int) -> None:
+    release_claim(connection, chunk.lease_token)
 
 
-def _release_strays(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _release_strays(connection: Connection, chunk: Chunk, model_id: int) -> None:
     row = connection.execute("SELECT DISTINCT worker_id FROM siglip.ingest_items").fetchone()
     assert row is not None
     items.release_strays(connection, row[0], [])  # type: ignore[arg-type]
 
 
-def _disown(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _disown(connection: Connection, chunk: Chunk, model_id: int) -> None:
     items.disown_items(connection, chunk.lease_token)
 
 
-def _retry_failed(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _retry_failed(connection: Connection, chunk: Chunk, model_id: int) -> None:
     items.retry_failed(connection, model_id)
 
 
-def _move_queued(connection: Connection, chunk: items.Chunk, model_id: int) -> None:
+def _move_queued(connection: Connection, chunk: Chunk, model_id: int) -> None:
     items.move_queued(connection, from_model_id=model_id, to_model_id=model_id + 1)
 
 
@@ -118,8 +122,8 @@ def _check_order(database: Database, table: str, order: str, action: Callable[[C
 def test_images_are_locked_in_the_order_of_their_uris(
     database: Database,
     model_id: int,
-    chunk: items.Chunk,
-    action: Callable[[Connection, items.Chunk, int], None],
+    chunk: Chunk,
+    action: Callable[[Connection, Chunk, int], None],
 ) -> None:
     _check_order(database, "images", "collection, uri", lambda connection: action(connection, chunk, model_id))
 
@@ -129,8 +133,8 @@ def test_items_are_locked_in_the_order_of_their_images(
     database: Database,
     model_id: int,
     other_id: int,
-    chunk: items.Chunk,
-    action: Callable[[Connection, items.Chunk, int], None],
+    chunk: Chunk,
+    action: Callable[[Connection, Chunk, int], None],
 ) -> None:
     state = {_retry_failed: "failed", _move_queued: "queued"}.get(action)
     if state is not None:
@@ -143,7 +147,7 @@ def test_items_are_locked_in_the_order_of_their_images(
     _check_order(database, "ingest_items", "image_id, model_id", lambda connection: action(connection, chunk, model_id))
 
 
-def test_what_is_looked_for_as_lost_waits_for_nobody(database: Database, model_id: int, chunk: items.Chunk) -> None:
+def test_what_is_looked_for_as_lost_waits_for_nobody(database: Database, model_id: int, chunk: Chunk) -> None:
     with database.connection() as holder, database.connection() as connection:
         holder.execute("SELECT FROM siglip.ingest_items WHERE image_id = 1 FOR UPDATE")
         connection.execute("DELETE FROM siglip.workers")
@@ -172,10 +176,10 @@ def test_all_that_changes_the_ledger_at_once_never_waits_in_a_circle(  # noqa: C
         if chunk is None:
             return
         few, rest = chunk.items[:10:-1], chunk.items[10::-1]
-        failed = [items.FailedItem(item.item_id, "fetch_failed", "503", pause_s=None) for item in rest[:4]]
+        failed = [failure(item, "fetch_failed", "503", pause_s=None) for item in rest[:4]]
         with database.connection() as connection:
             results = [completed(item, unit_vectors(1)[0], item.image_id % 7) for item in [*few, *rest[4:]]]
-            items.close_items(connection, chosen, chunk.lease_token, results, failed)
+            close_claim(connection, chosen, chunk.lease_token, results, failed)
 
     def let_go(caller: int, turn: int) -> None:
         with database.connection() as connection:
@@ -185,7 +189,7 @@ def test_all_that_changes_the_ledger_at_once_never_waits_in_a_circle(  # noqa: C
             return
         with database.connection() as connection:
             if turn % 3 == 0:
-                items.release_items(connection, chunk.lease_token)
+                release_claim(connection, chunk.lease_token)
             elif turn % 3 == 1:
                 items.release_strays(connection, worker_id, [])
             else:

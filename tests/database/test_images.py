@@ -9,9 +9,19 @@ import psycopg
 import pytest
 
 from siglip_ingest.db import Database, images, items
-from siglip_ingest.db.items import FailedItem
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError
-from tests.database.helpers import INFO, add_model, claim, complete, completed, image_rows, states, unit_vectors
+from tests.database.helpers import (
+    INFO,
+    add_model,
+    claim,
+    close_claim,
+    complete,
+    completed,
+    failure,
+    image_rows,
+    states,
+    unit_vectors,
+)
 
 
 def test_ids_come_back_in_the_order_of_the_rows(database: Database, model_id: int) -> None:
@@ -128,8 +138,8 @@ def test_a_failed_image_is_queued_again_when_it_is_handed_over_again(database: D
     with database.connection() as connection:
         images.insert_images(connection, image_rows(1), model_id)
         chunk = claim(connection, model_id)
-        failed = FailedItem(chunk.items[0].item_id, "not_found", "There is no such file.")
-        items.close_items(connection, model_id, chunk.lease_token, [], [failed])
+        failed = failure(chunk.items[0], "not_found", "There is no such file.")
+        close_claim(connection, model_id, chunk.lease_token, [], [failed])
         assert states(connection, model_id) == {"failed": 1}
         images.insert_images(connection, image_rows(1), model_id)
         item = claim(connection, model_id).items[0]

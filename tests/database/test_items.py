@@ -14,13 +14,17 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.types import ImageFailure, IngestCounts
 from tests.database.helpers import (
     INFO,
+    Chunk,
     add_model,
     add_worker,
     claim,
+    close_claim,
     complete,
     completed,
     content_hash,
+    failure,
     image_rows,
+    release_claim,
     states,
     try_to_claim,
     unit_vectors,
@@ -42,11 +46,11 @@ def _lose_workers(connection: Connection) -> None:
 def _fail(
     connection: Connection,
     model_id: int,
-    chunk: items.Chunk,
+    chunk: Chunk,
     *failed: FailedItem,
     max_attempts: int = 3,
 ) -> Closed:
-    return items.close_items(connection, model_id, chunk.lease_token, [], failed, max_attempts=max_attempts)
+    return close_claim(connection, model_id, chunk.lease_token, [], failed, max_attempts=max_attempts)
 
 
 def test_a_claim_takes_the_oldest_items_and_counts_an_attempt(
@@ -63,7 +67,6 @@ def test_a_claim_takes_the_oldest_items_and_counts_an_attempt(
 def test_nothing_queued_is_no_chunk(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         assert try_to_claim(connection, model_id) is None
-        assert not items.has_queued_items(connection, model_id)
 
 
 def test_two_claimers_never_get_the_same_item(database: Database, model_id: int) -> None:
@@ -140,6 +143,7 @@ def test_one_content_under_two_uris_has_one_vector(database: Database, model_id:
         vector = unit_vectors(1)[0]
         results = [completed(first, vector, "same"), completed(second, vector, "same")]
         assert complete(connection, model_id, chunk.lease_token, results) == 2
+        assert release_claim(connection, chunk.lease_token) == 8
         again = claim(connection, model_id)
         assert again.items[0].item_id == third.item_id
         assert complete(connection, model_id, again.lease_token, [completed(again.items[0], None, "same")]) == 1
@@ -152,7 +156,7 @@ def test_an_item_without_a_vector_is_not_done_and_queued_again(
     with database.connection() as connection:
         chunk = claim(connection, model_id)
         results = [completed(item, None) for item in chunk.items]
-        assert items.close_items(connection, model_id, chunk.lease_token, results) == Closed(requeued=10)
+        assert close_claim(connection, model_id, chunk.lease_token, results) == Closed(requeued=10)
         assert states(connection, model_id) == {"queued": 10}
 
 
@@ -227,11 +231,11 @@ def test_a_token_that_no_longer_counts_changes_nothing(database: Database, model
         before = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
         results = [completed(item, vector) for item, vector in zip(stale.items[1:], unit_vectors(9), strict=True)]
         failed = [
-            FailedItem(stale.items[0].item_id, "unreadable", "x"),
-            FailedItem(stale.items[0].item_id, "fetch_failed", "x", pause_s=0),
+            failure(stale.items[0], "unreadable", "x"),
+            failure(stale.items[0], "fetch_failed", "x", pause_s=0),
         ]
-        assert items.close_items(connection, model_id, stale.lease_token, results, failed) == Closed()
-        assert items.release_items(connection, stale.lease_token) == 0
+        assert close_claim(connection, model_id, stale.lease_token, results, failed) == Closed()
+        assert release_claim(connection, stale.lease_token) == 0
         assert items.disown_items(connection, stale.lease_token) == 0
         after = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
         assert before == after
@@ -246,7 +250,7 @@ def test_a_token_of_another_model_s_claim_changes_nothing(
         other = add_model(connection, dataclasses.replace(INFO, name="other"), is_active=False)
         chunk = claim(connection, model_id)
         results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
-        assert items.close_items(connection, other, chunk.lease_token, results).done == 0
+        assert close_claim(connection, other, chunk.lease_token, results).done == 0
         assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
 
 
@@ -311,7 +315,7 @@ def test_a_worker_hands_back_the_claims_that_it_does_not_know_of(
         assert items.release_strays(connection, worker_id, [known.lease_token]) == 3
         assert states(connection, model_id) == {"queued": 5, "claimed": 5}
         assert items.release_strays(connection, worker_id, []) == 3
-        assert items.release_items(connection, other.lease_token) == 2
+        assert release_claim(connection, other.lease_token) == 2
         assert {item.attempts for item in claim(connection, model_id).items} == {1}
 
 
@@ -324,59 +328,56 @@ def test_a_claim_that_its_worker_gave_up_is_found_as_a_lost_one(
         kept = claim(connection, model_id, 2, worker_id=worker_id)
         assert items.disown_items(connection, chunk.lease_token) == 4
         assert workers.requeue_lost(connection, max_attempts=3) == Requeued(requeued=4, failed=0)
-        assert items.release_items(connection, kept.lease_token) == 2
+        assert release_claim(connection, kept.lease_token) == 2
 
 
-def test_what_lost_its_worker_is_claimed_alone_so_that_a_poison_image_fails_alone(
+def _claim_suspects(connection: Connection, model_id: int, limit: int = 4) -> list[items.ItemRow]:
+    worker_id = add_worker(connection, model_id)
+    return items.claim_suspects(connection, worker_id, model_id, limit, uuid4(), max_attempts=3)
+
+
+def test_what_lost_its_worker_is_claimed_apart_from_the_rest_and_in_the_end_alone(
     database: Database, model_id: int, image_ids: list[int]
 ) -> None:
+    """Of many that were lost together, the one that ends workers is found, and no other one fails with it."""
     with database.connection() as connection:
-        claim(connection, model_id, limit=3)
+        claim(connection, model_id, limit=6)
+        assert not items.has_suspects(connection, model_id)
         _lose_workers(connection)
         workers.requeue_lost(connection, max_attempts=3)
-        careful = try_to_claim(connection, model_id, 5, takes_suspects=False)
-        assert careful is not None
-        assert [item.is_suspect for item in careful.items] == [False] * 5
-        assert items.has_queued_items(connection, model_id, takes_suspects=False)
+        assert items.has_suspects(connection, model_id)
+        assert [item.is_suspect for item in claim(connection, model_id).items] == [False] * 4
+        assert try_to_claim(connection, model_id) is None
+        assert [item.attempts for item in _claim_suspects(connection, model_id)] == [2] * 4
+        _lose_workers(connection)
+        workers.requeue_lost(connection, max_attempts=3)  # the four that weren't suspects are now, too
         sizes = []
-        while chunk := try_to_claim(connection, model_id, 10):
-            sizes.append((len(chunk.items), chunk.items[0].is_suspect))
-        assert not items.has_queued_items(connection, model_id)
-    assert sorted(sizes) == [(1, True), (1, True), (1, True), (2, False)]
-
-
-def test_only_suspects_are_nothing_for_a_worker_that_takes_none(
-    database: Database, model_id: int, image_ids: list[int]
-) -> None:
-    with database.connection() as connection:
-        claim(connection, model_id)
-        _lose_workers(connection)
-        workers.requeue_lost(connection, max_attempts=3)
-        assert try_to_claim(connection, model_id, takes_suspects=False) is None
-        assert not items.has_queued_items(connection, model_id, takes_suspects=False)
-        assert items.has_queued_items(connection, model_id)
+        while suspects := _claim_suspects(connection, model_id):
+            sizes.append((len(suspects), suspects[0].attempts))
+        assert not items.has_suspects(connection, model_id)
+    assert sorted(sizes) == [(1, 3)] * 4 + [(2, 2), (4, 2)]
 
 
 def test_what_lost_its_worker_too_often_fails(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         image_ids = images.insert_images(connection, image_rows(1), model_id)
         for expected in (Requeued(1, 0), Requeued(1, 0), Requeued(0, 1)):
-            claim(connection, model_id)
+            assert try_to_claim(connection, model_id) or _claim_suspects(connection, model_id)
             _lose_workers(connection)
             assert workers.requeue_lost(connection, max_attempts=3) == expected
-        (failure,) = items.list_failures(connection, image_ids, model_id)
+        (listed,) = items.list_failures(connection, image_ids, model_id)
         assert workers.requeue_lost(connection, max_attempts=3) == Requeued(0, 0)
-    assert failure.error_code == "worker_lost"
-    assert "3 workers" in failure.error_message
+    assert listed.error_code == "worker_lost"
+    assert "3 workers" in listed.error_message
 
 
 def test_listeners_are_woken_by_what_is_queued_again(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.listen("siglip_ingest_items") as listener:
-        for end in (_lose_workers, None):
+        for end in (None, _lose_workers):
             with database.connection() as connection:
                 chunk = claim(connection, model_id)
                 if end is None:
-                    items.release_items(connection, chunk.lease_token)
+                    release_claim(connection, chunk.lease_token)
                 else:
                     end(connection)
                     workers.requeue_lost(connection, max_attempts=9)
@@ -386,8 +387,8 @@ def test_listeners_are_woken_by_what_is_queued_again(database: Database, model_i
 def test_a_retry_waits_and_joins_a_normal_chunk(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id, 6)
-        failed = [FailedItem(item.item_id, "fetch_failed", "503", pause_s=0) for item in chunk.items[:5]]
-        later = FailedItem(chunk.items[5].item_id, "fetch_failed", "503", pause_s=60)
+        failed = [failure(item, "fetch_failed", "503", pause_s=0) for item in chunk.items[:5]]
+        later = failure(chunk.items[5], "fetch_failed", "503", pause_s=60)
         assert _fail(connection, model_id, chunk, *failed, later) == Closed(requeued=6)
     with database.connection() as connection:
         again = claim(connection, model_id)
@@ -403,7 +404,7 @@ def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id
         with database.connection() as connection:
             chunk = claim(connection, model_id)
             reason = f"The server answered 503 ({attempt})."
-            closed = _fail(connection, model_id, chunk, FailedItem(chunk.items[0].item_id, "fetch_failed", reason, 0))
+            closed = _fail(connection, model_id, chunk, failure(chunk.items[0], "fetch_failed", reason, 0))
             assert closed == (Closed(failed=1) if attempt == 2 else Closed(requeued=1))
     with database.connection() as connection:
         failures = items.list_failures(connection, image_ids, model_id)
@@ -418,23 +419,23 @@ def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id
 def test_any_text_can_be_a_reason(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id, limit=1)
-        reason = FailedItem(chunk.items[0].item_id, "unreadable", "a\0b\udc80" * 2000)
+        reason = failure(chunk.items[0], "unreadable", "a\0b\udc80" * 2000)
         assert _fail(connection, model_id, chunk, reason) == Closed(failed=1)
-        (failure,) = items.list_failures(connection, image_ids, model_id)
-    assert failure.error_message.startswith("ab?")
-    assert len(failure.error_message) == 2000
+        (listed,) = items.list_failures(connection, image_ids, model_id)
+    assert listed.error_message.startswith("ab?")
+    assert len(listed.error_message) == 2000
 
 
 def test_what_is_handed_back_counts_no_attempt(database: Database, model_id: int, image_ids: list[int]) -> None:
     with database.connection() as connection:
         chunk = claim(connection, model_id)
-        # What is neither done nor failed when a claim is closed goes back too.
-        reason = FailedItem(chunk.items[0].item_id, "unreadable", "x")
-        assert _fail(connection, model_id, chunk, reason) == Closed(failed=1, requeued=9)
+        reason = failure(chunk.items[0], "unreadable", "x")
+        assert _fail(connection, model_id, chunk, reason) == Closed(failed=1)
+        assert release_claim(connection, chunk.lease_token) == 9
         assert states(connection, model_id) == {"queued": 9, "failed": 1}
         again = claim(connection, model_id)
         assert {item.attempts for item in again.items} == {1}
-        assert items.release_items(connection, again.lease_token) == 9
+        assert release_claim(connection, again.lease_token) == 9
         assert {item.attempts for item in claim(connection, model_id).items} == {1}
 
 

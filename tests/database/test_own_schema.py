@@ -17,7 +17,9 @@ from tests.database.helpers import (
     FakeEmbedder,
     add_model,
     claim,
+    close_claim,
     completed,
+    failure,
     image_rows,
     index_images,
     make_fake,
@@ -102,8 +104,8 @@ def test_the_ledger_works(database: Database, model_id: int) -> None:
         images.insert_images(connection, image_rows(3), model_id)
         chunk = claim(connection, model_id)
         results = [completed(item, vector) for item, vector in zip(chunk.items, VECTORS, strict=False)]
-        failed = [items.FailedItem(chunk.items[2].item_id, "unreadable", "x")]
-        assert items.close_items(connection, model_id, chunk.lease_token, results[:2], failed).done == 2
+        failed = [failure(chunk.items[2], "unreadable", "x")]
+        assert close_claim(connection, model_id, chunk.lease_token, results[:2], failed).done == 2
         assert items.find_embedded(connection, model_id, [results[0].content_hash]) == {results[0].content_hash}
         assert items.retry_failed(connection, model_id) == 1
 

@@ -460,7 +460,6 @@ def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:
             "model_id": 1,
             "limit": 64,
             "lease_token": uuid.uuid4(),
-            "takes_suspects": True,
         }
         plan: Any = connection.execute(b"EXPLAIN (FORMAT JSON) " + SQL.claim_items, parameters).fetchone()
     nodes = _nodes(plan[0][0]["Plan"])

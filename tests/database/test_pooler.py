@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from siglip_ingest import SiglipClient, active_model, ingest, labeling, search
-from siglip_ingest.db import Database, items
+from siglip_ingest.db import Database
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.services.accounts import find_account
@@ -25,6 +25,7 @@ from tests.database.helpers import (
     FakeEmbedder,
     add_model,
     claim,
+    close_claim,
     completed,
     index_images,
     make_fake,
@@ -51,7 +52,7 @@ def use_everything(database: Database, model_id: int) -> None:
         with database.connection() as connection:
             chunk = claim(connection, model_id)
             results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(3), strict=True)]
-            assert items.close_items(connection, model_id, chunk.lease_token, results).done == 3
+            assert close_claim(connection, model_id, chunk.lease_token, results).done == 3
         assert ingestion.counts().done == 3
         for _ in range(2):
             assert search.search_by_text(database, make_fake, f"text {turn}", SearchOptions(limit=3))

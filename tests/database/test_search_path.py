@@ -13,13 +13,15 @@ import pytest
 from psycopg import sql
 
 from siglip_ingest import active_model, labeling, search
-from siglip_ingest.db import Database, images, items, workers
+from siglip_ingest.db import Database, images, workers
 from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import (
     add_model,
     all_statements,
     claim,
+    close_claim,
     completed,
+    failure,
     image_rows,
     index_images,
     make_fake,
@@ -123,9 +125,9 @@ def test_who_may_create_in_public_does_not_become_superuser(database: Database, 
         connection.execute("SELECT * FROM siglip.images_with_label('pets', 'cat', 0)")
         images.insert_images(connection, image_rows(3, collection="new"), model_id)
         chunk = claim(connection, model_id, 2)
-        failed = [items.FailedItem(chunk.items[1].item_id, "fetch_failed", "503", pause_s=0)]
+        failed = [failure(chunk.items[1], "fetch_failed", "503", pause_s=0)]
         results = [completed(chunk.items[0], unit_vectors(1)[0])]
-        items.close_items(connection, model_id, chunk.lease_token, results, failed)
+        close_claim(connection, model_id, chunk.lease_token, results, failed)
         claim(connection, model_id)
         connection.execute("DELETE FROM siglip.workers")
         workers.requeue_lost(connection, 1)

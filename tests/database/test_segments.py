@@ -16,7 +16,15 @@ from siglip_ingest.db.vectors import Record, Stored, store_vectors as store_reco
 from siglip_ingest.errors import DatabaseConflictError, DatabaseError, InvalidInputError
 from tests import segments as helpers
 from tests.database import helpers as fixtures
-from tests.database.helpers import claim, complete, completed, content_hash, image_rows, unit_vectors
+from tests.database.helpers import (
+    claim,
+    close_claim,
+    complete,
+    completed,
+    content_hash,
+    image_rows,
+    unit_vectors,
+)
 from tests.programs import wait_until
 from tests.segments import (
     AT_REST,
@@ -546,7 +554,7 @@ def _embed_again(
         chunk = claim(connection, model_id)
     vector = unit_vectors(1, DIMENSION, seed=5)[0] if has_vector else None
     results = [completed(chunk.items[0], vector, content)]
-    return lambda connection: items.close_items(connection, model_id, chunk.lease_token, results)
+    return lambda connection: close_claim(connection, model_id, chunk.lease_token, results)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a worker has for tickets, in this process, with an embedder that may fail."""
+"""What a worker has for images, in this process, with an embedder that may fail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.sources.settings import WHOLE_DISK
 from siglip_workers.device import Device
+from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.stream import Stream
-from siglip_workers.ingest.ticket_handler import TicketHandler
 
 SETTINGS = Settings(
     batch_size=4, chunk_size=100, lease_s=30, allowed_roots=WHOLE_DISK, allowed_hosts=frozenset({"127.0.0.1"})
@@ -48,25 +48,22 @@ class FragileEmbedder:
 
 
 class LocalWorker:
-    """What a worker process has for tickets. `sent` counts the tickets that it sent, `stops` has what would end it."""
+    """What a worker process has for images; `stops` has what would end it. It claims when it is told to, by `work`."""
 
     def __init__(self, database: Database, embedder: FragileEmbedder, model_id: int, **settings: Any) -> None:
         self.database = database
         self.model_id = model_id
         self.worker_id = uuid4()
-        self.sent = 0
         self.stops: list[str] = []
         chosen = dataclasses.replace(SETTINGS, **settings)
         device = Device(embedder)  # type: ignore[arg-type]
-        self.stream = Stream(database, device, model_id, chosen, cores=2)
-        self.tickets = TicketHandler(
+        self.stream = Stream(database, device, model_id, chosen, cores=2, stop_worker=lambda: self.stops.append("stop"))
+        self.feeder = Feeder(
             database,
             self.stream,
-            device,
             self.worker_id,
             model_id,
             chosen,
-            self._count_ticket,
             stop_worker=lambda: self.stops.append("stop"),
             end_worker=lambda: self.stops.append("end"),
         )
@@ -76,11 +73,18 @@ class LocalWorker:
         with self.database.connection() as connection:
             workers.renew_worker(connection, self.worker_id, self.model_id, node="test@host", lease_s=lease_s)
 
-    def work(self) -> dict[str, int]:
-        return self.tickets.work_on(self.model_id)
+    def claim(self) -> None:
+        """Claim once, and leave the rest to the stream's threads."""
+        self.feeder.look_for_suspects()
+        self.feeder.feed()
 
-    def _count_ticket(self) -> None:
-        self.sent += 1
+    def work(self) -> dict[str, int]:
+        """Claim once, and wait until it is all closed."""
+        progress = self.stream.progress
+        before = progress.done, progress.failed
+        self.claim()
+        assert progress.wait_until(0, 60)
+        return {"done": progress.done - before[0], "failed": progress.failed - before[1]}
 
 
 @contextmanager

@@ -9,23 +9,22 @@ import os
 import time
 
 from siglip_ingest.db.items import ItemRow
-from siglip_workers import runtime
 from siglip_workers.__main__ import main
-from siglip_workers.ingest import stream
-from siglip_workers.ingest.outcome import PreparedImage
-from siglip_workers.ingest.stream import Stream
+from siglip_workers.ingest import feeder
+from siglip_workers.ingest.preparing import Preparer
+
+fetch = Preparer._fetch
 
 
-class PoisonedStream(Stream):
-    def _prepare(self, item: ItemRow) -> PreparedImage:
-        if item.uri.endswith("poison.png"):
-            os._exit(9)
-        if item.uri.endswith("hang.png"):
-            time.sleep(600)
-        return super()._prepare(item)
+def _fetch(self: Preparer, item: ItemRow) -> bytes:
+    if item.uri.endswith("poison.png"):
+        os._exit(9)
+    if item.uri.endswith("hang.png"):
+        time.sleep(600)
+    return fetch(self, item)
 
 
 if __name__ == "__main__":
-    runtime.Stream = PoisonedStream  # type: ignore[misc]
-    stream.STALL_S = float(os.environ.get("SIGLIP_TEST_STALL_S", "900"))
+    Preparer._fetch = _fetch  # type: ignore[method-assign]
+    feeder.STALL_S = float(os.environ.get("SIGLIP_TEST_STALL_S", "900"))
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from siglip_workers.ingest import ledger_watcher
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.runtime import enter_model
 from tests.database.helpers import claim
+from tests.programs import wait_until
 from tests.workers.helpers import fetch_all, items_by_state, load_tiny_embedder, write_images
 from tests.workers.local_worker import FragileEmbedder, LocalWorker, opened_worker
 
@@ -61,37 +63,12 @@ def watching(database: Database, worker: LocalWorker, broker: CountingBroker, mo
     return LedgerWatcher(
         database,
         broker,  # type: ignore[arg-type]
-        worker.tickets,
+        worker.feeder,
+        worker.worker_id,
         model_id,
         Settings(),
         stop_worker=lambda: worker.stops.append("stop"),
     )
-
-
-def test_an_idle_worker_that_sees_work_sends_one_ticket(
-    tmp_path: Path, database: Database, model_id: int, watching: LedgerWatcher, broker: CountingBroker
-) -> None:
-    watching.attend()
-    assert broker.tickets == 0
-    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
-    for _ in range(3):
-        watching.attend()
-    assert broker.tickets == 1
-
-
-def test_a_ticket_that_was_lost_is_sent_again(
-    tmp_path: Path,
-    database: Database,
-    model_id: int,
-    watching: LedgerWatcher,
-    broker: CountingBroker,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
-    for _ in range(3):
-        watching.attend()
-    assert broker.tickets == 3
 
 
 def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
@@ -108,38 +85,35 @@ def test_what_a_dead_worker_had_is_queued_and_its_mailbox_forgotten(
 
 
 def test_a_worker_that_takes_no_messages_any_more_stops(
-    tmp_path: Path,
-    database: Database,
-    model_id: int,
-    worker: LocalWorker,
-    watching: LedgerWatcher,
-    broker: CountingBroker,
-    monkeypatch: pytest.MonkeyPatch,
+    worker: LocalWorker, watching: LedgerWatcher, broker: CountingBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tickets wait, this worker is idle, and none of them reaches it, as after some losses of Redis."""
-    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    monkeypatch.setattr(ledger_watcher, "CONSUMER_STALL_S", 0.0)
-    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
-    for _ in range(3):
+    """Tickets wait, and none of them reaches it, as after some losses of Redis."""
+    for name in ("CHECK_CONSUMER_S", "CONSUMER_STALL_S", "PROBE_S"):
+        monkeypatch.setattr(ledger_watcher, name, 0.0)
+    for _ in range(4):
         watching.attend()
+    assert broker.tickets == 1  # sent to see whether it comes
     assert worker.stops == ["stop"]
 
 
-def test_a_worker_whose_tickets_others_take_does_not_stop(
-    tmp_path: Path,
-    database: Database,
-    model_id: int,
+@pytest.mark.parametrize("taker", ["another worker", "this one"])
+def test_a_worker_whose_tickets_are_taken_does_not_stop(
     worker: LocalWorker,
     watching: LedgerWatcher,
     broker: CountingBroker,
     monkeypatch: pytest.MonkeyPatch,
+    taker: str,
 ) -> None:
-    monkeypatch.setattr(ledger_watcher, "RESEND_S", 0.0)
-    monkeypatch.setattr(ledger_watcher, "CONSUMER_STALL_S", 0.0)
-    enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
+    for name in ("CONSUMER_STALL_S", "PROBE_S"):
+        monkeypatch.setattr(ledger_watcher, name, 0.0)
+    monkeypatch.setattr(ledger_watcher, "CHECK_CONSUMER_S", 0.01)
     for _ in range(5):
+        time.sleep(0.02)
+        if taker == "this one":
+            worker.feeder.take_ticket(worker.model_id)
         watching.attend()
-        broker.tickets = 0
+        if taker == "another worker":
+            broker.tickets = 0
     assert worker.stops == []
 
 
@@ -148,3 +122,19 @@ def test_a_worker_is_counted_for_as_long_as_it_lives(database: Database, model_i
         assert workers.count_workers(connection, model_id) == 1
         connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '1 day'")
         assert workers.count_workers(connection) == 0
+
+
+def test_a_worker_whose_connection_ended_is_lost_before_its_lease_ends(
+    database: Database, model_id: int, worker: LocalWorker, watching: LedgerWatcher
+) -> None:
+    alive = "SELECT siglip.is_alive(w) FROM siglip.workers AS w"
+    with database.session() as session:
+        workers.hold_worker_lock(session, worker.worker_id)
+        with database.connection() as connection:
+            workers.renew_worker(connection, worker.worker_id, model_id, node="", lease_s=60, holds_lock=True)
+            connection.execute("UPDATE siglip.workers SET seen_at = now() - interval '5 s'")
+        assert fetch_all(database, alive) == [(True,)]
+    wait_until(lambda: fetch_all(database, alive) == [(False,)])
+    with database.connection() as connection:  # it comes back, with another connection
+        workers.renew_worker(connection, worker.worker_id, model_id, node="", lease_s=60, holds_lock=False)
+    assert fetch_all(database, alive) == [(True,)]

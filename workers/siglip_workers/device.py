@@ -44,6 +44,11 @@ class Device:
         return self._embedder.info
 
     @property
+    def max_batch_size(self) -> int:
+        """Most images in a batch."""
+        return self._embedder.batch_size
+
+    @property
     def batch_size(self) -> int:
         """How many images to embed at a time: what fits its memory and, on a slow device, into `MAX_BATCH_S`."""
         most = self._embedder.batch_size

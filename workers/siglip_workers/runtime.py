@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from siglip_ingest import labeling
 from siglip_ingest.active_model import DEFAULT_MODEL, enter_model
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
-from siglip_ingest.db import Database, models, workers
+from siglip_ingest.db import Database, items, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -28,9 +27,9 @@ from siglip_ingest.siglip import verify
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
+from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
-from siglip_workers.ingest.ticket_handler import TicketHandler
 from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
 from siglip_workers.threads import Repeater, StoppableThread
@@ -42,8 +41,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TASK_THREADS = 4  # two for tickets that have work, two for queries
+TASK_THREADS = 4  # two for queries on the device, two for what only waits
 BEATS_PER_LEASE = 3.5
+MAX_BEAT_S = 2.0  # siglip.is_alive relies on it
 LABELS_EVERY_S = 2.0
 
 
@@ -51,7 +51,7 @@ class Runtime:
     """What one worker process has: a database, a model on a device, and the threads that bring it work.
 
     Attributes:
-        tickets: Works on tickets.
+        feeder: Claims images, and takes tickets.
         device: The model.
         broker: Redis; None before `start`.
     """
@@ -66,15 +66,13 @@ class Runtime:
         self._node = ""
         self._broker: Broker | None = None
         self._stream = Stream(database, self.device, model_id, settings, cores=count_cores())
-        self.tickets = TicketHandler(
-            database, self._stream, self.device, self.worker_id, model_id, settings, self._send_ticket
-        )
+        self.feeder = Feeder(database, self._stream, self.worker_id, model_id, settings)
         self._standbys = [Database(url, pooler=settings.pooler) for url in settings.standby_urls.split()]
         self._listeners = [
             TextListener(server, database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
             for server in (database, *self._standbys)
         ]
-        self._heartbeat = Repeater("heartbeat", self._beat, settings.lease_s / BEATS_PER_LEASE)
+        self._heartbeat = Repeater("heartbeat", self._beat, min(MAX_BEAT_S, settings.lease_s / BEATS_PER_LEASE))
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
@@ -91,28 +89,29 @@ class Runtime:
         """Begin to bring work, once the worker takes messages; `node` is what Celery calls it."""
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
-        self._watcher = LedgerWatcher(self.database, self._broker, self.tickets, self.model_id, self.settings)
+        self._watcher = LedgerWatcher(
+            self.database, self._broker, self.feeder, self.worker_id, self.model_id, self.settings
+        )
         with contextlib.suppress(DatabaseError):  # the heartbeat tries again
             self._beat()  # others look after what a worker leaves behind once they know it
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Take nothing more, and let chunks end after the batch they are at. Sets flags only: for signal handlers."""
-        self.tickets.stop()
-        self._stream.stop()
+        """Take nothing more. Sets flags only: for signal handlers."""
         for thread in self._threads:
             if thread is not self._heartbeat:  # what is being handed back is still ours
                 thread.stop()
 
     def close(self) -> None:
-        """Hand back what is left, and close the connections."""
+        """Finish the batch that is on the device, hand back what is left, and close the connections."""
         self.stop()
+        self._stream.close()
         for thread in self._threads:
             thread.close()
-        self._stream.close()
         try:
-            self.tickets.release_strays()
+            with self.database.connection() as connection:
+                items.release_strays(connection, self.worker_id, [])
             with self.database.connection() as connection:
                 workers.delete_worker(connection, self.worker_id)
             if self._broker is not None:
@@ -126,12 +125,17 @@ class Runtime:
     @property
     def _threads(self) -> list[StoppableThread]:
         threads: list[StoppableThread] = [self._heartbeat, self._labels, *self._listeners, *self._maintainer]
-        return threads if self._watcher is None else [self._watcher, *threads]
+        return threads if self._watcher is None else [self.feeder, self._watcher, *threads]
 
     def _beat(self) -> None:
         with self.database.connection() as connection:
             workers.renew_worker(
-                connection, self.worker_id, self.model_id, node=self._node, lease_s=self.settings.lease_s
+                connection,
+                self.worker_id,
+                self.model_id,
+                node=self._node,
+                lease_s=self.settings.lease_s,
+                holds_lock=self._watcher is not None and self._watcher.is_listening,
             )
 
     def _embed_labels(self) -> None:
@@ -139,12 +143,6 @@ class Runtime:
             self.database, self._embedder, self.model_id, unreadable=self._unreadable
         ):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
-
-    def _send_ticket(self) -> None:
-        try:
-            self.broker.send_ticket(self.model_id)
-        except (KombuError, RedisError, OSError) as error:  # the ledger watcher sends one once Redis is back
-            logger.debug("No ticket was sent: %s", error)
 
 
 _runtime: Runtime | None = None

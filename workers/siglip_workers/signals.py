@@ -74,7 +74,7 @@ def _start(sender: Any, **_: Any) -> None:
         logger.exception("The worker could not start.")
         stop_process()
         return
-    logger.info("Ready: model %s, %d images a chunk.", worker.device.info.name, worker.settings.chunk_size)
+    logger.info("Ready: model %s, %d images a batch.", worker.device.info.name, worker.device.max_batch_size)
 
 
 def _stop(**_: Any) -> None:

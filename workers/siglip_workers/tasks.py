@@ -12,12 +12,12 @@ from siglip_workers.runtime import current_runtime
 
 
 @app.task(name=EMBED_IMAGES)  # type: ignore[untyped-decorator]  # Celery has no types
-def embed_images(model_id: int, *_: object) -> dict[str, int]:
-    """Embed what the ledger has queued, up to a chunk; returns how many images are `done` and how many have `failed`.
+def embed_images(model_id: int, *_: object) -> None:
+    """Have the worker look at the ledger: images are queued.
 
     Arguments of earlier versions, which named the work, are ignored: the ledger knows it.
     """
-    return current_runtime().tickets.work_on(model_id)
+    current_runtime().feeder.take_ticket(model_id)
 
 
 @app.task(name="siglip.embed_texts", acks_late=True, bind=True)  # type: ignore[untyped-decorator]

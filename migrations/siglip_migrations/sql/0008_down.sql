@@ -2,5 +2,8 @@
 -- Parameters: none.
 -- A row means: as before.
 
+DROP INDEX siglip.ingest_items_suspects_btree_idx;
+DROP FUNCTION siglip.is_alive(siglip.workers);
+ALTER TABLE siglip.workers DROP COLUMN holds_lock;
 DROP TABLE siglip.ingestion_images;
 DROP TABLE siglip.ingestions;

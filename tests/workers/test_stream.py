@@ -1,11 +1,13 @@
-"""Tickets and the stream in this process: what comes twice, fails, hangs, or is interrupted."""
+"""The feeder and the stream in this process: what comes twice, fails, hangs, or is interrupted."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -15,8 +17,8 @@ import pytest
 from siglip_ingest.db import Database, items, workers
 from siglip_ingest.errors import DatabaseUnavailableError, ImageError
 from siglip_ingest.ingest import enqueue_images
-from siglip_workers.ingest import outcome, stream, ticket_handler
-from siglip_workers.ingest.ticket_handler import MAX_TICKETS
+from siglip_workers.ingest import batcher, feeder, preparing, writer
+from siglip_workers.ingest.stream import Stream
 from siglip_workers.runtime import enter_model
 from tests.database.helpers import claim
 from tests.programs import wait_until
@@ -43,23 +45,39 @@ def worker(database: Database, embedder: FragileEmbedder, model_id: int) -> Iter
 
 
 class HeldImages:
-    """Holds images back in a decoding thread until it is told to let go."""
+    """Holds images back in a decoding thread, after some that it lets pass, until it is told to let go."""
 
-    def __init__(self, embedder: FragileEmbedder) -> None:
+    def __init__(self, embedder: FragileEmbedder, *, passing: int = 0) -> None:
         self.release = threading.Event()
         self.entered = threading.Semaphore(0)
+        self._passing = threading.Semaphore(passing)
         self._prepare = embedder.prepare_image
         embedder.prepare_image = self._wait  # type: ignore[method-assign]
 
     def _wait(self, image: object) -> object:
+        if self._passing.acquire(blocking=False):
+            return self._prepare(image)  # type: ignore[arg-type]
         self.entered.release()
         assert self.release.wait(60)
         return self._prepare(image)  # type: ignore[arg-type]
 
 
-def test_a_ticket_says_how_many_are_done_and_how_many_have_failed(
-    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker
-) -> None:
+class ClaimsAtOnce:
+    """Counts how often suspects and others were claimed at the same time, while images are decoded."""
+
+    def __init__(self, embedder: FragileEmbedder, database: Database) -> None:
+        self.mixed = 0
+        self._database = database
+        self._prepare = embedder.prepare_image
+        embedder.prepare_image = self._look  # type: ignore[method-assign]
+
+    def _look(self, image: object) -> object:
+        kinds = "SELECT count(DISTINCT is_suspect) FROM siglip.ingest_items WHERE state = 'claimed' AND attempts > 0"
+        self.mixed += fetch_all(self._database, kinds) == [(2,)]
+        return self._prepare(image)  # type: ignore[arg-type]
+
+
+def test_images_end_as_done_or_failed(tmp_path: Path, database: Database, model_id: int, worker: LocalWorker) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("This is no image.")
     enqueue_images(database, [*write_images(tmp_path, 10), text], model_id=model_id)
@@ -73,11 +91,28 @@ def test_a_forged_ticket_changes_nothing(
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     before = fetch_all(database, LEDGER)
-    assert worker.tickets.work_on(model) == {"done": 0, "failed": 0}
+    worker.feeder.take_ticket(model)
     assert fetch_all(database, LEDGER) == before
 
 
-def test_tickets_without_work_change_nothing(
+def test_an_idle_worker_takes_up_what_a_ticket_speaks_of_at_once(
+    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeder, "IDLE_S", 60.0)  # nothing but the ticket wakes it
+    worker.feeder.start()
+    try:
+        wait_until(lambda: worker.feeder.is_waiting)
+        enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
+        for _ in range(3):
+            worker.feeder.take_ticket(model_id)
+        wait_until(lambda: items_by_state(database) == {"done": 3})
+    finally:
+        worker.feeder.stop()
+        worker.feeder.look()
+        worker.feeder.close()
+
+
+def test_looking_without_work_changes_nothing(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 10), model_id=model_id)
@@ -86,15 +121,15 @@ def test_tickets_without_work_change_nothing(
     for _ in range(5):
         assert worker.work() == {"done": 0, "failed": 0}
     assert fetch_all(database, LEDGER) == before
-    assert (embedder.embedded, worker.sent) == (10, 0)
+    assert embedder.embedded == 10
 
 
-def test_doubled_tickets_of_two_workers_share_the_work_and_store_it_once(
+def test_two_workers_share_the_work_and_store_it_once(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 40), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=8) as other:
-        threads = [threading.Thread(target=each.work) for each in (worker, other, worker, other, worker)]
+        threads = [threading.Thread(target=each.work) for each in (worker, other)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -105,55 +140,37 @@ def test_doubled_tickets_of_two_workers_share_the_work_and_store_it_once(
     assert embedder.embedded == 40
 
 
-def test_a_worker_takes_two_tickets_at_a_time_and_lets_the_others_go(
+def test_a_worker_claims_ahead_and_no_more_than_it_has_room_for(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
     held = HeldImages(embedder)
     enqueue_images(database, write_images(tmp_path, 30), model_id=model_id)
     with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
-        threads = [threading.Thread(target=worker.work) for _ in range(MAX_TICKETS)]
-        for thread in threads:
-            thread.start()
-        wait_until(lambda: not worker.tickets.has_room)
-        wait_until(lambda: items_by_state(database).get("claimed") == 8 * MAX_TICKETS)
-        assert worker.work() == {"done": 0, "failed": 0}
-        assert items_by_state(database)["claimed"] == 8 * MAX_TICKETS
+        worker.claim()
+        assert items_by_state(database) == {"claimed": 8, "queued": 22}
+        worker.claim()
+        assert items_by_state(database) == {"claimed": 8, "queued": 22}
         held.release.set()
-        for thread in threads:
-            thread.join()
+        assert worker.stream.progress.wait_until(0, 60)
+    assert items_by_state(database) == {"done": 8, "queued": 22}
 
 
-def test_batches_fill_across_tickets(
+def test_batches_fill_across_claims(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "MAX_WAIT_S", 60.0)  # however slow this machine is, a batch waits until it is full
+    monkeypatch.setattr(batcher, "MAX_WAIT_S", 60.0)  # however slow this machine is, a batch waits until it is full
     embedder.batch_size = 8
     enqueue_images(database, write_images(tmp_path, 8), model_id=model_id)
-    with opened_worker(database, embedder, model_id, chunk_size=4, batch_size=4, decode_threads=8) as worker:
+    with opened_worker(database, embedder, model_id, chunk_size=4, decode_threads=8) as worker:
         held = HeldImages(embedder)
-        threads = [threading.Thread(target=worker.work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
+        worker.claim()
+        monkeypatch.setattr(Stream, "capacity", 8)
+        worker.claim()
         for _ in range(8):
             assert held.entered.acquire(timeout=30)
         held.release.set()
-        for thread in threads:
-            thread.join()
+        assert worker.stream.progress.wait_until(0, 60)
     assert embedder.batches == [8]
-
-
-def test_a_ticket_that_sees_more_work_sends_the_next(
-    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
-) -> None:
-    enqueue_images(database, write_images(tmp_path, 20), model_id=model_id)
-    with opened_worker(database, embedder, model_id, chunk_size=8) as worker:
-        worker.work()
-        assert worker.sent == 2  # one for the other place as soon as the chunk was full, one when it ended
-        worker.work()
-        sent = worker.sent
-        worker.work()
-        assert worker.sent == sent
-    assert items_by_state(database) == {"done": 20}
 
 
 def test_stored_vectors_are_the_models_own(
@@ -194,7 +211,7 @@ def test_an_image_that_the_model_fails_on_fails_alone_after_its_attempts(
 ) -> None:
     from PIL import Image
 
-    monkeypatch.setattr(outcome, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_S", 0.0)
     paths = write_images(tmp_path, 10)
     twin = tmp_path / "twin.png"
     twin.write_bytes(paths[3].read_bytes())
@@ -226,10 +243,10 @@ def test_a_file_that_comes_back_is_tried_again(
     def refuse(*_: object, **__: object) -> bytes:
         raise ImageError("The server answered 503.", code="fetch_failed", is_retryable=True)
 
-    monkeypatch.setattr(outcome, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_S", 0.0)
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with monkeypatch.context() as patched:
-        patched.setattr(stream, "fetch", refuse)
+        patched.setattr(preparing, "fetch", refuse)
         worker.work()
     assert items_by_state(database) == {"queued": 2}
     worker.work()
@@ -320,18 +337,16 @@ def test_a_stopped_worker_hands_back_what_it_did_not_embed(
 ) -> None:
     held = HeldImages(embedder)
     enqueue_images(database, write_images(tmp_path, 5), model_id=model_id)
-    thread = threading.Thread(target=worker.work)
-    thread.start()
+    worker.claim()
     assert held.entered.acquire(timeout=30)
-    worker.tickets.stop()
-    worker.stream.stop()
+    worker.stream.close()
     held.release.set()
-    thread.join()
+    with database.connection() as connection:
+        assert items.release_strays(connection, worker.worker_id, []) == 5
     assert fetch_all(database, "SELECT DISTINCT state::text, attempts FROM siglip.ingest_items") == [("queued", 0)]
-    assert worker.work() == {"done": 0, "failed": 0}
 
 
-def test_a_chunk_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
+def test_a_stopped_worker_writes_what_was_embedded(
     tmp_path: Path,
     database: Database,
     model_id: int,
@@ -339,85 +354,95 @@ def test_a_chunk_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
     embedder: FragileEmbedder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "STALL_S", 0.5)
+    monkeypatch.setattr(writer, "MAX_WAIT_S", 60.0)  # what is embedded waits to be written with the rest
+    held = HeldImages(embedder, passing=4)
+    enqueue_images(database, write_images(tmp_path, 6), model_id=model_id)
+    worker.claim()
+    assert held.entered.acquire(timeout=30)
+    wait_until(lambda: embedder.embedded == 4)
+    worker.stream.close()
+    held.release.set()
+    assert items_by_state(database) == {"done": 4, "claimed": 2}
+
+
+def test_an_image_that_does_not_move_is_left_to_another_worker_and_this_one_ends(
+    tmp_path: Path,
+    database: Database,
+    model_id: int,
+    worker: LocalWorker,
+    embedder: FragileEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeder, "STALL_S", 0.5)
     held = HeldImages(embedder)
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
-    worker.work()
+    worker.claim()
+    assert held.entered.acquire(timeout=30)
+    wait_until(lambda: bool(worker.feeder.feed() and worker.stops))
     assert worker.stops == ["end"]
     with database.connection() as connection:
         assert workers.requeue_lost(connection, 3).requeued == 2  # though the worker lives
     held.release.set()
+    assert worker.stream.progress.wait_until(0, 60)
     assert items_by_state(database) == {"queued": 2}
 
 
 def test_what_is_claimed_in_a_workers_name_without_its_knowledge_is_handed_back(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
 ) -> None:
-    """The answer to a claim was lost with its connection, say: no ticket knows of these items."""
+    """The answer to a claim was lost with its connection, say: the stream knows nothing of these items."""
     enqueue_images(database, write_images(tmp_path, 4), model_id=model_id)
     with database.connection() as connection:
         claim(connection, model_id, limit=2, worker_id=worker.worker_id)
     held = HeldImages(embedder)
-    thread = threading.Thread(target=worker.work)
-    thread.start()
+    worker.claim()
     assert held.entered.acquire(timeout=30)
-    worker.tickets.release_strays()
+    worker.feeder.release_strays()
     assert items_by_state(database) == {"claimed": 2, "queued": 2}
     held.release.set()
-    thread.join()
+    assert worker.stream.progress.wait_until(0, 60)
     assert worker.work()["done"] == 2
 
 
-def test_a_suspect_is_taken_alone_and_nothing_beside_it(
-    tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, embedder: FragileEmbedder
-) -> None:
-    enqueue_images(database, write_images(tmp_path, 6), model_id=model_id)
-    with database.connection() as connection:
-        connection.execute(
-            "UPDATE siglip.ingest_items SET is_suspect = true"
-            " WHERE item_id = (SELECT min(item_id) FROM siglip.ingest_items)"
-        )
-    held = HeldImages(embedder)
-    thread = threading.Thread(target=worker.work)
-    thread.start()
-    assert held.entered.acquire(timeout=30)
-    assert items_by_state(database) == {"claimed": 1, "queued": 5}
-    assert worker.work() == {"done": 0, "failed": 0}
-    assert not worker.tickets.has_room
-    held.release.set()
-    thread.join()
-    assert worker.work()["done"] == 5
-
-
-def test_a_suspect_waits_while_other_images_could_be_lost_with_it(
+def test_suspects_are_embedded_with_nothing_beside_them(
     tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder
 ) -> None:
-    enqueue_images(database, write_images(tmp_path, 4), model_id=model_id)
-    held = HeldImages(embedder)
-    with opened_worker(database, embedder, model_id, chunk_size=2, batch_size=2) as worker:
-        thread = threading.Thread(target=worker.work)
-        thread.start()
+    enqueue_images(database, write_images(tmp_path, 8), model_id=model_id)
+    with opened_worker(database, embedder, model_id, chunk_size=3) as worker:
+        held = HeldImages(embedder)
+        worker.claim()
         assert held.entered.acquire(timeout=30)
         with database.connection() as connection:
-            connection.execute("UPDATE siglip.ingest_items SET is_suspect = true WHERE state = 'queued'")
-        assert worker.work() == {"done": 0, "failed": 0}
+            connection.execute(
+                "UPDATE siglip.ingest_items SET is_suspect = true WHERE state = 'queued' AND item_id % 2 = 0"
+            )
+        thread = threading.Thread(target=worker.claim)
+        thread.start()
+        time.sleep(0.5)  # they wait for the three to leave
+        assert items_by_state(database) == {"claimed": 3, "queued": 5}
+        seen = ClaimsAtOnce(embedder, database)
         held.release.set()
         thread.join()
-        assert [worker.work()["done"] for _ in range(2)] == [1, 1]
+        assert worker.stream.progress.wait_until(0, 60)
+        assert seen.mixed == 0
+        while worker.work()["done"]:
+            pass
+    assert items_by_state(database) == {"done": 8}
+    assert fetch_all(database, "SELECT count(*) FROM siglip.ingest_items WHERE is_suspect") == [(0,)]
 
 
 def test_vectors_wait_for_postgresql_to_come_back(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
-    write, failures = outcome.write_outcome, iter([DatabaseUnavailableError("It is away.")] * 2)
+    close, failures = items.close_items, iter([DatabaseUnavailableError("It is away.")] * 2)
 
-    def fail_twice(*arguments: object) -> items.Closed:
+    def fail_twice(*arguments: Any, **options: Any) -> items.Closed:
         for error in failures:
             raise error
-        return write(*arguments)  # type: ignore[arg-type]
+        return close(*arguments, **options)
 
-    monkeypatch.setattr(ticket_handler, "write_outcome", fail_twice)
+    monkeypatch.setattr(items, "close_items", fail_twice)
     assert worker.work()["done"] == 2
     assert worker.stops == []
 
@@ -430,11 +455,11 @@ def test_a_permanent_refusal_of_postgresql_stops_the_worker_at_once(
         connection.execute("ALTER TABLE siglip.contents RENAME COLUMN width TO breadth")
     assert worker.work() == {"done": 0, "failed": 0}
     assert worker.stops == ["stop"]
-    worker.tickets.release_strays()
+    worker.feeder.release_strays()
     assert items_by_state(database) == {"queued": 2}
 
 
 def test_a_worker_that_is_not_registered_claims_nothing(tmp_path: Path, database: Database, model_id: int) -> None:
     enqueue_images(database, write_images(tmp_path, 2), model_id=model_id)
     with database.connection() as connection:
-        assert items.claim_items(connection, uuid4(), model_id, 10, uuid4()) is None
+        assert items.claim_items(connection, uuid4(), model_id, 10, uuid4()) == []
