@@ -135,10 +135,12 @@ CREATE TABLE siglip.ingestions (
     collection text,  -- The set of images that they joined; NULL where they are in several.
     is_complete boolean DEFAULT false NOT NULL,  -- Whether all of its images are queued: more may come until then.
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    grown_at timestamp with time zone DEFAULT now() NOT NULL,  -- When images were last added.
     CONSTRAINT ingestions_pkey PRIMARY KEY (ingestion_id),
     CONSTRAINT ingestions_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE
 );
-CREATE INDEX ingestions_created_at_idx ON siglip.ingestions USING btree (created_at);
+CREATE INDEX ingestions_created_at_btree_idx ON siglip.ingestions USING btree (created_at);
+CREATE INDEX ingestions_model_id_btree_idx ON siglip.ingestions USING btree (model_id);
 
 -- One row is the unit vector of one label under one model.
 CREATE TABLE siglip.label_embeddings (

@@ -132,6 +132,7 @@ def apply_sync(
     metadata: Mapping[str, Any] | None = None,
     *,
     check_worker: Callable[[int], None] | None = None,
+    on_queued: Callable[[int, int], None] = lambda _model_id, _count: None,
 ) -> Ingestion | None:
     """Make a collection as its folder is: moves first, then what is new or changed, and what is gone last.
 
@@ -146,7 +147,12 @@ def apply_sync(
     ingestion = None
     if queued := [path for path in (*plan.new, *plan.changed) if path.is_file()]:
         ingestion = enqueue_images(
-            database, queued, collection=collection, metadata=metadata, check_worker=check_worker
+            database,
+            queued,
+            collection=collection,
+            metadata=metadata,
+            check_worker=check_worker,
+            on_queued=on_queued,
         )
     delete_sources(database, plan.gone)
     return ingestion

@@ -47,6 +47,8 @@ for _command in (
     services.worker,
     images.index,
     images.retry,
+    images.ingestions,
+    images.wait,
     images.search,
     deleting.delete,
     deleting.prune,

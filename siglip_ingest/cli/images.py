@@ -1,4 +1,4 @@
-"""`index`, `retry` and `search`."""
+"""`index`, `retry`, `ingestions`, `wait` and `search`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from siglip_ingest.cli.output import (
     parse_json_object,
     print_json,
     print_matches,
+    print_table,
     search_options,
 )
 from siglip_ingest.client import SiglipClient
@@ -72,9 +73,11 @@ def index(
         ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
         counts = ingestion.counts() if no_wait else wait_for(ingestion)
         failures = ingestion.failures() if counts.failed else []
+        if no_wait and not as_json:
+            click.echo(f"Ingestion {ingestion.ingestion_id}; `siglip-ingest wait {ingestion.ingestion_id}` follows it.")
         if not counts.is_finished and client.settings.is_embedded and not _is_kept(client.settings):
             click.echo("The worker stops with this command; `siglip-ingest up` starts one that goes on.", err=True)
-    return report(counts, failures, as_json=as_json)
+    return report(counts, failures, as_json=as_json, more={"ingestion_id": ingestion.ingestion_id})
 
 
 def _find_sources(text: str) -> Iterable[str | Path]:
@@ -102,12 +105,57 @@ def retry(collection: str | None, as_json: bool) -> int:
         return report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
 
 
-def wait_for(ingestion: Ingestion) -> IngestCounts:
+@click.command()
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1), help="How many, from the newest.")
+@json_option
+def ingestions(limit: int, as_json: bool) -> None:
+    """List what was queued lately, and how far each batch is."""
+    with SiglipClient.from_environment(os.environ) as client:
+        listed = client.list_ingestions(limit)
+    if as_json:
+        print_json([{**row._asdict(), **_as_dict(counts)} for row, counts in listed])
+        return
+    if not listed:
+        click.echo("Nothing was queued in the last 30 days.")
+        return
+    rows = [
+        (
+            row.ingestion_id,
+            f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
+            "all" if row.collection is None else row.collection,
+            f"{counts.total:,}" + ("" if row.is_complete else " and more"),
+            f"{counts.done:,}",
+            f"{counts.failed:,}",
+            f"{counts.queued + counts.claimed:,}",
+            row.model,
+        )
+        for row, counts in listed
+    ]
+    print_table(("id", "queued at", "collection", "images", "done", "failed", "waiting", "model"), rows)
+
+
+@click.command()
+@click.argument("ingestion_id", type=int, metavar="ID")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds to wait at most.")
+@json_option
+def wait(ingestion_id: int, timeout_s: float | None, as_json: bool) -> int:
+    """Wait for images that another process has queued; `ingestions` lists the ids."""
+    with SiglipClient.from_environment(os.environ) as client:
+        ingestion = client.follow_ingestion(ingestion_id)
+        counts = wait_for(ingestion, timeout_s)
+        return report(counts, ingestion.failures() if counts.failed else [], as_json=as_json)
+
+
+def wait_for(ingestion: Ingestion, timeout_s: float | None = None) -> IngestCounts:
     """Wait for all images; says what becomes of them if somebody interrupts."""
     try:
-        return ingestion.wait()
+        return ingestion.wait(timeout_s)
     except KeyboardInterrupt:
-        click.echo("What is queued is kept: `siglip-ingest status` counts it, and running workers go on.", err=True)
+        click.echo(
+            f"What is queued is kept, and running workers go on: `siglip-ingest wait {ingestion.ingestion_id}` waits "
+            "for it.",
+            err=True,
+        )
         raise
 
 
@@ -123,10 +171,7 @@ def report(
         print_json(
             {
                 **(more or {}),
-                "queued": counts.queued,
-                "claimed": counts.claimed,
-                "done": counts.done,
-                "failed": counts.failed,
+                **_as_dict(counts),
                 "failures": [
                     {"image_id": f.image_id, "uri": f.uri, "error_code": f.error_code, "error_message": f.error_message}
                     for f in failures
@@ -141,6 +186,10 @@ def report(
         if len(failures) > _SHOWN_FAILURES:
             click.echo(f"  ... and {len(failures) - _SHOWN_FAILURES} more; --json lists them all.", err=True)
     return 1 if counts.failed else 0
+
+
+def _as_dict(counts: IngestCounts) -> dict[str, int]:
+    return {"queued": counts.queued, "claimed": counts.claimed, "done": counts.done, "failed": counts.failed}
 
 
 @click.command()

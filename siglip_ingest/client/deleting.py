@@ -99,11 +99,10 @@ class DeletingClient(IndexingClient):
         """
         active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         plan = self.plan_sync(folder, collection=collection, allow_empty=allow_empty)
-        ingestion = syncing.apply_sync(self.database, plan, collection, metadata, check_worker=self._check_worker)
-        if ingestion is None:
-            return plan, None
-        self._workers.send_tickets(ingestion.model_id, len(ingestion.image_ids))
-        return plan, self._with_worker(ingestion)
+        ingestion = syncing.apply_sync(
+            self.database, plan, collection, metadata, check_worker=self._check_worker, on_queued=self._tell_workers
+        )
+        return plan, None if ingestion is None else self._with_worker(ingestion)
 
     def prune_images(self, *, collection: str | None = None, dry_run: bool = False) -> syncing.PrunePlan:
         """Delete the images whose file is gone.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from siglip_ingest import active_model, ingest
 from siglip_ingest.client.base import BaseClient
-from siglip_ingest.db import checks, items
-from siglip_ingest.types import DEFAULT_COLLECTION
+from siglip_ingest.db import Connection, checks, ingestions, items
+from siglip_ingest.types import DEFAULT_COLLECTION, IngestCounts
 
 if TYPE_CHECKING:
     from siglip_ingest.ingest.expand import Source
@@ -23,8 +23,11 @@ class IndexingClient(BaseClient):
         *,
         collection: str = DEFAULT_COLLECTION,
         metadata: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
     ) -> ingest.Ingestion:
         """Queue images for indexing. They are safe in the database when this returns; workers embed them.
+
+        Sources are read as they come: a generator of millions takes constant memory, and workers begin with the first.
 
         An image that is already in the collection under the same URI is embedded again only if its file has changed or
         it had failed; new metadata are merged into the old ones.
@@ -35,16 +38,39 @@ class IndexingClient(BaseClient):
                 own.
             collection: Name of the set of images that they join.
             metadata: Kept with each image, and what searches can filter by; must be JSON.
+            progress: Whether to draw a progress bar on stderr once it takes long; by default where that is a terminal.
 
         Raises:
-            InvalidInputError: If a file doesn't exist or a folder holds no images. Then nothing is queued.
+            InvalidInputError: If a file doesn't exist or a folder holds no images. Of up to 5,000 images then nothing
+                is queued; of more, those before stay queued, and the message says so.
         """
         active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
         ingestion = ingest.enqueue_images(
-            self.database, sources, collection=collection, metadata=metadata, check_worker=self._check_worker
+            self.database,
+            sources,
+            collection=collection,
+            metadata=metadata,
+            check_worker=self._check_worker,
+            on_queued=self._tell_workers,
+            progress=progress,
         )
-        self._workers.send_tickets(ingestion.model_id, len(ingestion.image_ids))
         return self._with_worker(ingestion)
+
+    def follow_ingestion(self, ingestion_id: int) -> ingest.Ingestion:
+        """Follow images that this or another process has queued, by `Ingestion.ingestion_id`.
+
+        Raises:
+            NotFoundError: If there is no such ingestion; they are kept for 30 days.
+        """
+        with self.database.connection() as connection:
+            model_id = ingestions.get_ingestion(connection, ingestion_id).model_id
+        return self._with_worker(self._ingestion(ingestion_id, model_id))
+
+    def list_ingestions(self, limit: int = 10) -> list[tuple[ingestions.IngestionRow, IngestCounts]]:
+        """The newest ingestions, the newest first, and how far each is."""
+        with self.database.connection() as connection:
+            rows = ingestions.list_ingestions(connection, limit)
+            return [(row, ingestions.count_items(connection, row.ingestion_id)) for row in rows]
 
     def retry_failed(self, *, collection: str | None = None) -> ingest.Ingestion:
         """Queue the images that failed under the active model once more, in one collection or in all.
@@ -61,15 +87,29 @@ class IndexingClient(BaseClient):
 
     def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
         """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
-        with self.database.connection() as connection:
-            image_ids = items.list_image_ids(connection, model_id, collection)
-        return self._with_worker(ingest.Ingestion(self.database, image_ids, model_id, check_worker=self._check_worker))
+
+        def gather(connection: Connection) -> int:
+            ingestion_id = ingestions.create_ingestion(connection, model_id, collection)
+            ingestions.add_images_of_model(connection, ingestion_id)
+            return ingestion_id
+
+        return self._with_worker(self._ingestion(self.database.transact(gather), model_id))
+
+    def _ingestion(self, ingestion_id: int, model_id: int) -> ingest.Ingestion:
+        return ingest.Ingestion(self.database, ingestion_id, model_id, check_worker=self._check_worker)
 
     def _with_worker(self, ingestion: ingest.Ingestion) -> ingest.Ingestion:
         """Start the embedded worker where there is work for it."""
         if self.settings.is_embedded and not ingestion.counts().is_finished:
             self._workers.ensure_worker(self.database, ingestion.model_id)
         return ingestion
+
+    def _tell_workers(self, model_id: int, count: int) -> None:
+        """Images are queued: start the embedded worker, or tell those that there are."""
+        if self.settings.is_embedded:
+            self._workers.ensure_worker(self.database, model_id)
+        else:
+            self._workers.send_tickets(model_id, count)
 
     def _check_worker(self, model_id: int) -> None:
         self._workers.check_worker(self.database, model_id)

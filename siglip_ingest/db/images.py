@@ -41,8 +41,20 @@ class ImageRow:
     content: bytes | None = None
 
 
-def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: int) -> list[int]:
-    """Store images and queue them under a model, by COPY: tens of thousands in a second.
+class QueuedImages(NamedTuple):
+    """What was stored.
+
+    Attributes:
+        image_ids: The `image_id` of each row, in the order of the rows.
+        queued: How many items were queued: none for what is done and unchanged.
+    """
+
+    image_ids: list[int]
+    queued: int
+
+
+def insert_images(connection: Connection, rows: Sequence[ImageRow], *model_ids: int) -> QueuedImages:
+    """Store images and queue them under one or more models, by COPY: tens of thousands in a second.
 
     An image that is there already is queued again if its `source_version` changed (then under every model that had it)
     or if it had failed. Everything that is done and unchanged stays as it is. Of a URI that is given twice the last
@@ -51,10 +63,7 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
     Args:
         connection: In or out of a transaction; all happens in one.
         rows: What to store.
-        model_id: The model to queue them for.
-
-    Returns:
-        The `image_id` of each row, in the order of the rows.
+        model_ids: The models to queue them for.
     """
     with connection.transaction():
         connection.execute(SQL.create_new_images)
@@ -67,11 +76,12 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], model_id: in
         connection.execute(SQL.upsert_images)
         connection.execute(SQL.lock_new_items)
         connection.execute(SQL.upsert_image_bytes)
-        connection.execute(SQL.requeue_changed_images)
-        connection.execute(SQL.queue_new_images, {"model_id": model_id})
+        queued = connection.execute(SQL.requeue_changed_images).rowcount
+        for model_id in model_ids:
+            queued += connection.execute(SQL.queue_new_images, {"model_id": model_id}).rowcount
+            notify_workers(connection, model_id)
         image_ids = [image_id for (image_id,) in connection.execute(SQL.get_new_image_ids)]
-        notify_workers(connection, model_id)
-    return image_ids
+    return QueuedImages(image_ids, queued)
 
 
 def load_content(connection: Connection, image_id: int, *, max_image_bytes: int) -> bytes:

@@ -19,7 +19,7 @@ from psycopg.types.numeric import Int4, Int8
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.db.connection.vectors import half_vector
-from siglip_ingest.types import ImageFailure, IngestCounts
+from siglip_ingest.types import IngestCounts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -265,27 +265,9 @@ def notify_workers(connection: Connection, model_id: int) -> None:
     connection.execute(SQL.notify_items, {"model_id": model_id})
 
 
-def count_items(connection: Connection, image_ids: Sequence[int], model_id: int) -> IngestCounts:
-    """How many of the images are queued, claimed, done and failed under the model."""
-    parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    return IngestCounts(**dict(connection.execute(SQL.count_items, parameters)))
-
-
-def list_image_ids(connection: Connection, model_id: int, collection: str | None = None) -> list[int]:
-    """The images of a collection, or of all, that have an item under the model, in the order of their ids."""
-    parameters = {"model_id": model_id, "collection": collection}
-    return [image_id for (image_id,) in connection.execute(SQL.list_image_ids, parameters)]
-
-
 def count_all(connection: Connection, model_id: int | None = None) -> IngestCounts:
     """How many items are queued, claimed, done and failed under one model, or under all."""
     return IngestCounts(**dict(connection.execute(SQL.count_all_items, {"model_id": model_id})))
-
-
-def list_failures(connection: Connection, image_ids: Sequence[int], model_id: int) -> list[ImageFailure]:
-    """Those of the images that failed under the model, and why, in the order of their ids."""
-    parameters = {"image_ids": list(image_ids), "model_id": model_id}
-    return [ImageFailure(*row) for row in connection.execute(SQL.list_failures, parameters)]
 
 
 def _storable(message: str) -> str:

@@ -245,31 +245,9 @@ WITH held AS MATERIALIZED (
 )
 UPDATE siglip.ingest_items AS t SET worker_id = gen_random_uuid() FROM held AS h WHERE t.item_id = h.item_id;
 
--- name: count_items
--- Counts the items of some images under a model; a state and its count a row.
-SELECT t.state, count(*)
-FROM siglip.ingest_items AS t
-WHERE t.image_id = ANY (%(image_ids)s::bigint[]) AND t.model_id = %(model_id)s
-GROUP BY t.state;
-
 -- name: count_all_items
 -- Counts the items of a model, or of all where model_id is NULL; a state and its count a row.
 SELECT t.state, count(*)
 FROM siglip.ingest_items AS t
 WHERE %(model_id)s::integer IS NULL OR t.model_id = %(model_id)s::integer
 GROUP BY t.state;
-
--- name: list_image_ids
--- Lists the images that have an item under a model, in one collection, or in all where it is NULL.
-SELECT t.image_id
-FROM siglip.ingest_items AS t JOIN siglip.images AS i USING (image_id)
-WHERE t.model_id = %(model_id)s AND (%(collection)s::text IS NULL OR i.collection = %(collection)s)
-ORDER BY t.image_id;
-
--- name: list_failures
--- Lists those of some images that failed under a model, and why.
-SELECT t.image_id, i.uri, t.error_code, t.error_message
-FROM siglip.ingest_items AS t
-JOIN siglip.images AS i USING (image_id)
-WHERE t.image_id = ANY (%(image_ids)s::bigint[]) AND t.model_id = %(model_id)s AND t.state = 'failed'
-ORDER BY t.image_id;

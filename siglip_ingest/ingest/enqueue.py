@@ -1,21 +1,29 @@
-"""Queues images: writes them and their ledger items to the database."""
+"""Queues images: writes them and their ledger items to the database, as they come."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from siglip_ingest.db import Connection, Database, images
+from siglip_ingest.db import Connection, Database, images, ingestions
 from siglip_ingest.db.checks import check_mapping, check_name
 from siglip_ingest.db.models import check_loadable, hold_active_model
-from siglip_ingest.errors import InvalidInputError, NotFoundError
+from siglip_ingest.errors import InvalidInputError, NotFoundError, SiglipError
 from siglip_ingest.ingest.expand import ImageSource, expand
 from siglip_ingest.ingest.ingestion import Ingestion
 from siglip_ingest.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from siglip_ingest.ingest.expand import Source
+
+ROWS_PER_PART = 5000  # images that are written in one transaction
+BYTES_PER_PART = 64_000_000  # of images that are given as bytes
+SECONDS_PER_PART = 1.0  # what a generator gave is written after that, for workers to begin
+PROGRESS_AFTER_S = 2.0
 
 
 def enqueue_images(
@@ -26,49 +34,106 @@ def enqueue_images(
     collection: str = DEFAULT_COLLECTION,
     metadata: Mapping[str, Any] | None = None,
     check_worker: Callable[[int], None] | None = None,
+    on_queued: Callable[[int, int], None] = lambda _model_id, _count: None,
+    progress: bool | None = None,
 ) -> Ingestion:
-    """Write images and their ledger items in one transaction. Nothing but the database has to be up.
+    """Write images and their ledger items, some thousand in a transaction. Nothing but the database has to be up.
+
+    Sources are read as they come, so that any number of them takes constant memory; workers begin with the first.
 
     Args:
         database: Where they are stored.
         sources: One source or many: paths, folders (searched for images, subfolders too), http(s) URLs, bytes of
             image files, PIL images, or `ImageSource`s.
-        model_id: The model to embed them with; by default the one that is active when they are written.
+        model_id: The model to embed them with; by default the one that is active when the first of them are written.
         collection: The set of images that they join.
         metadata: JSON kept with each image.
         check_worker: Called with the model's key while `Ingestion.wait` sees no progress; raises if no worker can make
             any.
+        on_queued: Called with the model's key and a number of images once these are queued.
+        progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
 
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
-            JSON. Then nothing is written.
+            JSON. Of up to `ROWS_PER_PART` images then nothing is queued; of more, those before stay queued, and the
+            message says so.
         NotFoundError: If no model is active yet.
         InvalidInputError: If the active model is external. Then nothing is written.
     """
     check_name(collection, "A collection")
     check_mapping(metadata, "metadata")
     common = dict(metadata or {})
-    if isinstance(sources, str | bytes | bytearray | os.PathLike | ImageSource) or hasattr(sources, "getexif"):
-        many: Iterable[Source] = [cast("Source", sources)]
-    elif isinstance(sources, Iterable):
-        many = sources
-    else:
-        raise InvalidInputError(
-            f"Images are paths, URLs, bytes or PIL images, or a list of them, not {type(sources).__name__}."
-        )
-    rows: dict[str, images.ImageRow] = {}
-    for source in many:
-        for row in expand(source, collection, common):
-            rows[row.uri] = row
-    if not rows:
+    many = _as_many(sources)
+    queue = _Queue(database, collection, model_id, on_queued)
+    rows = (row for source in many for row in expand(source, collection, common))
+    is_patient = isinstance(many, Sized)
+    with _progress_bar(progress, many) as note, queue.completed():
+        for part in _cut(rows, is_patient=is_patient):
+            queue.write(part)
+            note(len(part))
+    if queue.ingestion_id is None or queue.model_id is None:
         raise InvalidInputError("No images were given: the list of sources is empty.")
+    return Ingestion(database, queue.ingestion_id, queue.model_id, check_worker=check_worker)
 
-    def write(connection: Connection) -> tuple[int, list[int]]:
-        chosen = _hold_active_model(connection) if model_id is None else model_id
-        return chosen, images.insert_images(connection, list(rows.values()), chosen)
 
-    chosen, image_ids = database.transact(write)
-    return Ingestion(database, image_ids, chosen, check_worker=check_worker)
+class _Queue:
+    """Writes the parts of one ingestion, which begins with the first of them."""
+
+    def __init__(
+        self, database: Database, collection: str, model_id: int | None, on_queued: Callable[[int, int], None]
+    ) -> None:
+        self.ingestion_id: int | None = None
+        self.model_id = model_id
+        self._follows_active = model_id is None
+        self._database = database
+        self._collection = collection
+        self._on_queued = on_queued
+        self._count = 0
+
+    def write(self, rows: Sequence[images.ImageRow]) -> None:
+        """Write one part in one transaction."""
+        self.model_id, self.ingestion_id, queued = self._database.transact(
+            lambda connection: self._write(connection, rows)
+        )
+        self._count += len(rows)
+        if queued:
+            self._on_queued(self.model_id, queued)
+
+    @contextmanager
+    def completed(self) -> Iterator[None]:
+        """Note at the end that no more images come; an error says what is queued in spite of it."""
+        try:
+            yield
+        except SiglipError as error:
+            if self.ingestion_id is None:
+                raise
+            self._complete()
+            message = (
+                f"{str(error).rstrip()} The {self._count:,} images before it are queued: `siglip-ingest wait "
+                f"{self.ingestion_id}` follows them."
+            )
+            error.args = (message, *error.args[1:])
+            raise
+        except BaseException:
+            self._complete()
+            raise
+        self._complete()
+
+    def _complete(self) -> None:
+        if (ingestion_id := self.ingestion_id) is not None:
+            self._database.transact(lambda connection: ingestions.complete_ingestion(connection, ingestion_id))
+
+    def _write(self, connection: Connection, rows: Sequence[images.ImageRow]) -> tuple[int, int, int]:
+        active_id = _hold_active_model(connection) if self._follows_active else None
+        model_id = self.model_id if self.model_id is not None else active_id
+        assert model_id is not None  # noqa: S101  # one of the two is there
+        ingestion_id = self.ingestion_id
+        if ingestion_id is None:
+            ingestion_id = ingestions.create_ingestion(connection, model_id, self._collection)
+        others = {active_id} - {None, model_id}  # the active model was changed since the first part
+        written = images.insert_images(connection, rows, model_id, *cast("set[int]", others))
+        ingestions.add_images(connection, ingestion_id, written.image_ids)
+        return model_id, ingestion_id, written.queued
 
 
 def _hold_active_model(connection: Connection) -> int:
@@ -78,3 +143,52 @@ def _hold_active_model(connection: Connection) -> int:
         raise NotFoundError("No model is active in this database yet. Start a worker (`siglip-ingest worker`).")
     check_loadable(active, "an image")
     return active.model_id
+
+
+def _as_many(sources: Source | Iterable[Source]) -> Iterable[Source]:
+    if isinstance(sources, str | bytes | bytearray | os.PathLike | ImageSource) or hasattr(sources, "getexif"):
+        return [cast("Source", sources)]
+    if isinstance(sources, Iterable):
+        return sources
+    raise InvalidInputError(
+        f"Images are paths, URLs, bytes or PIL images, or a list of them, not {type(sources).__name__}."
+    )
+
+
+def _cut(rows: Iterable[images.ImageRow], *, is_patient: bool) -> Iterator[list[images.ImageRow]]:
+    """Cut rows into parts that fit into one transaction; of a URI that comes twice in a part, the last one counts.
+
+    Args:
+        rows: As they come.
+        is_patient: Whether a part waits until it is full, however long that takes.
+    """
+    part: dict[str, images.ImageRow] = {}
+    size = 0
+    began = time.monotonic()
+    for row in rows:
+        part[row.uri] = row
+        size += len(row.content or b"")
+        is_due = not is_patient and time.monotonic() - began >= SECONDS_PER_PART
+        if len(part) >= ROWS_PER_PART or size >= BYTES_PER_PART or is_due:
+            yield list(part.values())
+            part, size, began = {}, 0, time.monotonic()
+    if part:
+        yield list(part.values())
+
+
+@contextmanager
+def _progress_bar(progress: bool | None, sources: Iterable[object]) -> Iterator[Callable[[int], object]]:
+    from tqdm import tqdm
+
+    is_shown = sys.stderr.isatty() if progress is None else progress
+    total = len(sources) if isinstance(sources, Sized) and len(sources) > ROWS_PER_PART else None
+    with tqdm(
+        desc="Queueing",
+        total=total,
+        unit=" images",
+        disable=not is_shown,
+        file=sys.stderr,
+        leave=False,
+        delay=PROGRESS_AFTER_S,
+    ) as bar:
+        yield bar.update

@@ -6,9 +6,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from siglip_ingest.db import Database, items
+from siglip_ingest.db import Database, ingestions
 from siglip_ingest.errors import WorkerUnavailableError
 from siglip_ingest.types import ImageFailure, IngestCounts
 
@@ -16,51 +16,63 @@ logger = logging.getLogger(__name__)
 
 FIRST_POLL_S = 0.05
 LAST_POLL_S = 1.0
+MAX_POLL_S = 30.0
+POLL_SHARE = 25  # a pause is so many times as long as counting takes
+CUT_OFF_AFTER_S = 600.0  # an ingestion that isn't complete and hasn't grown for so long was cut off
 CHECK_AFTER_S = 2.0  # without progress, a waiting ingestion looks after the worker
 STALL_S = 30.0  # without progress, a waiting ingestion says so
 
 
 class Ingestion:
-    """The images of one `enqueue_images` call, followed through the ledger.
+    """Images that were queued together, followed through the ledger; any process can follow them by their id.
 
     Attributes:
-        image_ids: Keys in `siglip.images`, in the order of the sources; a source given twice is there once.
+        ingestion_id: Key in `siglip.ingestions`, which keeps it for 30 days.
         model_id: The model that they are embedded with.
     """
 
     def __init__(
         self,
         database: Database,
-        image_ids: Sequence[int],
+        ingestion_id: int,
         model_id: int,
         *,
         check_worker: Callable[[int], None] | None = None,
     ) -> None:
-        self.image_ids = list(image_ids)
+        self.ingestion_id = ingestion_id
         self.model_id = model_id
         self._database = database
         self._check_worker = check_worker
 
     def __repr__(self) -> str:
-        return f"Ingestion({len(self.image_ids)} images, model_id={self.model_id})"
+        return f"Ingestion({self.ingestion_id}, model_id={self.model_id})"
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Keys in `siglip.images`, in the order of the sources, all at once; a source given twice is there once."""
+        with self._database.connection() as connection:
+            return ingestions.list_image_ids(connection, self.ingestion_id)
 
     def counts(self) -> IngestCounts:
         """How many are queued, in progress, done and failed."""
         with self._database.connection() as connection:
-            return items.count_items(connection, self.image_ids, self.model_id)
+            return ingestions.count_items(connection, self.ingestion_id)
 
     def failures(self) -> list[ImageFailure]:
         """The images that ended as failed, each with a code and a sentence."""
         with self._database.connection() as connection:
-            return items.list_failures(connection, self.image_ids, self.model_id)
+            return ingestions.list_failures(connection, self.ingestion_id)
 
     def wait(self, timeout_s: float | None = None, *, progress: bool | None = None) -> IngestCounts:
         """Wait until every image is embedded or has failed.
 
+        While another process still queues images of this ingestion, it waits for those too.
+
         Args:
             timeout_s: Longest time to wait; None waits for as long as it takes, and says so once nothing has moved for
                 half a minute.
-            progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
+            progress: Whether to draw a progress bar on stderr, with a rate and the time that is left; by default where
+                that is a terminal.
 
         Raises:
             WorkerUnavailableError: If `timeout_s` runs out. The images stay queued.
@@ -68,18 +80,39 @@ class Ingestion:
         from tqdm import tqdm
 
         is_shown = sys.stderr.isatty() if progress is None else progress
-        with tqdm(total=len(self.image_ids), unit=" images", disable=not is_shown, file=sys.stderr, leave=True) as bar:
+        bar = None
+        try:
             for counts in self._poll(timeout_s):
-                bar.n = counts.done + counts.failed
+                ended = counts.done + counts.failed
+                if bar is None:
+                    bar = tqdm(unit=" images", disable=not is_shown, file=sys.stderr, initial=ended)
+                bar.total = counts.total
                 if counts.failed:
                     bar.set_postfix_str(f"{counts.failed} failed", refresh=False)
+                bar.update(ended - bar.n)
                 bar.refresh()
-                if counts.is_finished:
+                if counts.is_finished and not self._is_growing():
                     return counts
+        finally:
+            if bar is not None:
+                bar.close()
         raise WorkerUnavailableError(
             f"After {timeout_s:g} s: {counts}. What is queued stays queued. Is a worker running? "
             "`siglip-ingest worker` starts one."
         )
+
+    def _is_growing(self) -> bool:
+        """Whether images may still be added."""
+        with self._database.connection() as connection:
+            state = ingestions.get_ingestion(connection, self.ingestion_id)
+        if state.is_complete or state.since_growth_s < CUT_OFF_AFTER_S:
+            return not state.is_complete
+        logger.warning(
+            "Ingestion %d was cut off: the process that queued its images ended before all were queued. Queue them "
+            "once more; what is indexed stays.",
+            self.ingestion_id,
+        )
+        return False
 
     def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
         """Yield the counts, ever more slowly while nothing changes, and complain when nothing changes for long."""
@@ -107,5 +140,6 @@ class Ingestion:
                     stalled_s,
                     counts,
                 )
-            pause_s = min(LAST_POLL_S, max(1.3 * pause_s, 5 * (now - asked)))
+            # Counting takes its time from the workers: of many images, only a small part of it.
+            pause_s = max(min(LAST_POLL_S, 1.3 * pause_s), min(MAX_POLL_S, POLL_SHARE * (now - asked)))
             time.sleep(pause_s if timeout_s is None else max(0.0, min(pause_s, started + timeout_s - now)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from siglip_ingest import db
 from siglip_ingest.db import Connection, Database, images, items, models, texts, workers
 from siglip_ingest.db.connection.statements import load_statements
-from siglip_ingest.types import ModelInfo
+from siglip_ingest.types import ImageFailure, ModelInfo
 
 TOPICS = sorted(file.stem for file in Path(db.__path__[0]).glob("*.sql"))
 DIMENSION = 16
@@ -139,6 +139,15 @@ def complete(connection: Connection, model_id: int, token: UUID, results: Sequen
     return close_claim(connection, model_id, token, results).done
 
 
+def failures_of(connection: Connection, image_ids: Sequence[int]) -> list[ImageFailure]:
+    rows: Any = connection.execute(
+        "SELECT image_id, uri, error_code, error_message FROM siglip.ingest_items JOIN siglip.images USING (image_id)"
+        " WHERE state = 'failed' AND image_id = ANY (%s) ORDER BY image_id",
+        [list(image_ids)],
+    ).fetchall()
+    return [ImageFailure(*row) for row in rows]
+
+
 def release_claim(connection: Connection, token: UUID) -> int:
     """Hand back the items of one claim; returns how many."""
     held: Any = connection.execute(
@@ -182,7 +191,7 @@ def index_images(
         for n in range(count)
     ]
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, rows, model_id)
+        image_ids = images.insert_images(connection, rows, model_id).image_ids
         chunk = claim(connection, model_id, 100_000)  # a new model has older images to embed, too
         positions = {image_id: position for position, image_id in enumerate(image_ids)}
         results = []

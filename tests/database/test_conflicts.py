@@ -226,7 +226,7 @@ def _lock_all(connection: Connection, image_ids: list[int]) -> None:
 
 def test_of_two_that_wait_in_a_circle_one_is_tried_again(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, image_rows(2), model_id)
+        image_ids = images.insert_images(connection, image_rows(2), model_id).image_ids
     barrier = threading.Barrier(2)
     attempts = [0, 0]
 
@@ -280,7 +280,9 @@ def test_a_transaction_is_repeated_until_nothing_is_in_the_way(
     attempts = []
 
     def succeed_at_third(connection: Connection) -> str:
-        attempts.append(images.insert_images(connection, image_rows(1, collection=f"{len(attempts)}"), model_id))
+        attempts.append(
+            images.insert_images(connection, image_rows(1, collection=f"{len(attempts)}"), model_id).image_ids
+        )
         if len(attempts) < 3:
             raise psycopg.errors.DeadlockDetected("deadlock detected")
         return "done"

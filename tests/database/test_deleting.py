@@ -36,7 +36,7 @@ def count_rows(connection: Connection) -> dict[str, int]:
 def test_nothing_of_an_image_stays(database: Database, model_id: int, client: SiglipClient) -> None:
     rows = image_rows(3, content=b"bytes")
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, rows, model_id)
+        image_ids = images.insert_images(connection, rows, model_id).image_ids
         chunk = claim(connection, model_id)
         vectors = unit_vectors(3)
         complete(connection, model_id, chunk.lease_token, list(map(completed, chunk.items, vectors)))

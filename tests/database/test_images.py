@@ -27,7 +27,7 @@ from tests.database.helpers import (
 def test_ids_come_back_in_the_order_of_the_rows(database: Database, model_id: int) -> None:
     rows = image_rows(20)[::-1]
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, rows, model_id)
+        image_ids = images.insert_images(connection, rows, model_id).image_ids
         found = dict(connection.execute("SELECT image_id, uri FROM siglip.images").fetchall())  # type: ignore[arg-type]
     assert [found[image_id] for image_id in image_ids] == [row.uri for row in rows]
 
@@ -50,7 +50,7 @@ def count_statements(database: Database, rows: list[images.ImageRow], model_id: 
     with database.session() as connection:
         connection.cursor_factory = CountingCursor
         before = CountingCursor.statements
-        assert len(images.insert_images(connection, rows, model_id)) == len(rows)
+        assert len(images.insert_images(connection, rows, model_id).image_ids) == len(rows)
         return CountingCursor.statements - before
 
 
@@ -63,10 +63,10 @@ def test_ten_thousand_rows_take_as_many_statements_as_one(database: Database, mo
 def test_rows_that_are_given_a_second_time_change_nothing(database: Database, model_id: int) -> None:
     rows = image_rows(10_000, source_version="1", metadata={"album": "2026"})
     with database.connection() as connection:
-        first = images.insert_images(connection, rows, model_id)
+        first = images.insert_images(connection, rows, model_id).image_ids
     with database.connection() as connection:
         before = connection.execute("SELECT max(updated_at) FROM siglip.images").fetchone()
-        assert images.insert_images(connection, rows, model_id) == first
+        assert images.insert_images(connection, rows, model_id).image_ids == first
         assert connection.execute("SELECT max(updated_at) FROM siglip.images").fetchone() == before
         assert states(connection, model_id) == {"queued": 10_000}
 
@@ -78,7 +78,7 @@ def test_a_uri_that_is_given_twice_is_one_image_and_the_last_row_counts(database
         images.ImageRow(collection="other", uri="a"),
     ]
     with database.connection() as connection:
-        first, second, other = images.insert_images(connection, rows, model_id)
+        first, second, other = images.insert_images(connection, rows, model_id).image_ids
         row = connection.execute("SELECT key, metadata FROM siglip.images WHERE image_id = %s", [first]).fetchone()
     assert first == second != other
     assert row == ("last", {"n": 2})
@@ -98,8 +98,8 @@ def test_bytes_are_kept_and_loaded(database: Database, model_id: int) -> None:
     content = bytes(range(256)) * 100
     row = images.ImageRow(collection="default", uri="sha256:00", content=content)
     with database.connection() as connection:
-        (image_id,) = images.insert_images(connection, [row], model_id)
-        assert images.insert_images(connection, [row], model_id) == [image_id]
+        (image_id,) = images.insert_images(connection, [row], model_id).image_ids
+        assert images.insert_images(connection, [row], model_id).image_ids == [image_id]
         assert images.load_content(connection, image_id, max_image_bytes=len(content)) == content
         assert claim(connection, model_id).items[0].has_content
         with pytest.raises(NotFoundError, match="image 99"):
@@ -176,7 +176,7 @@ def test_two_callers_insert_overlapping_images_in_opposite_order(database: Datab
         barrier.wait(10)
         with database.connection() as connection:
             changed = [dataclasses.replace(row, source_version=str(caller)) for row in rows]
-            return len(images.insert_images(connection, changed[:: 1 if caller % 2 else -1], model_id))
+            return len(images.insert_images(connection, changed[:: 1 if caller % 2 else -1], model_id).image_ids)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(insert, range(4))) == [2_000] * 4

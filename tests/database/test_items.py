@@ -23,6 +23,7 @@ from tests.database.helpers import (
     completed,
     content_hash,
     failure,
+    failures_of,
     image_rows,
     release_claim,
     states,
@@ -35,7 +36,7 @@ from tests.database.helpers import (
 def image_ids(database: Database, model_id: int) -> list[int]:
     """Ten queued images."""
     with database.connection() as connection:
-        return images.insert_images(connection, image_rows(10), model_id)
+        return images.insert_images(connection, image_rows(10), model_id).image_ids
 
 
 def _lose_workers(connection: Connection) -> None:
@@ -61,7 +62,7 @@ def test_a_claim_takes_the_oldest_items_and_counts_an_attempt(
         assert [item.image_id for item in chunk.items] == image_ids[:4]
         assert {item.attempts for item in chunk.items} == {1}
         assert {item.has_content for item in chunk.items} == {False}
-        assert items.count_items(connection, image_ids, model_id) == IngestCounts(queued=6, claimed=4)
+        assert states(connection, model_id) == {"queued": 6, "claimed": 4}
 
 
 def test_nothing_queued_is_no_chunk(database: Database, model_id: int) -> None:
@@ -105,7 +106,7 @@ def test_completing_stores_vectors_and_closes_items(database: Database, model_id
         vectors = unit_vectors(10)
         results = [completed(item, vector) for item, vector in zip(chunk.items, vectors, strict=True)]
         assert complete(connection, model_id, chunk.lease_token, results) == 10
-        assert items.count_items(connection, image_ids, model_id) == IngestCounts(done=10)
+        assert states(connection, model_id) == {"done": 10}
         stored = connection.execute(
             "SELECT width, height, format, content_hash FROM siglip.contents JOIN siglip.images USING (content_id)"
             " ORDER BY image_id LIMIT 1"
@@ -360,12 +361,12 @@ def test_what_lost_its_worker_is_claimed_apart_from_the_rest_and_in_the_end_alon
 
 def test_what_lost_its_worker_too_often_fails(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, image_rows(1), model_id)
+        image_ids = images.insert_images(connection, image_rows(1), model_id).image_ids
         for expected in (Requeued(1, 0), Requeued(1, 0), Requeued(0, 1)):
             assert try_to_claim(connection, model_id) or _claim_suspects(connection, model_id)
             _lose_workers(connection)
             assert workers.requeue_lost(connection, max_attempts=3) == expected
-        (listed,) = items.list_failures(connection, image_ids, model_id)
+        (listed,) = failures_of(connection, image_ids)
         assert workers.requeue_lost(connection, max_attempts=3) == Requeued(0, 0)
     assert listed.error_code == "worker_lost"
     assert "3 workers" in listed.error_message
@@ -399,7 +400,7 @@ def test_a_retry_waits_and_joins_a_normal_chunk(database: Database, model_id: in
 
 def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, image_rows(1), model_id)
+        image_ids = images.insert_images(connection, image_rows(1), model_id).image_ids
     for attempt in range(3):
         with database.connection() as connection:
             chunk = claim(connection, model_id)
@@ -407,7 +408,7 @@ def test_retries_end_as_failed_with_the_last_reason(database: Database, model_id
             closed = _fail(connection, model_id, chunk, failure(chunk.items[0], "fetch_failed", reason, 0))
             assert closed == (Closed(failed=1) if attempt == 2 else Closed(requeued=1))
     with database.connection() as connection:
-        failures = items.list_failures(connection, image_ids, model_id)
+        failures = failures_of(connection, image_ids)
         assert failures == [
             ImageFailure(image_ids[0], "file:///00000.jpg", "fetch_failed", "The server answered 503 (2).")
         ]
@@ -421,7 +422,7 @@ def test_any_text_can_be_a_reason(database: Database, model_id: int, image_ids: 
         chunk = claim(connection, model_id, limit=1)
         reason = failure(chunk.items[0], "unreadable", "a\0b\udc80" * 2000)
         assert _fail(connection, model_id, chunk, reason) == Closed(failed=1)
-        (listed,) = items.list_failures(connection, image_ids, model_id)
+        (listed,) = failures_of(connection, image_ids)
     assert listed.error_message.startswith("ab?")
     assert len(listed.error_message) == 2000
 

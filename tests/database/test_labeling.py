@@ -255,7 +255,7 @@ def test_an_image_or_label_set_that_is_not_there_is_named(
     database: Database, model_id: int, image_ids: list[int], scenes: str
 ) -> None:
     with database.connection() as connection:
-        (queued,) = images.insert_images(connection, image_rows(1, collection="new"), model_id)
+        (queued,) = images.insert_images(connection, image_rows(1, collection="new"), model_id).image_ids
     for image_id in (queued, 10**6, 2**63):
         with pytest.raises(NotFoundError, match=f"There is no image {image_id}"):
             labeling.label_scores_of_image_id(database, image_id, scenes)

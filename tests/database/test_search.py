@@ -156,7 +156,7 @@ def test_an_unknown_image_is_not_found(database: Database, model_id: int, image_
 
 def test_an_image_that_is_not_embedded_yet_is_not_found(database: Database, model_id: int) -> None:
     with database.connection() as connection:
-        (image_id,) = images.insert_images(connection, image_rows(1), model_id)
+        (image_id,) = images.insert_images(connection, image_rows(1), model_id).image_ids
     with pytest.raises(NotFoundError, match="not embedded under the model fake"):
         search.similar_images(database, image_id)
 

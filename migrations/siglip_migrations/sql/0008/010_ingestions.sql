@@ -7,15 +7,18 @@ CREATE TABLE siglip.ingestions (
     model_id     integer NOT NULL REFERENCES siglip.models ON DELETE CASCADE,
     collection   text,
     is_complete  boolean NOT NULL DEFAULT false,
-    created_at   timestamptz NOT NULL DEFAULT now()
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    grown_at     timestamptz NOT NULL DEFAULT now()
 );
 
 COMMENT ON TABLE siglip.ingestions
     IS 'Batches of images that were queued together; kept for 30 days.';
 COMMENT ON COLUMN siglip.ingestions.collection IS 'The set of images that they joined; NULL where they are in several.';
 COMMENT ON COLUMN siglip.ingestions.is_complete IS 'Whether all of its images are queued: more may come until then.';
+COMMENT ON COLUMN siglip.ingestions.grown_at IS 'When images were last added.';
 
-CREATE INDEX ingestions_created_at_idx ON siglip.ingestions (created_at);
+CREATE INDEX ingestions_created_at_btree_idx ON siglip.ingestions (created_at);
+CREATE INDEX ingestions_model_id_btree_idx ON siglip.ingestions (model_id);
 
 CREATE TABLE siglip.ingestion_images (
     ingestion_id bigint NOT NULL REFERENCES siglip.ingestions ON DELETE CASCADE,
