@@ -1,20 +1,31 @@
-"""Images per second: end to end through the queue, beside decoding alone and the encoder alone, in one run.
+"""Images per second: end to end through the queue, beside each stage alone, and where the rest of the time goes.
 
-    python benchmarks/ingest.py                           # the demo checkpoint: the pipeline is the limit
-    python benchmarks/ingest.py --size base --images 64  # of base-patch16-224's size: the encoder is the limit
+    python benchmarks/ingest.py                 # the demo checkpoint and base-patch16-224's size, 1 and 2 workers
+    python benchmarks/ingest.py --sizes demo --images 3000
 
-End to end is what a user sees: `enqueue_images` of a folder, ledger, Redis, Celery, a warm worker, decoding, embedding,
-COPY, and the wait for the last item. Beside it stand the rates of the two stages alone, each alone on the machine.
+End to end is what a user sees: `enqueue_images` of a folder, ledger, warm workers, reading, decoding, embedding, COPY,
+and the wait for the last item. Beside it stand the rates of the two stages alone, each alone on the machine. On a CPU
+they share the cores, so that their times add up: that sum is the limit that the stages leave.
+
+The table of milliseconds is the time of all cores together, an image, as the kernel counted it for each process. What
+decoding and the encoder take is measured alone, and subtracted from what the workers took; "idle" is what no process
+of this benchmark used, other programs' time included.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
+import re
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +33,8 @@ import torch
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.demo.world import write_images
+from siglip_ingest.services import EmbeddedServices
+from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.embedder import TorchEmbedder
@@ -29,61 +42,191 @@ from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
 from siglip_ingest.siglip.preprocess.image import decode_image
 
 MAX_PIXELS = 200_000_000
+CORES = len(os.sched_getaffinity(0))
+IMAGES = {"demo": 3000, "base": 192}
+WARM_UP = 64
+_TICKS = os.sysconf("SC_CLK_TCK")
+_BUSY = re.compile(r"Embedded (\d+) images in ([\d.]+) s \(.*encoder busy (\d+) %")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage alone: images a second, and milliseconds of all cores together an image."""
+
+    rate: float
+    cpu_ms: float
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument(
-        "--pixels", type=int, default=640, help="width of the images; their height is three quarters of it"
-    )
-    parser.add_argument("--size", choices=("demo", "base"), default="demo")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(IMAGES), default=list(IMAGES))
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--images", type=int, help=f"by default {IMAGES}")
+    parser.add_argument("--pixels", type=int, default=640, help="width of the images; their height is 3/4 of it")
+    parser.add_argument("--dtype", default="auto", help="SIGLIP_DTYPE of the workers and of the encoder alone")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
-        measure(Path(folder), arguments.images, arguments.pixels, arguments.size)
+    print(f"{CORES} cores, torch {torch.__version__}, Python {platform.python_version()}")
+    for size in arguments.sizes:
+        with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
+            count = arguments.images or IMAGES[size]
+            measure(Path(folder), count, arguments.pixels, size, arguments.workers, arguments.dtype)
 
 
-def measure(folder: Path, count: int, pixels: int, size: str) -> None:
-    """Draw `count` images, then time the three rates."""
+def measure(folder: Path, count: int, pixels: int, size: str, workers: Sequence[int], dtype: str) -> None:
+    """Draw `count` images, then time the stages alone and all of it with each number of workers."""
     checkpoint = resolve_checkpoint("demo") if size == "demo" else write_base_checkpoint(folder / "base")
     images = folder / "images"
     write_images(images, count, seed=90_000, size=(pixels, pixels * 3 // 4))
     paths = sorted(path for path in images.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    print(
-        f"{len(paths)} images of {pixels} x {pixels * 3 // 4}, {size} checkpoint, "
-        f"{torch.get_num_threads()} torch threads, torch {torch.__version__}, Python {platform.python_version()}"
-    )
+    embedder = TorchEmbedder.from_checkpoint(checkpoint, name=str(checkpoint), dtype=dtype)
+    embedder.load()
+    print(f"\n{size}: {len(paths)} images of {pixels} x {pixels * 3 // 4}, {embedder.dtype}")
+    decoding, encoding = time_stages(embedder, paths)
+    limit = 1 / (1 / decoding.rate + 1 / encoding.rate)
+    print(f"  {'decoding and resizing alone':34} {decoding.rate:8.1f} images/s")
+    print(f"  {'encoder alone':34} {encoding.rate:8.1f} images/s")
+    print(f"  {'what both leave on the same cores':34} {limit:8.1f} images/s")
+    for number in workers:
+        time_end_to_end(folder / f"{number}", checkpoint, images, paths, number, dtype, (decoding, encoding, limit))
 
-    embedder = TorchEmbedder.from_checkpoint(checkpoint, name=str(checkpoint))
+
+def time_stages(embedder: TorchEmbedder, paths: Sequence[Path]) -> tuple[Stage, Stage]:
+    """Time decoding alone, in as many threads as there are cores, and the encoder alone."""
 
     def prepare(path: Path) -> np.ndarray:
         return embedder.prepare_image(decode_image(path.read_bytes(), max_image_pixels=MAX_PIXELS))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(CORES) as pool:
         pixel_arrays = list(pool.map(prepare, paths[:64]))
-        decoding = rate("decoding and resizing alone", len(paths), lambda: list(pool.map(prepare, paths)))
-    batch = np.stack([pixel_arrays[i % len(pixel_arrays)] for i in range(min(len(paths), 512))])
+        decoding = time_stage(len(paths), lambda: list(pool.map(prepare, paths)))
+    batch = [pixel_arrays[i % len(pixel_arrays)] for i in range(min(len(paths), 1024))]
     embedder.embed_pixels(batch[:32])
-    encoding = rate("encoder alone", len(batch), lambda: embedder.embed_pixels(batch))
-
-    with SiglipClient(model=str(checkpoint) if size == "base" else "demo", home=folder / "home") as client:
-        client.enqueue_images(paths[0], collection="warm-up").wait(progress=False)
-        ending = rate("end to end", len(paths), lambda: client.enqueue_images(images).wait(progress=False))
-    # Both stages share the same cores on a CPU: then their times add up.
-    shared = 1 / (1 / decoding + 1 / encoding)
-    print(f"end to end / encoder alone:                  {ending / encoding:8.2f}")
-    print(f"end to end / the slower stage alone:         {ending / min(decoding, encoding):8.2f}")
-    print(f"end to end / both stages on the same cores:  {ending / shared:8.2f}")
+    return decoding, time_stage(len(batch), lambda: embedder.embed_pixels(batch))
 
 
-def rate(name: str, count: int, run: Callable[[], object]) -> float:
-    """Run once, print and return images per second."""
-    started = time.perf_counter()
+def time_stage(count: int, run: Callable[[], object]) -> Stage:
+    """Run once."""
+    cpu_s, started = time.process_time(), time.perf_counter()
     run()
-    images_per_s = count / (time.perf_counter() - started)
-    print(f"{name + ':':44} {images_per_s:8.1f} images/s")
-    return images_per_s
+    elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+    return Stage(count / elapsed_s, 1000 * cpu_s / count)
+
+
+def time_end_to_end(
+    folder: Path,
+    checkpoint: Path,
+    images: Path,
+    paths: Sequence[Path],
+    number: int,
+    dtype: str,
+    stages: tuple[Stage, Stage, float],
+) -> None:
+    """Index the folder with so many workers, and print what it took and who took it."""
+    decoding, encoding, limit = stages
+    settings = Settings(home=(folder / "home").resolve(), model=str(checkpoint))
+    with EmbeddedServices(settings) as services:
+        urls = {"database_url": services.database_url, "broker_url": services.broker_url}
+        with started_workers(folder, checkpoint, number, dtype, urls) as (pids, logs), SiglipClient(**urls) as client:
+            client.enqueue_images(paths[:WARM_UP], collection="warm-up").wait(progress=False)
+            for log in logs:
+                log.write_text("")
+            groups = {
+                "postgres": find_processes("postgres", settings.home),
+                "redis": find_processes("redis-server", settings.home),
+                "workers": pids,
+            }
+            before = {name: cpu_seconds(members) for name, members in groups.items()}
+            client_s, started = time.process_time(), time.perf_counter()
+            client.enqueue_images(images).wait(progress=False)
+            elapsed_s, client_s = time.perf_counter() - started, time.process_time() - client_s
+            used = {name: cpu_seconds(members) - before[name] for name, members in groups.items()}
+            busy = read_busy_share(logs)
+    count = len(paths)
+    rate = count / elapsed_s
+    share = rate / limit
+    print(
+        f"  {f'end to end, {number} worker(s)':34} {rate:8.1f} images/s: {share:.2f} of that; encoder busy {busy:.0f} %"
+    )
+    workers_ms = 1000 * used["workers"] / count
+    rows = {
+        "decoding": decoding.cpu_ms,
+        "encoder": encoding.cpu_ms,
+        "rest of the workers (Python, COPY)": workers_ms - decoding.cpu_ms - encoding.cpu_ms,
+        "PostgreSQL": 1000 * used["postgres"] / count,
+        "Redis": 1000 * used["redis"] / count,
+        "the client": 1000 * client_s / count,
+    }
+    rows["idle"] = 1000 * CORES * elapsed_s / count - sum(rows.values())
+    for name, milliseconds in rows.items():
+        print(f"      {name:34} {milliseconds:8.3f} ms")
+
+
+@contextmanager
+def started_workers(
+    folder: Path, checkpoint: Path, number: int, dtype: str, urls: dict[str, str]
+) -> Iterator[tuple[list[int], list[Path]]]:
+    """Start workers, each with a log of its own; yields their process ids and logs once they are ready."""
+    folder.mkdir(exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
+    settings = {**urls, "model": checkpoint, "dtype": dtype, "allowed_roots": "/"}
+    environment |= {f"SIGLIP_{name.upper()}": str(value) for name, value in settings.items()}
+    logs = [folder / f"worker{index}.log" for index in range(number)]
+    processes = []
+    try:
+        for log in logs:
+            with log.open("ab") as file:
+                command = [sys.executable, "-m", "siglip_workers"]
+                processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
+        for process, log in zip(processes, logs, strict=True):
+            while "Ready" not in log.read_text():
+                if process.poll() is not None:
+                    raise SystemExit(log.read_text())
+                time.sleep(0.1)
+        yield [process.pid for process in processes], logs
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def read_busy_share(logs: Sequence[Path]) -> float:
+    """The share of the time that the encoders were busy, in percent, as the workers logged it."""
+    shares = [
+        (float(seconds), int(share))
+        for log in logs
+        for _, seconds, share in _BUSY.findall(log.read_text().replace("\0", ""))
+    ]
+    return sum(seconds * share for seconds, share in shares) / max(1e-9, sum(seconds for seconds, _ in shares))
+
+
+def find_processes(name: str, home: Path) -> list[int]:
+    """The processes of that name that work below a folder."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and read_stat(int(path.name))[0] == name:
+            try:
+                is_ours = (path / "cwd").readlink().is_relative_to(home)
+            except OSError:
+                continue
+            if is_ours:
+                found.append(int(path.name))
+    return found
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Seconds of user and system time of processes and of their ended children."""
+    return sum(sum(map(int, read_stat(pid)[1][11:15])) for pid in pids) / _TICKS
+
+
+def read_stat(pid: int) -> tuple[str, list[str]]:
+    """The name of a process and the fields of /proc/<pid>/stat after it; empty where it has ended."""
+    try:
+        head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except OSError:
+        return "", ["0"] * 20
+    return head.partition("(")[2], tail.split()
 
 
 def write_base_checkpoint(folder: Path) -> Path:

@@ -46,9 +46,13 @@ def delete_worker(connection: Connection, worker_id: UUID) -> None:
     connection.execute(SQL.delete_worker, {"worker_id": worker_id})
 
 
-def requeue_lost(connection: Connection, max_attempts: int) -> Requeued:
-    """Queue the items of lost workers again; after `max_attempts` they end as failed, with the code `worker_lost`."""
-    ((requeued, failed, _),) = connection.execute(SQL.requeue_lost, {"max_attempts": max_attempts})
+def requeue_lost(connection: Connection, max_attempts: int, *, own_id: UUID | None = None) -> Requeued:
+    """Queue the items of lost workers again; after `max_attempts` they end as failed, with the code `worker_lost`.
+
+    The worker `own_id`, who asks, isn't lost.
+    """
+    parameters = {"max_attempts": max_attempts, "own_id": own_id}
+    ((requeued, failed, _),) = connection.execute(SQL.requeue_lost, parameters)
     return Requeued(requeued=requeued, failed=failed)
 
 

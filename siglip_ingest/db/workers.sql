@@ -10,12 +10,13 @@ SELECT pg_catalog.pg_advisory_lock(1399416684, pg_catalog.hashtext(%(worker_id)s
 
 -- name: requeue_lost
 -- Queues the items of lost workers again, or marks them as failed after max_attempts; returns how many of each. After a restart of
--- the server every worker has its lease once more.
+-- the server every worker has its lease once more. own_id, who asks, is not lost, however long it couldn't be heard; it may be NULL.
 WITH lost AS (
     SELECT t.item_id
     FROM siglip.ingest_items AS t
     WHERE t.state = 'claimed' AND NOT EXISTS (
-        SELECT FROM siglip.workers AS w WHERE w.worker_id = t.worker_id AND siglip.is_alive(w)
+        SELECT FROM siglip.workers AS w
+        WHERE w.worker_id = t.worker_id AND (siglip.is_alive(w) OR w.worker_id = %(own_id)s::uuid)
     )
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE OF t SKIP LOCKED

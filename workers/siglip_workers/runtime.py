@@ -27,6 +27,7 @@ from siglip_ingest.siglip import verify
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
+from siglip_workers.heartbeat import Heartbeat, SilenceGuard
 from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 TASK_THREADS = 4  # two for queries on the device, two for what only waits
 BEATS_PER_LEASE = 3.5
+IDLE_LIMIT_S = 5.0  # no transaction of a worker waits for the worker itself
 MAX_BEAT_S = 2.0  # siglip.is_alive relies on it
 LABELS_EVERY_S = 2.0
 
@@ -72,7 +74,8 @@ class Runtime:
             TextListener(server, database, self.device, model_id, max_cached_texts=settings.max_cached_texts)
             for server in (database, *self._standbys)
         ]
-        self._heartbeat = Repeater("heartbeat", self._beat, min(MAX_BEAT_S, settings.lease_s / BEATS_PER_LEASE))
+        self._heartbeat = Heartbeat(self._beat, min(MAX_BEAT_S, settings.lease_s / BEATS_PER_LEASE))
+        self._guard = SilenceGuard(database, self._heartbeat)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
@@ -100,7 +103,7 @@ class Runtime:
     def stop(self) -> None:
         """Take nothing more. Sets flags only: for signal handlers."""
         for thread in self._threads:
-            if thread is not self._heartbeat:  # what is being handed back is still ours
+            if thread not in {self._heartbeat, self._guard}:  # what is being handed back is still ours
                 thread.stop()
 
     def close(self) -> None:
@@ -124,7 +127,13 @@ class Runtime:
 
     @property
     def _threads(self) -> list[StoppableThread]:
-        threads: list[StoppableThread] = [self._heartbeat, self._labels, *self._listeners, *self._maintainer]
+        threads: list[StoppableThread] = [
+            self._heartbeat,
+            self._guard,
+            self._labels,
+            *self._listeners,
+            *self._maintainer,
+        ]
         return threads if self._watcher is None else [self.feeder, self._watcher, *threads]
 
     def _beat(self) -> None:
@@ -203,7 +212,12 @@ def make_runtime(settings: Settings) -> Runtime:
         ConfigurationError: If the database's vectors are of another revision of the model, or made with other image
             settings; or if the model is external.
     """
-    database = Database(settings.database_url or "", direct_url=settings.direct_database_url, pooler=settings.pooler)
+    database = Database(
+        settings.database_url or "",
+        direct_url=settings.direct_database_url,
+        pooler=settings.pooler,
+        idle_limit_s=IDLE_LIMIT_S,
+    )
     try:
         check_schema(database)
         name = _choose_name(database, settings.model)

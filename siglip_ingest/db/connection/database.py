@@ -7,11 +7,14 @@ which goes to the server itself.
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import sql
@@ -25,6 +28,7 @@ T = TypeVar("T")
 
 CONFLICT_ATTEMPTS = 8
 FIRST_CONFLICT_PAUSE_S = 0.01
+LIMIT_IDLE_TIME = "SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true)"
 
 
 class Database:
@@ -40,6 +44,7 @@ class Database:
         direct_url: str | None = None,
         pooler: str = "auto",
         max_connections: int = 16,
+        idle_limit_s: float | None = None,
     ) -> None:
         """Make a handle; nothing is connected yet.
 
@@ -50,6 +55,8 @@ class Database:
                 server for its process id: where it isn't the one that the connection was told at its start, there is a
                 pooler.
             max_connections: Most connections that are kept at a time; further callers wait.
+            idle_limit_s: Seconds after which the server ends a transaction that waits for this process, and lets go of
+                its locks: of a process that was suspended, or is behind a connection that has gone silent.
 
         Raises:
             ConfigurationError: If a URL can't be read.
@@ -57,7 +64,11 @@ class Database:
         self._parameters = add_defaults(parse_url(database_url))
         self._direct_parameters = None if direct_url is None else add_defaults(parse_url(direct_url))
         is_pooled = {"none": False, "transaction": True}.get(pooler, True if direct_url is not None else None)
-        self._pool = Pool(self._parameters, is_pooled=is_pooled, max_connections=max_connections)
+        self._connections: WeakSet[Connection] = WeakSet()
+        self._pool = Pool(
+            self._parameters, is_pooled=is_pooled, max_connections=max_connections, note=self._connections.add
+        )
+        self._idle_limit = None if idle_limit_s is None else f"{1000 * idle_limit_s:.0f}ms"
 
     def __repr__(self) -> str:
         return f"Database({self.server})"
@@ -89,6 +100,8 @@ class Database:
             DatabaseError: If PostgreSQL refuses the connection or a statement.
         """
         with mapped_errors(self._parameters), self._pool.borrow() as connection, connection.transaction():
+            if self._idle_limit is not None:
+                connection.execute(LIMIT_IDLE_TIME, [self._idle_limit])
             yield connection
 
     def transact(self, action: Callable[[Connection], T]) -> T:
@@ -154,10 +167,20 @@ class Database:
                 "SIGLIP_DIRECT_DATABASE_URL."
             )
         connection = connect(self._direct_parameters or self._parameters, is_pooled=False)
+        self._connections.add(connection)
         try:
             yield connection
         finally:
             connection.close()
+
+    def cut_connections(self) -> None:
+        """End all connections from this side, those included that wait for an answer: who waits gets an error.
+
+        For connections that have gone silent. libpq waits for ever where a firewall or a proxy forgot them.
+        """
+        for connection in list(self._connections):
+            with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def listen(self, channel: str) -> Iterator[Connection]:

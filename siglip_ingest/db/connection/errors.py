@@ -125,6 +125,8 @@ def _error_by_state(error: psycopg.Error, sentence: str, parameters: dict[str, s
         return WorkerUnavailableError(sentence)
     if error.sqlstate == MODEL_CHANGED:
         return DatabaseConflictError(sentence)
+    if isinstance(error, pg.IdleInTransactionSessionTimeout):  # this process was suspended, say
+        return DatabaseUnavailableError(f"PostgreSQL at {describe_server(parameters)} ended the connection: {sentence}")
     is_gone = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))
     if is_gone and error.sqlstate is not None and error.diag.severity == "ERROR" and error.sqlstate.startswith("08"):
         return DatabaseUnavailableError(sentence)  # the server is there: another one, with a segment, isn't

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -22,17 +21,26 @@ PROBE_AFTER_S = 2.0  # a caller that waits for so long is told if the server can
 class Pool:
     """Connections to one server, opened when they are needed. Thread-safe; a forked child opens its own."""
 
-    def __init__(self, parameters: Mapping[str, str], *, is_pooled: bool | None, max_connections: int) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, str],
+        *,
+        is_pooled: bool | None,
+        max_connections: int,
+        note: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
         """Make a pool; nothing is connected yet.
 
         Args:
             parameters: libpq's.
             is_pooled: Whether a pooler stands before the server; None to find out.
             max_connections: Most connections at a time; further callers wait.
+            note: Told of each connection that is opened.
         """
         self._parameters = dict(parameters)
         self._is_pooled = is_pooled
         self._max_connections = max_connections
+        self._note = note
         self._pool: ConnectionPool[Connection] | None = None
         self._borrowed = 0
         self._lock = threading.Lock()
@@ -108,6 +116,10 @@ class Pool:
                 f"{POOL_TIMEOUT_S:g} s. Use fewer threads, or give Database more connections."
             ) from error
 
+    def _set_up(self, connection: Connection) -> None:
+        set_up(connection, is_pooled=self._is_pooled)
+        self._note(connection)
+
     def _open(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._pool is None:
@@ -119,7 +131,7 @@ class Pool:
                     kwargs={**self._parameters, "autocommit": True},
                     min_size=0,
                     max_size=self._max_connections,
-                    configure=partial(set_up, is_pooled=self._is_pooled),
+                    configure=self._set_up,
                     name="siglip_ingest",
                     open=True,
                 )

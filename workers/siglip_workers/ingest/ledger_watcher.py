@@ -145,7 +145,7 @@ class LedgerWatcher(StoppableThread):
     def _sweep(self) -> None:
         """Requeue what other workers lost, and what this one claimed without knowing it (the answer was lost, say)."""
         with self._database.connection() as connection:
-            swept = workers.requeue_lost(connection, self._max_attempts)
+            swept = workers.requeue_lost(connection, self._max_attempts, own_id=self._worker_id)
         self._feeder.release_strays()
         if swept.requeued or swept.failed:
             logger.warning("A worker was lost: %d images queued again, %d failed.", swept.requeued, swept.failed)
