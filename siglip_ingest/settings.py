@@ -42,6 +42,12 @@ class WorkerSettings(EnvironmentSettings):
         unit="threads",
         meaning="Threads of a worker that decode; 0 means one a core, at most 16.",
     )
+    jpeg_decoding: str = setting(
+        "reduced",
+        choices=("reduced", "exact"),
+        meaning="How workers decode JPEGs that are far larger than what the model takes: `reduced` at 1/2, 1/4 or 1/8 "
+        "of their size, at least twice the model's; `exact` all pixels.",
+    )
     lease_s: float = setting(
         7.0,
         above=0,

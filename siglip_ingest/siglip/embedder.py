@@ -214,6 +214,10 @@ class TorchEmbedder:
         """
         return resize_image(image, self._image_settings)
 
+    def choose_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width in pixels to which `prepare_image` resizes an image of this height and width."""
+        return self._image_settings.choose_size(height, width)
+
     def embed_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed prepared images.
 

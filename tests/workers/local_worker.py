@@ -31,6 +31,7 @@ class FragileEmbedder:
         self.info = embedder.info
         self.batch_size = embedder.batch_size
         self.prepare_image = embedder.prepare_image
+        self.choose_size = embedder.choose_size
         self.batches: list[int] = []
         self.fails_for: set[int] = set()
         self.is_broken = False

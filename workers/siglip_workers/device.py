@@ -59,6 +59,10 @@ class Device:
         """Resize a decoded image as the model takes it, (H, W, 3) uint8, in the calling thread."""
         return self._embedder.prepare_image(image)
 
+    def choose_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width in pixels to which `prepare_image` resizes an image of this height and width."""
+        return self._embedder.choose_size(height, width)
+
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed query texts; returns (N, D) float32 unit vectors."""
         with self._query():

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from siglip_ingest.errors import ImageError
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.siglip.preprocess.formats import find_readers
+from siglip_ingest.siglip.preprocess.reduced import ChooseSize, reduce_jpeg
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,6 +30,8 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ON_THEIR_SIDE = {5, 6, 7, 8}
+
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 
@@ -37,10 +40,10 @@ class DecodedImage:
     """An image and what its file said.
 
     Attributes:
-        image: RGB, upright, first frame.
+        image: RGB, upright, first frame; smaller than the file's where that was asked for.
         format: Pillow's name of the file's format, such as `JPEG`.
-        width: Of the upright image, in pixels.
-        height: Of the upright image, in pixels.
+        width: Of the file's image, upright, in pixels.
+        height: Of the file's image, upright, in pixels.
     """
 
     image: Image.Image
@@ -75,7 +78,12 @@ def decode_image_with_format(content: bytes, *, max_image_pixels: int, clip_16_b
 
 @contextmanager
 def hold_decoded_image(
-    content: bytes, *, max_image_pixels: int, budget: PixelBudget | None = None, clip_16_bit: bool = False
+    content: bytes,
+    *,
+    max_image_pixels: int,
+    budget: PixelBudget | None = None,
+    clip_16_bit: bool = False,
+    choose_size: ChooseSize | None = None,
 ) -> Iterator[DecodedImage]:
     """Decode the bytes of an image file, and hold its pixels within a budget for as long as the block lasts.
 
@@ -87,6 +95,8 @@ def hold_decoded_image(
         max_image_pixels: An image of more pixels is refused before anybody waits.
         budget: Waited for between the header and the pixels; None doesn't wait.
         clip_16_bit: Make of 16-bit grey what transformers makes of it.
+        choose_size: To what the image will be resized: a JPEG that is far larger is decoded at a reduced scale. None
+            decodes all pixels.
 
     Raises:
         ImageError: With the code `not_an_image`, `truncated`, `too_large` or `unreadable`.
@@ -99,13 +109,15 @@ def hold_decoded_image(
             "Make it smaller, or raise SIGLIP_MAX_IMAGE_PIXELS.",
             code="too_large",
         )
-    with nullcontext() if budget is None else budget.hold(width * height):
-        decoded = _decode(image, content, clip_16_bit=clip_16_bit)
+    if choose_size is not None:
+        reduce_jpeg(image, choose_size, is_on_its_side=_read_orientation(image) in _ON_THEIR_SIDE)
+    with nullcontext() if budget is None else budget.hold(image.width * image.height):
+        decoded = _decode(image, content, size=(width, height), clip_16_bit=clip_16_bit)
         del image  # its pixels are the caller's now
         yield decoded
 
 
-def _decode(image: ImageFile.ImageFile, content: bytes, *, clip_16_bit: bool) -> DecodedImage:
+def _decode(image: ImageFile.ImageFile, content: bytes, *, size: tuple[int, int], clip_16_bit: bool) -> DecodedImage:
     image_format = image.format or "unknown"
     try:
         image.load()
@@ -115,7 +127,8 @@ def _decode(image: ImageFile.ImageFile, content: bytes, *, clip_16_bit: bool) ->
         raise ImageError(f"The {image_format} image needs too much memory to be decoded.", code="too_large") from error
     except Exception as error:  # a hostile file can raise anything in Pillow's decoders
         raise _to_image_error(error, image_format, content) from error
-    return DecodedImage(image=upright, format=image_format, width=upright.width, height=upright.height)
+    width, height = size[::-1] if orientation in _ON_THEIR_SIDE else size
+    return DecodedImage(image=upright, format=image_format, width=width, height=height)
 
 
 @contextmanager

@@ -169,8 +169,12 @@ class Preparer:
 
     def _prepare(self, content: bytes, content_hash: bytes) -> PreparedImage:
         """Decode and resize one image: a huge one is small again when it leaves its thread."""
-        max_image_pixels = self._settings.max_image_pixels
-        with hold_decoded_image(content, max_image_pixels=max_image_pixels, budget=self._budget) as decoded:
+        with hold_decoded_image(
+            content,
+            max_image_pixels=self._settings.max_image_pixels,
+            budget=self._budget,
+            choose_size=self._device.choose_size if self._settings.jpeg_decoding == "reduced" else None,
+        ) as decoded:
             size = decoded.width, decoded.height, decoded.format
             return PreparedImage(content_hash, size, self._device.prepare_image(decoded.image))
 
