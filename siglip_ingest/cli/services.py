@@ -187,29 +187,39 @@ def migrate(revision: str, yes: bool) -> None:
 
 
 @click.command()
-def worker() -> None:
-    """Run a worker in the foreground.
+@click.option(
+    "--devices", metavar="LIST", help="One worker process for each, such as cuda:0,cuda:1; by default one in all."
+)
+def worker(devices: str | None) -> int:
+    """Run a worker in the foreground, or several.
 
     It claims queued images, embeds them, and answers queries. Ctrl-C stops it: what is unfinished is handed back.
     """
+    chosen = None if devices is None else [device.strip() for device in devices.split(",")]
+    if chosen is not None and not all(chosen):
+        raise click.BadParameter(f"{devices!r} isn't a list of devices such as cuda:0,cuda:1.", param_hint="--devices")
     settings = Settings.from_environment(os.environ)
     if not settings.is_embedded:
-        _become_worker(settings)
+        return _run_workers(settings, chosen)
     from siglip_ingest.services import EmbeddedServices
 
     with EmbeddedServices(settings) as services:
-        services.pass_lease_to_exec()
-        _become_worker(
-            dataclasses.replace(
-                settings,
-                database_url=services.database_url,
-                broker_url=services.broker_url,
-                allowed_roots=WHOLE_DISK if settings.allowed_roots is None else settings.allowed_roots,
-            )
+        if chosen is None:
+            services.pass_lease_to_exec()
+        reached = dataclasses.replace(
+            settings,
+            database_url=services.database_url,
+            broker_url=services.broker_url,
+            allowed_roots=WHOLE_DISK if settings.allowed_roots is None else settings.allowed_roots,
         )
+        return _run_workers(reached, chosen)
 
 
-def _become_worker(settings: Settings) -> NoReturn:
-    """Replace this process by `python -m siglip_workers`: signals reach it, and nothing is left behind by kill -9."""
+def _run_workers(settings: Settings, devices: list[str] | None) -> int:
+    """Become a worker: signals reach it, and nothing is left behind by kill -9. Or start one for each device."""
     environment = {**os.environ, **settings.to_environment()}
-    os.execve(sys.executable, [sys.executable, "-m", "siglip_workers"], environment)  # noqa: S606
+    if devices is None:
+        os.execve(sys.executable, [sys.executable, "-m", "siglip_workers"], environment)  # noqa: S606
+    from siglip_ingest.services.device_workers import DeviceWorkers
+
+    return DeviceWorkers(devices, environment).run()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,10 @@ from typing import Any
 import psutil
 
 from siglip_ingest.errors import ServiceError
+from siglip_ingest.process.children import die_with_parent
 from siglip_ingest.services.accounts import Account
 from siglip_ingest.services.logs import rotate_log, suggest_fix
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _START_TIME_TOLERANCE_S = 2.0  # the wall clock may be corrected between two readings of a process's start time
 
 
@@ -143,7 +140,7 @@ def start_process(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509  # no threads here
+                preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509  # no threads here
                 **({} if account is None else account.popen_arguments()),
             )
     except (OSError, subprocess.SubprocessError) as error:
@@ -152,22 +149,6 @@ def start_process(
         with child.stdin:
             child.stdin.write(stdin)
     return child
-
-
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        # The kernel forgets this request when a process changes its user, so it has to come after that; Popen calls
-        # this last. The parent may have died before the request: then this child ends too.
-        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return die_with_parent
 
 
 def find_free_port(preferred: int | None = None) -> int:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 IDLE_S = 0.5  # without a ticket or a notification, the ledger is looked at this often
 OUTAGE_PAUSE_S = 1.0
 SUSPECTS_EVERY_S = 5.0
-SUSPECTS_AT_ONCE = 16
+SUSPECTS_AT_ONCE = 64
 STALL_S = 900.0  # what hasn't moved for so long doesn't move any more
 
 
