@@ -80,7 +80,8 @@ WITH candidates AS MATERIALIZED (
     RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
 )
 SELECT c.item_id, c.image_id, i.uri,
-       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect
+       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect,
+       i.source_version, i.reads_exif
 FROM claimed AS c
 JOIN siglip.images AS i USING (image_id)
 ORDER BY c.item_id;
@@ -112,11 +113,12 @@ ORDER BY t.image_id, t.model_id
 FOR NO KEY UPDATE;
 
 -- name: create_new_results
--- Makes the table that COPY fills; embedding is NULL where the content has a vector already. It ends with the transaction, so that it
+-- Makes the table that COPY fills; embedding is NULL where the content has a vector already, metadata where there is nothing to add. It
+-- ends with the transaction, so that it
 -- works behind a pooler too.
 CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
 SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, NULL::bytea AS content_hash, NULL::integer AS width, NULL::integer AS height,
-       NULL::text AS format, e.embedding
+       NULL::text AS format, e.embedding, NULL::jsonb AS metadata
 FROM siglip.image_embeddings AS e
 WITH NO DATA;
 
@@ -158,12 +160,12 @@ ORDER BY c.content_id
 ON CONFLICT DO NOTHING;
 
 -- name: update_completed_images
--- Stores which content each image has, where that changed.
+-- Stores which content each image has, and what was read of it for its metadata, where that changed.
 UPDATE siglip.images AS i
-SET content_id = c.content_id, updated_at = now()
+SET content_id = c.content_id, metadata = i.metadata || coalesce(r.metadata, '{}'), updated_at = now()
 FROM pg_temp.siglip_new_results AS r
 JOIN siglip.contents AS c USING (content_hash)
-WHERE i.image_id = r.image_id AND i.content_id IS DISTINCT FROM c.content_id;
+WHERE i.image_id = r.image_id AND (i.content_id IS DISTINCT FROM c.content_id OR NOT i.metadata @> coalesce(r.metadata, '{}'));
 
 -- name: close_completed_items
 -- Marks the items as done whose content has a vector now.

@@ -11,6 +11,7 @@ from siglip_ingest.db.checks import check_mapping, check_name
 from siglip_ingest.db.models import check_loadable, hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.ingest.expand import ImageSource, expand
+from siglip_ingest.ingest.found import DEFAULT_OPTIONS, ExpandOptions
 from siglip_ingest.ingest.ingestion import Ingestion
 from siglip_ingest.types import DEFAULT_COLLECTION
 
@@ -26,6 +27,7 @@ def enqueue_images(
     collection: str = DEFAULT_COLLECTION,
     metadata: Mapping[str, Any] | None = None,
     check_worker: Callable[[int], None] | None = None,
+    options: ExpandOptions = DEFAULT_OPTIONS,
 ) -> Ingestion:
     """Write images and their ledger items in one transaction. Nothing but the database has to be up.
 
@@ -38,6 +40,7 @@ def enqueue_images(
         metadata: JSON kept with each image.
         check_worker: Called with the model's key while `Ingestion.wait` sees no progress; raises if no worker can make
             any.
+        options: How images are looked for.
 
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
@@ -58,7 +61,7 @@ def enqueue_images(
         )
     rows: dict[str, images.ImageRow] = {}
     for source in many:
-        for row in expand(source, collection, common):
+        for row in expand(source, collection, common, options):
             rows[row.uri] = row
     if not rows:
         raise InvalidInputError("No images were given: the list of sources is empty.")
