@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -27,6 +28,7 @@ class PreparedImage:
         height: Of the image itself, in pixels.
         format: As Pillow names it, for instance `JPEG`.
         pixels: (H, W, 3) uint8 of the size that the model takes, RGB; under NaFlex it differs by image.
+        metadata: What EXIF says of it, where that was asked for.
     """
 
     item: items.ItemRow
@@ -35,6 +37,7 @@ class PreparedImage:
     height: int
     format: str
     pixels: NDArray[np.uint8]
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Outcome:
                 height=image.height,
                 format=image.format,
                 embedding=self.embeddings[image.content_hash],
+                metadata=image.metadata,
             )
             for image in self.prepared
             if image.content_hash in self.embeddings

@@ -18,6 +18,7 @@ from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError, SiglipError
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
+from siglip_ingest.siglip.preprocess.exif import read_exif
 from siglip_ingest.siglip.preprocess.image import hold_decoded_image
 from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.device import Device
@@ -179,6 +180,7 @@ class Stream:
                 height=decoded.height,
                 format=decoded.format,
                 pixels=self._device.prepare_image(decoded.image),
+                metadata=read_exif(content) if item.reads_exif else None,
             )
 
     def _fetch(self, item: items.ItemRow) -> bytes:
@@ -187,7 +189,13 @@ class Stream:
             with self._database.connection() as connection:
                 return images.load_content(connection, item.image_id, max_image_bytes=max_image_bytes)
         timeout_s = self._settings.fetch_timeout_s
-        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=timeout_s, policy=self._policy)
+        return fetch(
+            item.uri,
+            max_image_bytes=max_image_bytes,
+            timeout_s=timeout_s,
+            policy=self._policy,
+            version=item.source_version,
+        )
 
     def _embed_batches(self) -> None:
         while not self._is_stopping:
