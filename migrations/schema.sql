@@ -74,6 +74,7 @@ CREATE TABLE siglip.images (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     content_id bigint,  -- What was embedded last at this URI; NULL before the first time.
+    reads_exif boolean DEFAULT false NOT NULL,  -- Whether the worker that embeds it adds capture time, camera and place from its EXIF data to the metadata.
     CONSTRAINT images_pkey PRIMARY KEY (image_id),
     CONSTRAINT images_collection_uri_key UNIQUE (collection, uri),
     CONSTRAINT images_content_id_fkey FOREIGN KEY (content_id) REFERENCES siglip.contents(content_id),

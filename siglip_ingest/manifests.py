@@ -15,6 +15,7 @@ from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.ingest import ImageSource
 from siglip_ingest.process import expand_user
 from siglip_ingest.siglip.preprocess.files import is_web_address
+from siglip_ingest.sources.stores import is_store_address
 from siglip_ingest.vectors.files import import_parquet, is_parquet
 
 URI_COLUMNS = ("uri", "url", "path", "file", "image")
@@ -75,7 +76,7 @@ def expand_pattern(text: str) -> list[Path]:
 
 
 def _is_address(text: str) -> bool:
-    return is_web_address(text) or text.startswith("file://")
+    return is_web_address(text) or text.startswith("file://") or is_store_address(text)
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

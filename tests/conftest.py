@@ -29,6 +29,7 @@ from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.settings import Settings
 from tests.programs import find_processes, wait_until
 from tests.servers import POSTGRES_16, PgBouncer, PostgresServer
+from tests.stores import Bucket, forget_stores, make_bucket, s3_server
 
 # Models in tests are tiny: threads only wait for each other. Child processes inherit it; torch isn't imported yet.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -196,6 +197,19 @@ def embedded_home(_template_home: Path, tmp_path: Path) -> Iterator[Path]:
     yield home
     stop_services(Settings(home=home))
     wait_until(lambda: not find_processes(tmp_path), timeout_s=5.0)
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[dict[str, str]]:
+    with s3_server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(_s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket of S3, which this process reaches by its environment."""
+    yield make_bucket(_s3, monkeypatch)
+    forget_stores()
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,8 @@ _SHOWN_FAILURES = 20
 @click.option(
     "--metadata", callback=parse_json_object, help='JSON object kept with each image, such as \'{"album": "2026"}\'.'
 )
+@click.option("--all-files", is_flag=True, help="Find images by their content where their names say nothing.")
+@click.option("--exif", is_flag=True, help="Add capture time, camera and place from EXIF to the metadata.")
 @click.option("--no-wait", is_flag=True, help="Return once the images are queued; running workers embed them.")
 @json_option
 def index(
@@ -55,13 +57,16 @@ def index(
     key_column: str | None,
     collection: str,
     metadata: dict[str, Any] | None,
+    all_files: bool,
+    exif: bool,
     no_wait: bool,
     as_json: bool,
 ) -> int:
     """Index images: files, folders, patterns such as 'photos/**/*.jpg' and URLs; - reads a list from standard input.
 
-    Folders are searched with their subfolders; URLs begin with http:// or https://. Images that are already indexed and
-    haven't changed are left as they are. Exit status 1 if an image failed.
+    Folders are searched with their subfolders. A .tar is read as a WebDataset shard, and not unpacked. URLs begin with
+    http://, https://, s3://, gs:// or az://; s3://bucket/photos/ stands for all images below. Images that are already
+    indexed and haven't changed are left as they are. Exit status 1 if an image failed.
     """
     if not (paths or manifests):
         raise click.UsageError("Give a PATH, or --manifest FILE.")
@@ -70,7 +75,9 @@ def index(
         *(read_manifest(local_path(name), uri_column=uri_column, key_column=key_column) for name in manifests),
     )
     with SiglipClient.from_environment(os.environ) as client:
-        ingestion = client.enqueue_images(sources, collection=collection, metadata=metadata)
+        ingestion = client.enqueue_images(
+            sources, collection=collection, metadata=metadata, all_files=all_files, exif=exif
+        )
         counts = ingestion.counts() if no_wait else wait_for(ingestion)
         failures = ingestion.failures() if counts.failed else []
         if no_wait and not as_json:

@@ -79,7 +79,9 @@ def _format(value: Any) -> str:
 
 def format_uri(uri: str) -> str:
     """A `file://` URI as the path that people know; other URIs as they are. Control characters are escaped."""
-    text = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+    parts = urlsplit(uri)
+    member = f"#{parts.fragment}" if parts.fragment else ""  # of a tar
+    text = unquote(parts.path + member) if uri.startswith("file://") else uri
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

@@ -24,7 +24,7 @@ from siglip_ingest.db.vectors import count_vectors
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings
-from siglip_ingest.sources.settings import WHOLE_DISK
+from siglip_ingest.sources.settings import EVERY_STORE, WHOLE_DISK
 from siglip_ingest.types import IngestCounts
 
 
@@ -211,6 +211,7 @@ def worker(devices: str | None) -> int:
             database_url=services.database_url,
             broker_url=services.broker_url,
             allowed_roots=WHOLE_DISK if settings.allowed_roots is None else settings.allowed_roots,
+            allowed_stores=EVERY_STORE if settings.allowed_stores is None else settings.allowed_stores,
         )
         return _run_workers(reached, chosen)
 

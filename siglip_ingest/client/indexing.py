@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from siglip_ingest import active_model, ingest
 from siglip_ingest.client.base import BaseClient
 from siglip_ingest.db import Connection, checks, ingestions, items
+from siglip_ingest.ingest.found import ExpandOptions
+from siglip_ingest.sources import SourcePolicy
 from siglip_ingest.types import DEFAULT_COLLECTION, IngestCounts
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ class IndexingClient(BaseClient):
         *,
         collection: str = DEFAULT_COLLECTION,
         metadata: Mapping[str, Any] | None = None,
+        all_files: bool = False,
+        exif: bool = False,
         progress: bool | None = None,
     ) -> ingest.Ingestion:
         """Queue images for indexing. They are safe in the database when this returns; workers embed them.
@@ -33,18 +37,23 @@ class IndexingClient(BaseClient):
         it had failed; new metadata are merged into the old ones.
 
         Args:
-            sources: One source or a sequence of them: a path, a folder (searched for images, subfolders too), an
-                http(s) URL, the bytes of an image file, a PIL image, or an `ImageSource` with a key and metadata of its
-                own.
+            sources: One source or a sequence of them: a path, a folder (searched for images, subfolders too), a tar, an
+                http(s) URL, the address of an object or a prefix in a store (`s3://bucket/photos/`), the bytes of an
+                image file, a PIL image, or an `ImageSource` with a key and metadata of its own.
             collection: Name of the set of images that they join.
             metadata: Kept with each image, and what searches can filter by; must be JSON.
+            all_files: In folders, tars and prefixes, find images by their first bytes where their names say nothing.
+            exif: Have workers add `taken_at`, `camera`, `latitude`, `longitude` and `altitude` to the metadata, as far
+                as an image's EXIF data have them.
             progress: Whether to draw a progress bar on stderr once it takes long; by default where that is a terminal.
 
         Raises:
             InvalidInputError: If a file doesn't exist or a folder holds no images. Of up to 5,000 images then nothing
                 is queued; of more, those before stay queued, and the message says so.
+            ConfigurationError: If a store needs a package that isn't installed.
         """
         active_model.choose_model(self.database, self.settings.model, self.settings.max_num_patches)
+        policy = SourcePolicy.for_user(self.settings)
         ingestion = ingest.enqueue_images(
             self.database,
             sources,
@@ -53,6 +62,7 @@ class IndexingClient(BaseClient):
             check_worker=self._check_worker,
             on_queued=self._tell_workers,
             progress=progress,
+            options=ExpandOptions(all_files=all_files, exif=exif, policy=policy),
         )
         return self._with_worker(ingestion)
 

@@ -31,6 +31,8 @@ class ImageRow:
         source_version: Tells a changed source from the same one; any text.
         metadata: A JSON object; merged into what is stored for that URI already.
         content: The bytes of the image file, where the URI leads nowhere.
+        reads_exif: Whether the worker that embeds it puts what EXIF says of it into the metadata; once asked for, it
+            stays so.
     """
 
     collection: str
@@ -39,6 +41,7 @@ class ImageRow:
     source_version: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     content: bytes | None = None
+    reads_exif: bool = False
 
 
 class QueuedImages(NamedTuple):
@@ -71,7 +74,8 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], *model_ids: 
         with connection.cursor().copy(SQL.copy_new_images) as copy:
             for position, row in enumerate(rows):
                 metadata = Jsonb(dict(row.metadata))
-                copy.write_row((position, row.collection, row.uri, row.key, row.source_version, metadata, row.content))
+                where = (position, row.collection, row.uri, row.key, row.source_version)
+                copy.write_row((*where, metadata, row.content, row.reads_exif))
         connection.execute(SQL.mark_changed_images)
         connection.execute(SQL.upsert_images)
         connection.execute(SQL.lock_new_items)

@@ -9,6 +9,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_images (
     source_version text,
     metadata       jsonb,
     content        bytea,
+    reads_exif     boolean,
     is_changed     boolean
 ) ON COMMIT DROP;
 
@@ -18,35 +19,40 @@ TRUNCATE pg_temp.siglip_new_images;
 
 -- name: copy_new_images
 -- Sends the images, one a row, in the caller's order.
-COPY pg_temp.siglip_new_images (position, collection, uri, key, source_version, metadata, content) FROM STDIN;
+COPY pg_temp.siglip_new_images (position, collection, uri, key, source_version, metadata, content, reads_exif)
+FROM STDIN;
 
 -- name: mark_changed_images
--- Locks the images that are stored already, in the order of (collection, uri), and marks those whose source has changed.
+-- Locks the images that are stored already, in the order of (collection, uri), and marks those whose source has changed, or whose
+-- EXIF data are asked for now.
 WITH existing AS (
-    SELECT i.collection, i.uri, i.source_version
+    SELECT i.collection, i.uri, i.source_version, i.reads_exif
     FROM siglip.images AS i
     WHERE (i.collection, i.uri) IN (SELECT n.collection, n.uri FROM pg_temp.siglip_new_images AS n)
     ORDER BY i.collection, i.uri
     FOR NO KEY UPDATE
 )
 UPDATE pg_temp.siglip_new_images AS n
-SET is_changed = n.source_version IS DISTINCT FROM e.source_version
+SET is_changed = n.source_version IS DISTINCT FROM e.source_version OR (n.reads_exif AND NOT e.reads_exif)
 FROM existing AS e
 WHERE n.collection = e.collection AND n.uri = e.uri;
 
 -- name: upsert_images
 -- Stores the images. Of a URI that was given twice the last one counts; an image that didn't change isn't written.
-INSERT INTO siglip.images AS i (collection, uri, key, source_version, metadata)
-SELECT DISTINCT ON (n.collection, n.uri) n.collection, n.uri, n.key, n.source_version, n.metadata
+INSERT INTO siglip.images AS i (collection, uri, key, source_version, metadata, reads_exif)
+SELECT DISTINCT ON (n.collection, n.uri) n.collection, n.uri, n.key, n.source_version, n.metadata, n.reads_exif
 FROM pg_temp.siglip_new_images AS n
 ORDER BY n.collection, n.uri, n.position DESC
 ON CONFLICT (collection, uri) DO UPDATE
 SET key = coalesce(excluded.key, i.key),
     source_version = excluded.source_version,
     metadata = i.metadata || excluded.metadata,
+    reads_exif = i.reads_exif OR excluded.reads_exif,
     updated_at = now()
-WHERE (i.key, i.source_version, i.metadata)
-    IS DISTINCT FROM (coalesce(excluded.key, i.key), excluded.source_version, i.metadata || excluded.metadata);
+WHERE (i.key, i.source_version, i.metadata, i.reads_exif)
+    IS DISTINCT FROM (
+        coalesce(excluded.key, i.key), excluded.source_version, i.metadata || excluded.metadata, i.reads_exif OR excluded.reads_exif
+    );
 
 -- name: lock_new_items
 -- Locks the items of these images, under all models, in the order in which items are always locked.

@@ -9,11 +9,12 @@ so that no two transactions deadlock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int4, Int8
 
 from siglip_ingest.db.connection.connect import Connection
@@ -39,6 +40,8 @@ class ItemRow:
         has_content: True where `images.load_content` has its bytes.
         attempts: How often it was claimed, this time included.
         is_suspect: Whether its last worker was lost with it.
+        source_version: What told a changed source from the same one when it was queued; of a tar's member, where it is.
+        reads_exif: Whether what EXIF says of it is asked for.
     """
 
     item_id: int
@@ -47,6 +50,8 @@ class ItemRow:
     has_content: bool
     attempts: int
     is_suspect: bool = False
+    source_version: str | None = None
+    reads_exif: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +67,7 @@ class CompletedItem:
         height: Of the image, in pixels.
         format: As Pillow names it, for instance `JPEG`.
         embedding: (D,) float32 unit vector; None where the database has the vector of that content already.
+        metadata: Merged into those of the image; a JSON object.
     """
 
     item_id: int
@@ -72,6 +78,7 @@ class CompletedItem:
     height: int | None
     format: str | None
     embedding: NDArray[np.float32] | None
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +286,5 @@ def _result_row(item: CompletedItem) -> tuple[object, ...]:
     embedding = None if item.embedding is None else half_vector(item.embedding)
     size = (None, None) if item.width is None or item.height is None else (Int4(item.width), Int4(item.height))
     keys = Int8(item.item_id), Int8(item.image_id), item.lease_token
-    return (*keys, item.content_hash, *size, item.format, embedding)
+    metadata = Jsonb(dict(item.metadata)) if item.metadata else None
+    return (*keys, item.content_hash, *size, item.format, embedding, metadata)

@@ -75,7 +75,8 @@ WITH candidates AS MATERIALIZED (
     RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
 )
 SELECT c.item_id, c.image_id, i.uri,
-       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect
+       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect,
+       i.source_version, i.reads_exif
 FROM claimed AS c
 JOIN siglip.images AS i USING (image_id)
 ORDER BY c.item_id;
@@ -102,7 +103,8 @@ WITH candidates AS MATERIALIZED (
     RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
 )
 SELECT c.item_id, c.image_id, i.uri,
-       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect
+       EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = c.image_id) AS has_content, c.attempts, c.is_suspect,
+       i.source_version, i.reads_exif
 FROM claimed AS c
 JOIN siglip.images AS i USING (image_id)
 ORDER BY c.item_id;
@@ -115,11 +117,11 @@ JOIN siglip.image_embeddings AS e USING (content_id)
 WHERE e.model_id = %(model_id)s AND c.content_hash = ANY (%(content_hashes)s::bytea[]);
 
 -- name: create_new_results
--- Makes the table that COPY fills; width, height, format and embedding are NULL where the database has them already. It ends with the
--- transaction, so that it works behind a pooler too.
+-- Makes the table that COPY fills; width, height, format and embedding are NULL where the database has them already, metadata where there
+-- is nothing to add. It ends with the transaction, so that it works behind a pooler too.
 CREATE TEMPORARY TABLE IF NOT EXISTS siglip_new_results ON COMMIT DROP AS
 SELECT NULL::bigint AS item_id, NULL::bigint AS image_id, NULL::uuid AS lease_token, NULL::bytea AS content_hash,
-       NULL::integer AS width, NULL::integer AS height, NULL::text AS format, e.embedding
+       NULL::integer AS width, NULL::integer AS height, NULL::text AS format, e.embedding, NULL::jsonb AS metadata
 FROM siglip.image_embeddings AS e
 WITH NO DATA;
 
@@ -184,12 +186,12 @@ ORDER BY c.content_id
 ON CONFLICT DO NOTHING;
 
 -- name: update_completed_images
--- Stores which content each image has, where that changed.
+-- Stores which content each image has, and what was read of it for its metadata, where that changed.
 UPDATE siglip.images AS i
-SET content_id = c.content_id, updated_at = now()
+SET content_id = c.content_id, metadata = i.metadata || coalesce(r.metadata, '{}'), updated_at = now()
 FROM pg_temp.siglip_new_results AS r
 JOIN siglip.contents AS c USING (content_hash)
-WHERE i.image_id = r.image_id AND i.content_id IS DISTINCT FROM c.content_id;
+WHERE i.image_id = r.image_id AND (i.content_id IS DISTINCT FROM c.content_id OR NOT i.metadata @> coalesce(r.metadata, '{}'));
 
 -- name: close_completed_items
 -- Marks the items as done whose content has a vector now, and queues the others again; returns the new state of each.

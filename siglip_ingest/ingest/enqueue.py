@@ -14,6 +14,7 @@ from siglip_ingest.db.checks import check_mapping, check_name
 from siglip_ingest.db.models import check_loadable, hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError, SiglipError
 from siglip_ingest.ingest.expand import ImageSource, expand
+from siglip_ingest.ingest.found import DEFAULT_OPTIONS, ExpandOptions
 from siglip_ingest.ingest.ingestion import Ingestion
 from siglip_ingest.types import DEFAULT_COLLECTION
 
@@ -36,6 +37,7 @@ def enqueue_images(
     check_worker: Callable[[int], None] | None = None,
     on_queued: Callable[[int, int], None] = lambda _model_id, _count: None,
     progress: bool | None = None,
+    options: ExpandOptions = DEFAULT_OPTIONS,
 ) -> Ingestion:
     """Write images and their ledger items, some thousand in a transaction. Nothing but the database has to be up.
 
@@ -52,6 +54,7 @@ def enqueue_images(
             any.
         on_queued: Called with the model's key and a number of images once these are queued.
         progress: Whether to draw a progress bar on stderr; by default where that is a terminal.
+        options: How images are looked for.
 
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
@@ -65,7 +68,7 @@ def enqueue_images(
     common = dict(metadata or {})
     many = _as_many(sources)
     queue = _Queue(database, collection, model_id, on_queued)
-    rows = (row for source in many for row in expand(source, collection, common))
+    rows = (row for source in many for row in expand(source, collection, common, options))
     is_patient = isinstance(many, Sized)
     with _progress_bar(progress, many) as note, queue.completed():
         for part in _cut(rows, is_patient=is_patient):

@@ -1,9 +1,8 @@
-"""What a source stands for: one row to be queued, or for a folder one for each image in it."""
+"""What a source stands for: one row to be queued, or for a folder, a tar or a prefix one for each image in it."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,16 +14,22 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from siglip_ingest.db import images
 from siglip_ingest.db.checks import check_key, check_mapping, is_storable
 from siglip_ingest.errors import ImageError, InvalidInputError
+from siglip_ingest.ingest.folders import expand_folder
+from siglip_ingest.ingest.found import DEFAULT_OPTIONS, ExpandOptions, Found
+from siglip_ingest.ingest.shards import expand_shard_at, expand_shard_file, is_shard
+from siglip_ingest.ingest.stores import expand_store
 from siglip_ingest.process import expand_user
 from siglip_ingest.siglip.preprocess.files import is_web_address
-from siglip_ingest.siglip.preprocess.folders import find_images
+from siglip_ingest.sources.files import file_version
+from siglip_ingest.sources.members import split_member
+from siglip_ingest.sources.stores import is_store_address
 
 if TYPE_CHECKING:
     from PIL import Image
 
     Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | ImageSource"
 
-logger = logging.getLogger(__name__)
+__all__ = ["ImageSource", "expand", "file_version", "path_of_uri", "size_of_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,8 @@ class ImageSource:
     """A source with a key and metadata of its own.
 
     Attributes:
-        source: A path, a folder, an http(s) URL, the bytes of an image file, or a PIL image.
-        key: What the image is called in your own tables; not for folders.
+        source: A path, a folder, an http(s) URL or one of a store, the bytes of an image file, or a PIL image.
+        key: What the image is called in your own tables; not for what stands for many images.
         metadata: Added to the metadata of the whole call, and wins over it.
     """
 
@@ -43,14 +48,10 @@ class ImageSource:
 
 
 def path_of_uri(uri: str) -> Path | None:
-    """The file that a `file://` URI names; None for other URIs."""
+    """The file that a `file://` URI names; None for other URIs, those of a tar's members among them."""
     parts = urlsplit(uri)
-    return Path(os.fsdecode(unquote_to_bytes(parts.path))) if parts.scheme == "file" else None
-
-
-def file_version(status: os.stat_result) -> str:
-    """What tells a file that was written again from the same one: its time of writing and its size."""
-    return f"{status.st_mtime_ns}-{status.st_size}"
+    is_file = parts.scheme == "file" and not parts.fragment
+    return Path(os.fsdecode(unquote_to_bytes(parts.path))) if is_file else None
 
 
 def size_of_version(version: str | None) -> str:
@@ -58,53 +59,56 @@ def size_of_version(version: str | None) -> str:
     return (version or "").rpartition("-")[2]
 
 
-def expand(source: Source, collection: str, common: Mapping[str, Any]) -> Iterator[images.ImageRow]:
-    """Turn one source into rows: one, or for a folder one for each image in it."""
+def expand(
+    source: Source, collection: str, common: Mapping[str, Any], options: ExpandOptions = DEFAULT_OPTIONS
+) -> Iterator[images.ImageRow]:
+    """Turn one source into rows, as a stream: one, or one for each image in a folder, a tar or a prefix."""
     key, metadata = None, dict(common)
     if isinstance(source, ImageSource):
         check_mapping(source.metadata, "metadata")
         key, metadata, source = check_key(source.key), {**common, **(source.metadata or {})}, source.source
-    for uri, version, content in _resolve(source):
-        if key is not None and isinstance(source, str | os.PathLike) and content is None and Path(source).is_dir():
-            raise InvalidInputError(f"{os.fspath(source)!r} is a folder: a key names one image. Leave the key out.")
+    for found in _resolve(source, options):
+        if key is not None and found.group:
+            raise InvalidInputError(f"{found.group}: a key names one image. Leave the key out.")
         yield images.ImageRow(
-            collection=collection, uri=uri, key=key, source_version=version, metadata=metadata, content=content
+            collection=collection,
+            uri=found.uri,
+            key=found.key if key is None else key,
+            source_version=found.version,
+            metadata={**found.metadata, **metadata} if found.metadata else metadata,
+            content=found.content,
+            reads_exif=options.exif,
         )
 
 
-def _resolve(source: Any) -> Iterator[tuple[str, str | None, bytes | None]]:
-    """Yield (uri, source_version, content) of each image of a source."""
+def _resolve(source: Any, options: ExpandOptions) -> Iterator[Found]:
+    """Yield each image of a source."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield _resolve_content(bytes(source))
     elif isinstance(source, str) and is_web_address(source.strip()):
-        yield _check_address(source.strip()), None, None
+        yield from _resolve_address(source.strip(), options)
+    elif isinstance(source, str) and is_store_address(source):
+        yield from expand_store(source, options)
     elif isinstance(source, str | os.PathLike):
-        yield from _resolve_path(os.fspath(source))
+        yield from _resolve_path(os.fspath(source), options)
     elif hasattr(source, "getexif"):
         yield _resolve_content(_encode(source))
     else:
         raise InvalidInputError(f"An image is a path, a URL, bytes or a PIL image, not {type(source).__name__}.")
 
 
-def _resolve_path(text: str | bytes) -> Iterator[tuple[str, str, None]]:
+def _resolve_path(text: str | bytes, options: ExpandOptions) -> Iterator[Found]:
     path = _to_path(os.fsdecode(text))
     try:
-        if path.is_dir():
-            found = find_images(path)
-            files = found.paths
-            if not files:
-                raise InvalidInputError(
-                    f"The folder {path} holds no images that can be read: {found.describe_skipped()}."
-                )
-            if skipped := found.describe_undecodable():
-                logger.warning("In the folder %s %s.", path, skipped)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            yield from expand_folder(path, options)
+        elif not stat.S_ISREG(status.st_mode):
+            raise InvalidInputError(f"{path} is neither a file nor a folder.")
+        elif is_shard(path.name):
+            yield from expand_shard_file(path, options)
         else:
-            files = [path]
-        for file in files:
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidInputError(f"{file} is neither a file nor a folder.")
-            yield file.as_uri(), file_version(status), None
+            yield Found(path.as_uri(), file_version(status))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidInputError(f"There is no file or folder {error.filename}.") from error
     except OSError as error:
@@ -113,13 +117,10 @@ def _resolve_path(text: str | bytes) -> Iterator[tuple[str, str, None]]:
 
 def _to_path(text: str) -> Path:
     """The absolute path of what a user typed: links are kept, `..` isn't."""
-    path = path_of_uri(text)
+    path = path_of_uri(text) if text.startswith("file:") else None
     if path is None:
-        scheme, separator, _ = text.partition("://")
-        if separator and scheme.isalnum():
-            raise InvalidInputError(
-                f"{text!r} can't be read: images come from files, http:// and https://, not from {scheme}://."
-            )
+        if text.startswith("file:") and split_member(text)[1] is not None:
+            raise InvalidInputError(f"{text!r} is one image of a tar. Give the tar itself, or a list of images.")
         path = expand_user(text)
     if not text.strip() or not _is_encodable(path):
         raise InvalidInputError(f"{text!r} can't be the path of an image.")
@@ -135,20 +136,24 @@ def _is_encodable(path: Path) -> bool:
         return False
 
 
-def _resolve_content(content: bytes) -> tuple[str, None, bytes]:
+def _resolve_content(content: bytes) -> Found:
     if not content:
         raise InvalidInputError("An image was given as bytes, but there are none: the bytes object is empty.")
-    return f"sha256:{hashlib.sha256(content).hexdigest()}", None, content
+    return Found(f"sha256:{hashlib.sha256(content).hexdigest()}", None, content=content)
 
 
-def _check_address(address: str) -> str:
+def _resolve_address(address: str, options: ExpandOptions) -> Iterator[Found]:
     try:
-        is_complete = bool(urlsplit(address).hostname)
+        parts = urlsplit(address)
+        is_complete = bool(parts.hostname)
     except ValueError:
         is_complete = False
     if not is_complete or not is_storable(address):
         raise InvalidInputError(f"{address!r} isn't a complete address.")
-    return address
+    if is_shard(parts.path):
+        yield from expand_shard_at(address, options)
+    else:
+        yield Found(address, None)
 
 
 def _encode(image: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""Decides which files and hosts a worker may read."""
+"""Decides which files, hosts and stores a worker may read."""
 
 from __future__ import annotations
 
@@ -12,46 +12,76 @@ from typing import NamedTuple
 
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.sources.addresses import IPAddress, IPNetwork, is_public
-from siglip_ingest.sources.settings import SourceSettings
+from siglip_ingest.sources.settings import ALL_STORES, SourceSettings
 
+# Where objects are stored, and the extra that reads them; SIGLIP_ALLOWED_STORES=* means these.
+STORE_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "adl": "azure",
+}
+
+_STORE = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+(/.*)?", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePolicy:
-    """The files and hosts that images are fetched from.
+    """The files, hosts and stores that images are fetched from.
 
     Attributes:
         allowed_roots: Folders below which files are read; none where it is empty. None means whatever the user that the
             process runs as may read.
         allowed_hosts: Where http(s) goes besides public addresses: `host`, `host:port`, an IP address or a network such
             as `10.0.0.0/8`, whatever name leads there.
+        allowed_stores: Prefixes of addresses such as `s3://bucket/photos/` below which objects are read; `*` is every
+            bucket of the stores in `STORE_EXTRAS`. None means any address of any protocol that isn't refused to all.
     """
 
     allowed_roots: tuple[Path, ...] | None
     allowed_hosts: frozenset[str]
+    allowed_stores: frozenset[str] | None = frozenset()
 
     def __post_init__(self) -> None:
         for entry in self.allowed_hosts:
             _parse_host(entry)
+        for entry in self.allowed_stores or ():
+            if entry != ALL_STORES and not _STORE.fullmatch(entry):
+                raise ConfigurationError(
+                    f"SIGLIP_ALLOWED_STORES has {entry!r}. An entry is a bucket or a prefix in one, such as "
+                    "s3://bucket/photos/, or * for every bucket."
+                )
 
     @classmethod
     def for_worker(cls, settings: SourceSettings) -> SourcePolicy:
-        """What a worker may read: no files unless it is told which. The embedded worker is told the whole disk.
+        """What a worker may read: no files and no stores unless it is told which. The embedded worker is told all.
 
         Raises:
-            ConfigurationError: If an allowed host isn't one.
+            ConfigurationError: If an allowed host or store isn't one.
         """
-        return cls(allowed_roots=settings.allowed_roots or (), allowed_hosts=settings.allowed_hosts)
+        return cls(
+            allowed_roots=settings.allowed_roots or (),
+            allowed_hosts=settings.allowed_hosts,
+            allowed_stores=settings.allowed_stores or frozenset(),
+        )
 
     @classmethod
     def for_user(cls, settings: SourceSettings) -> SourcePolicy:
-        """What a program may read for the person who started it: any file of theirs, unless it is told which.
+        """What a program may read for the person who started it: any file and store, unless it is told which.
 
         Raises:
-            ConfigurationError: If an allowed host isn't one.
+            ConfigurationError: If an allowed host or store isn't one.
         """
-        return cls(allowed_roots=settings.allowed_roots, allowed_hosts=settings.allowed_hosts)
+        return cls(
+            allowed_roots=settings.allowed_roots,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_stores=settings.allowed_stores,
+        )
 
     def allows_file(self, real_path: str) -> bool:
         """Whether a file may be read, given its path without links and `..`."""
@@ -59,6 +89,19 @@ class SourcePolicy:
             return True
         path = Path(real_path)
         return path.is_absolute() and any(path.is_relative_to(os.path.realpath(root)) for root in self.allowed_roots)
+
+    def allows_object(self, uri: str) -> bool:
+        """Whether an object of a store may be read, given its address, which has no `..`."""
+        if self.allowed_stores is None:
+            return True
+        scheme, separator, rest = uri.partition("://")
+        uri = f"{scheme.lower()}{separator}{rest}"
+        return any(
+            uri == entry.rstrip("/") or uri.startswith(entry.rstrip("/") + "/")
+            if entry != ALL_STORES
+            else scheme.lower() in STORE_EXTRAS
+            for entry in self.allowed_stores
+        )
 
     def allows_address(self, host: str, port: int, address: IPAddress) -> bool:
         """Whether http(s) may go to an address that a host name leads to."""

@@ -13,6 +13,8 @@ from siglip_ingest.process.environment import EnvironmentSettings, setting
 if TYPE_CHECKING:
     from siglip_ingest.siglip.preprocess.opening import ImageLimits
 
+ALL_STORES = "*"
+EVERY_STORE = frozenset({ALL_STORES})  # as allowed_stores: every bucket that a worker's credentials open
 WHOLE_DISK = (Path("/"),)  # as allowed_roots: whatever the user that a worker runs as may read
 
 
@@ -29,6 +31,12 @@ class SourceSettings(EnvironmentSettings):
         meaning="Where images are fetched from besides public addresses: hosts, `host:port`, IP addresses, and "
         "networks such as `10.0.0.0/8`.",
         unset="none",
+    )
+    allowed_stores: frozenset[str] | None = setting(
+        meaning="Where in object stores images are read: buckets and prefixes such as `s3://bucket/photos/`, or `*` "
+        "for every bucket of S3, Google Cloud Storage and Azure.",
+        unset="an embedded worker reads every bucket that its credentials open, a worker with a database of its own "
+        "none",
     )
     fetch_timeout_s: float = setting(
         20.0,

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 
+from siglip_ingest.sources.members import member_uri, split_member
+
+# Their addresses have no query: a question mark is a part of an object's name.
+_WITHOUT_QUERY = frozenset({"s3", "s3a", "gs", "gcs"})
+
 
 def hide_secrets(uri: str) -> str:
     """Take user, password and query, which may hold a signature, out of an address: messages and logs are kept.
 
     Returns:
-        The rest of the address; a `file://` or `sha256:` URI, or a path, as it is.
+        The rest of the address, with the name of a tar's member; a `file://` or `sha256:` URI, or a path, as it is.
     """
+    tar_uri, member = split_member(uri)
+    if member is not None:
+        return member_uri(hide_secrets(tar_uri), member)
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme.lower() == "file":
         return uri
-    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    shown = rest if scheme.lower() in _WITHOUT_QUERY else re.split(r"[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = shown.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

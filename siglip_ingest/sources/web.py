@@ -13,12 +13,12 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from http.client import OK, responses
-from typing import Any, cast
+from http.client import OK, PARTIAL_CONTENT, responses
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
@@ -32,7 +32,10 @@ from siglip_ingest.sources.uris import hide_secrets
 
 MAX_REDIRECTS = 5
 
+_T = TypeVar("_T")
+
 _HEADERS = {"User-Agent": "siglip-ingest", "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "gzip, deflate"}
+_AS_IT_IS = {"Accept-Encoding": "identity"}  # a part of something compressed could not be read
 _REDIRECTS = {301, 302, 303, 307, 308}
 _RETRYABLE_STATUS = {408, 425, 429}
 
@@ -41,12 +44,70 @@ _RETRYABLE_STATUS = {408, 425, 429}
 _deadline: ContextVar[float] = ContextVar("deadline")
 
 
-def download(uri: str, *, max_image_bytes: int, timeout_s: float, policy: SourcePolicy) -> bytes:
-    """Return what an http(s) address answers; see `fetch`."""
+class Part(NamedTuple):
+    """A part of what is at an address.
+
+    Attributes:
+        content: Its bytes.
+        size: Of the whole, in bytes.
+        version: The server's ETag, or its time of writing, with the size.
+    """
+
+    content: bytes
+    size: int
+    version: str
+
+
+def download(
+    uri: str,
+    *,
+    max_image_bytes: int,
+    timeout_s: float,
+    policy: SourcePolicy,
+    part: tuple[int, int] | None = None,
+) -> bytes:
+    """Return what an http(s) address answers, or the bytes from one place to before another of it; see `fetch`."""
+    if part is not None:
+        return download_part(uri, *part, timeout_s=timeout_s, policy=policy).content
     where = hide_secrets(uri)
+    return _download(uri, where, timeout_s, policy, {}, lambda answer: _read(answer, where, max_image_bytes))
+
+
+def download_part(uri: str, start: int, end: int, *, timeout_s: float, policy: SourcePolicy) -> Part:
+    """Return the bytes from `start` to before `end` of what is at an http(s) address; fewer where it ends before.
+
+    Raises:
+        ImageError: As `fetch`; with code `not_supported` if the server sends no parts.
+    """
+    where = hide_secrets(uri)
+
+    def read(answer: httpx.Response) -> Part:
+        if answer.status_code == OK:
+            raise ImageError(
+                f"{where} can't be read in parts: its server sends all of it at once.", code="not_supported"
+            )
+        if answer.status_code != PARTIAL_CONTENT:
+            _check_status(answer.status_code, where)
+        total = answer.headers.get("content-range", "").rpartition("/")[2]
+        if not total.isdigit():
+            raise _fetch_failed(f"{where} sent a part without saying of what.", is_retryable=False)
+        tag = answer.headers.get("etag") or answer.headers.get("last-modified") or ""
+        return Part(_read_body(answer, where, end - start), int(total), f"{tag.strip(chr(34))}-{total}")
+
+    return _download(uri, where, timeout_s, policy, {"Range": f"bytes={start}-{end - 1}", **_AS_IT_IS}, read)
+
+
+def _download(
+    uri: str,
+    where: str,
+    timeout_s: float,
+    policy: SourcePolicy,
+    headers: Mapping[str, str],
+    read: Callable[[httpx.Response], _T],
+) -> _T:
     token = _deadline.set(time.monotonic() + timeout_s)
     try:
-        return _follow(uri, where, max_image_bytes, policy)
+        return _follow(uri, where, policy, headers, read)
     except (httpcore.TimeoutException, TimeoutError) as error:
         raise _fetch_failed(f"{where} didn't send its answer within {timeout_s:g} s.", is_retryable=True) from error
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
@@ -63,13 +124,15 @@ def download(uri: str, *, max_image_bytes: int, timeout_s: float, policy: Source
         _deadline.reset(token)
 
 
-def _follow(uri: str, where: str, max_image_bytes: int, policy: SourcePolicy) -> bytes:
+def _follow(
+    uri: str, where: str, policy: SourcePolicy, headers: Mapping[str, str], read: Callable[[httpx.Response], _T]
+) -> _T:
     for _ in range(MAX_REDIRECTS + 1):
         _check_spelling(uri, policy)
-        with _get(uri, policy) as response:
+        with _get(uri, policy, headers) as response:
             location = response.headers.get("location")
             if response.status_code not in _REDIRECTS or location is None:
-                return _read(response, where, max_image_bytes)
+                return read(response)
         uri = urljoin(uri, location)
         if not is_web_address(uri):
             raise ImageError(f"{where} redirects to what isn't a web address.", code="unsupported_source")
@@ -86,10 +149,10 @@ def _check_spelling(uri: str, policy: SourcePolicy) -> None:
 
 
 @contextmanager
-def _get(uri: str, policy: SourcePolicy) -> Iterator[httpx.Response]:
+def _get(uri: str, policy: SourcePolicy, more_headers: Mapping[str, str]) -> Iterator[httpx.Response]:
     """Ask for an address; the body is read within the block."""
     url = httpx.URL(uri)
-    headers = dict(_HEADERS)
+    headers = {**_HEADERS, **more_headers}
     if url.username or url.password:
         headers["Authorization"] = "Basic " + base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
     request = httpx.Request("GET", url, headers=headers)
@@ -110,6 +173,10 @@ def _get(uri: str, policy: SourcePolicy) -> Iterator[httpx.Response]:
 
 def _read(response: httpx.Response, where: str, max_image_bytes: int) -> bytes:
     _check_status(response.status_code, where)
+    return _read_body(response, where, max_image_bytes)
+
+
+def _read_body(response: httpx.Response, where: str, max_image_bytes: int) -> bytes:
     announced = response.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_image_bytes:
         raise too_large(where, int(announced), max_image_bytes)

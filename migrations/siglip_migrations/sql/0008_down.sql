@@ -2,6 +2,7 @@
 -- Parameters: none.
 -- A row means: as before.
 
+ALTER TABLE siglip.images DROP COLUMN reads_exif;
 DROP INDEX siglip.ingest_items_suspects_btree_idx;
 DROP FUNCTION siglip.is_alive(siglip.workers);
 ALTER TABLE siglip.workers DROP COLUMN holds_lock;

@@ -20,7 +20,7 @@ from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import start_process, stop_orphans
 from siglip_ingest.services.supervisor.redis import Redis
 from siglip_ingest.services.supervisor.worker import Worker, WorkerState
-from siglip_ingest.sources.settings import WHOLE_DISK
+from siglip_ingest.sources.settings import ALL_STORES, WHOLE_DISK
 
 _TICK_S = 0.1
 _FIRST_CLIENT_TIMEOUT_S = 30.0
@@ -195,9 +195,12 @@ class Supervisor:
         lease.uses_worker = True
         if has_other_model or not self._worker.is_wanted:
             urls = {"SIGLIP_DATABASE_URL": self._postgres.url, "SIGLIP_BROKER_URL": self._redis.url}
-            # A worker reads no local files unless it is told; this one belongs to the user who asks.
-            files = {"SIGLIP_ALLOWED_ROOTS": os.pathsep.join(map(str, WHOLE_DISK))}
-            self._worker.start({**files, **environment, **urls})
+            # A worker reads no local files and no stores unless it is told; this one belongs to the user who asks.
+            allowed = {
+                "SIGLIP_ALLOWED_ROOTS": os.pathsep.join(map(str, WHOLE_DISK)),
+                "SIGLIP_ALLOWED_STORES": ALL_STORES,
+            }
+            self._worker.start({**allowed, **environment, **urls})
             self._write_state()
         return {"worker": self._worker.state.value}
 

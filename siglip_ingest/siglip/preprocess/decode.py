@@ -18,7 +18,9 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from siglip_ingest.errors import ImageError
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.siglip.preprocess.formats import find_readers
+from siglip_ingest.siglip.preprocess.jxl import is_jxl, read_jxl_size
 from siglip_ingest.siglip.preprocess.reduced import ChooseSize, reduce_jpeg
+from siglip_ingest.siglip.preprocess.signatures import RAW, START_BYTES, is_raw_tiff, name_other_kind
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -101,23 +103,39 @@ def hold_decoded_image(
     Raises:
         ImageError: With the code `not_an_image`, `truncated`, `too_large` or `unreadable`.
     """
-    image = _open_image(content)
-    width, height = image.size
+    image = None
+    if is_jxl(content):  # opening one decodes it
+        width, height = _read_jxl_size(content)
+    else:
+        image = open_header(content)
+        width, height = image.size
     if width * height > max_image_pixels:
         raise ImageError(
             f"The image has {width:,} x {height:,} pixels, more than the {max_image_pixels:,} that are accepted. "
             "Make it smaller, or raise SIGLIP_MAX_IMAGE_PIXELS.",
             code="too_large",
         )
-    if choose_size is not None:
+    full_size = None
+    if image is not None and choose_size is not None:
         reduce_jpeg(image, choose_size, is_on_its_side=_read_orientation(image) in _ON_THEIR_SIDE)
-    with nullcontext() if budget is None else budget.hold(image.width * image.height):
-        decoded = _decode(image, content, size=(width, height), clip_16_bit=clip_16_bit)
+        full_size = width, height
+        width, height = image.size
+    with nullcontext() if budget is None else budget.hold(width * height):
+        decoded = _decode(image or open_header(content), content, full_size=full_size, clip_16_bit=clip_16_bit)
         del image  # its pixels are the caller's now
         yield decoded
 
 
-def _decode(image: ImageFile.ImageFile, content: bytes, *, size: tuple[int, int], clip_16_bit: bool) -> DecodedImage:
+def _read_jxl_size(content: bytes) -> tuple[int, int]:
+    size = read_jxl_size(content)
+    if size is None:
+        raise ImageError("The JXL file's header can't be read. It is damaged or cut off.", code="unreadable")
+    return size
+
+
+def _decode(
+    image: ImageFile.ImageFile, content: bytes, *, full_size: tuple[int, int] | None, clip_16_bit: bool
+) -> DecodedImage:
     image_format = image.format or "unknown"
     try:
         image.load()
@@ -127,7 +145,9 @@ def _decode(image: ImageFile.ImageFile, content: bytes, *, size: tuple[int, int]
         raise ImageError(f"The {image_format} image needs too much memory to be decoded.", code="too_large") from error
     except Exception as error:  # a hostile file can raise anything in Pillow's decoders
         raise _to_image_error(error, image_format, content) from error
-    width, height = size[::-1] if orientation in _ON_THEIR_SIDE else size
+    width, height = upright.size
+    if full_size is not None:
+        width, height = full_size[::-1] if orientation in _ON_THEIR_SIDE else full_size
     return DecodedImage(image=upright, format=image_format, width=width, height=height)
 
 
@@ -243,6 +263,8 @@ def _high_bytes(bits: int) -> list[int]:
 
 def _read_orientation(image: Image.Image) -> int:
     """Read the EXIF orientation, 1 to 8. An image is not refused for broken EXIF data: it counts as upright."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1  # its decoder has turned it already; a JPEG that was packed into one comes as it was
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001  Pillow's EXIF parser raises anything on broken data
@@ -250,8 +272,8 @@ def _read_orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) else 1
 
 
-def _open_image(content: bytes) -> ImageFile.ImageFile:
-    """Read a file's header, without pixels.
+def open_header(content: bytes) -> ImageFile.ImageFile:
+    """Read a file's header, without pixels; a JPEG XL file is decoded.
 
     `Image.open` would warn about large images, or refuse them, by a limit that is global to the process; ours is an
     argument. So the format's own reader is asked, which is all that `Image.open` does besides.
@@ -269,7 +291,9 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
                 missing_decoder = answer or missing_decoder
                 continue
             looks_like = name
-            return read(io.BytesIO(content), "")
+            return _refuse_raw(read(io.BytesIO(content), ""), content)
+        except ImageError:
+            raise
         except (SyntaxError, IndexError, TypeError, struct.error, UnidentifiedImageError):
             continue  # another reader may know it: this is how Pillow's readers say that a file is not theirs
         except Exception as error:  # a hostile file can raise anything in Pillow's readers
@@ -281,8 +305,22 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
             f"The file begins as a {looks_like} file does, but its header can't be read. It is damaged or cut off.",
             code="unreadable",
         )
+    if kind := name_other_kind(content[:START_BYTES]):
+        raise _not_an_image(kind)
     what = f"of {len(content):,} bytes is not an image of a known kind ({', '.join(names)})" if content else "is empty"
     raise ImageError(f"The file {what}.", code="not_an_image")
+
+
+def _refuse_raw(image: ImageFile.ImageFile, content: bytes) -> ImageFile.ImageFile:
+    """Return an image, unless it is the thumbnail with which a camera's RAW file begins as a TIFF."""
+    if image.format == "TIFF" and (is_raw_tiff(getattr(image, "tag_v2", {})) or name_other_kind(content[:16]) == RAW):
+        raise _not_an_image(RAW)
+    return image
+
+
+def _not_an_image(kind: str) -> ImageError:
+    message = f"The file is {kind}, which isn't an image that is read. Index a JPEG or another image made from it."
+    return ImageError(message, code="not_an_image")
 
 
 def _to_image_error(error: Exception, image_format: str, content: bytes) -> ImageError:

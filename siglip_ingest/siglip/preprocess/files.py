@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from siglip_ingest.errors import ConfigurationError, ImageError
 from siglip_ingest.process import how_to_install
@@ -34,6 +35,24 @@ def read_file(path: Path, *, max_image_bytes: int, check_path: Callable[[str], N
     Raises:
         ImageError: With code `not_found`, `permission_denied`, `not_a_file`, `too_large` or `fetch_failed`.
     """
+    with open_regular(path, check_path) as (file, status):
+        if status.st_size > max_image_bytes:
+            raise too_large(str(path), status.st_size, max_image_bytes)
+        content = file.read(max_image_bytes + 1)
+    if len(content) > max_image_bytes:  # it grew while it was read
+        raise too_large(str(path), len(content), max_image_bytes)
+    return content
+
+
+@contextmanager
+def open_regular(
+    path: Path, check_path: Callable[[str], None] | None = None
+) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """Open a regular file, as `read_file` does; yields it and what the system says of it.
+
+    Raises:
+        ImageError: With code `not_found`, `permission_denied`, `not_a_file` or `fetch_failed`, within the block too.
+    """
     with _os_errors(path):
         if check_path is not None:
             check_path(os.path.realpath(path))
@@ -45,12 +64,7 @@ def read_file(path: Path, *, max_image_bytes: int, check_path: Callable[[str], N
                 raise ImageError(f"{path} isn't a regular file.", code="not_a_file")
             if check_path is not None:
                 check_path(_find_real_path(path, file.fileno()))
-            if status.st_size > max_image_bytes:
-                raise too_large(str(path), status.st_size, max_image_bytes)
-            content = file.read(max_image_bytes + 1)
-    if len(content) > max_image_bytes:  # it grew while it was read
-        raise too_large(str(path), len(content), max_image_bytes)
-    return content
+            yield file, status
 
 
 @contextmanager

@@ -68,7 +68,9 @@ def test_a_worker_that_is_told_the_whole_disk_reads_every_file() -> None:
 def test_a_worker_reads_no_file_unless_told_and_a_user_any() -> None:
     assert SourcePolicy.for_worker(SourceSettings()).allowed_roots == ()
     assert SourcePolicy.for_user(SourceSettings()).allowed_roots is None
-    told = SourceSettings(allowed_roots=(Path("/photos"),))
+    assert SourcePolicy.for_worker(SourceSettings()).allowed_stores == frozenset()
+    assert SourcePolicy.for_user(SourceSettings()).allowed_stores is None
+    told = SourceSettings(allowed_roots=(Path("/photos"),), allowed_stores=frozenset({"s3://photos/"}))
     assert SourcePolicy.for_worker(told) == SourcePolicy.for_user(told)
     assert SourcePolicy.for_worker(told).allowed_roots == (Path("/photos"),)
 
@@ -82,3 +84,41 @@ def test_a_file_is_allowed_below_a_root_and_not_beside_it(tmp_path: Path) -> Non
     assert not policy.allows_file("")
     assert not policy.allows_file("(unreachable)/photos/a.jpg")
     assert UNRESTRICTED.allows_file("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("entry", "uri"),
+    [
+        pytest.param("s3://photos", "s3://photos/a.jpg", id="a bucket"),
+        pytest.param("s3://photos/", "S3://photos/2026/a.jpg", id="a bucket with a slash"),
+        pytest.param("s3://photos/2026", "s3://photos/2026/a b#1?.jpg", id="a prefix"),
+        pytest.param("s3://photos/a.jpg", "s3://photos/a.jpg", id="an object"),
+        pytest.param("*", "gs://any/a.jpg", id="every bucket"),
+        pytest.param("webhdfs://name:50070/photos/", "webhdfs://name:50070/photos/a.jpg", id="another protocol"),
+    ],
+)
+def test_a_store_is_allowed_below_what_is_named(entry: str, uri: str) -> None:
+    assert SourcePolicy(allowed_roots=(), allowed_hosts=frozenset(), allowed_stores=frozenset({entry})).allows_object(
+        uri
+    )
+    assert not SourcePolicy(allowed_roots=(), allowed_hosts=frozenset()).allows_object(uri)
+
+
+@pytest.mark.parametrize(
+    ("entry", "uri"),
+    [
+        pytest.param("s3://photos", "s3://photos-of-others/a.jpg", id="a bucket that begins so"),
+        pytest.param("s3://photos/2026", "s3://photos/2026-private/a.jpg", id="a prefix that begins so"),
+        pytest.param("s3://photos", "gs://photos/a.jpg", id="another store"),
+        pytest.param("*", "ftp://intranet/a.jpg", id="a protocol that must be named"),
+    ],
+)
+def test_a_store_is_not_allowed_beside_what_is_named(entry: str, uri: str) -> None:
+    policy = SourcePolicy(allowed_roots=(), allowed_hosts=frozenset(), allowed_stores=frozenset({entry}))
+    assert not policy.allows_object(uri)
+
+
+@pytest.mark.parametrize("entry", ["photos", "s3:photos", "s3://", "/photos"])
+def test_an_entry_that_is_no_store_is_refused(entry: str) -> None:
+    with pytest.raises(ConfigurationError, match="SIGLIP_ALLOWED_STORES has"):
+        SourcePolicy(allowed_roots=(), allowed_hosts=frozenset(), allowed_stores=frozenset({entry}))

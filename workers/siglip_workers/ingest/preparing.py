@@ -17,6 +17,7 @@ from siglip_ingest.db import Database, images, items
 from siglip_ingest.errors import DatabaseError, ImageError, NotFoundError
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
+from siglip_ingest.siglip.preprocess.exif import read_exif
 from siglip_ingest.siglip.preprocess.image import hold_decoded_image
 from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.ingest.contents import Contents
@@ -112,6 +113,8 @@ class Preparer:
             self._busy[threading.get_ident()] = time.monotonic(), work
             try:
                 content = self._fetch(work.item)
+                if work.item.reads_exif:
+                    work = work._replace(metadata=read_exif(content))
                 fetched = FetchedImage(work, content, hashlib.sha256(content).digest())
             except Exception as error:  # noqa: BLE001  # one image's trouble must not take others along
                 self._finish([Finished(work, None, _to_image_error(error, work))])
@@ -128,7 +131,13 @@ class Preparer:
             with self._database.connection() as connection:
                 return images.load_content(connection, item.image_id, max_image_bytes=max_image_bytes)
         timeout_s = self._settings.fetch_timeout_s
-        return fetch(item.uri, max_image_bytes=max_image_bytes, timeout_s=timeout_s, policy=self._policy)
+        return fetch(
+            item.uri,
+            max_image_bytes=max_image_bytes,
+            timeout_s=timeout_s,
+            policy=self._policy,
+            version=item.source_version,
+        )
 
     def _look_up(self) -> None:
         """Find what needs no decoding, many at a time."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -14,10 +15,17 @@ from siglip_ingest.errors import ImageError
 
 
 class Work(NamedTuple):
-    """A claimed item: an image to embed, and the token of the claim, under which alone it may be closed."""
+    """A claimed item.
+
+    Attributes:
+        item: The image to embed.
+        lease_token: The claim's, under which alone the item may be closed.
+        metadata: What EXIF says of the image, where that was asked for.
+    """
 
     item: items.ItemRow
     lease_token: UUID
+    metadata: Mapping[str, Any] | None = None
 
 
 class FetchedImage(NamedTuple):

@@ -96,7 +96,7 @@ class Writer:
 
 
 def _describe_result(entry: Finished) -> items.CompletedItem:
-    (item, lease_token), content_hash, result = entry
+    (item, lease_token, metadata), content_hash, result = entry
     assert content_hash is not None  # noqa: S101
     assert not isinstance(result, ImageError)  # noqa: S101
     width, height, image_format = result.size or (None, None, None)
@@ -109,11 +109,12 @@ def _describe_result(entry: Finished) -> items.CompletedItem:
         height=height,
         format=image_format,
         embedding=result.embedding,
+        metadata=metadata,
     )
 
 
 def _describe_failure(entry: Finished, error: ImageError) -> items.FailedItem:
-    item, lease_token = entry.work
+    item, lease_token, _ = entry.work
     pause_s = RETRY_PAUSE_S * RETRY_FACTOR ** max(0, item.attempts - 1)
     return items.FailedItem(item.item_id, lease_token, error.code, str(error), pause_s if error.is_retryable else None)
 

@@ -47,7 +47,7 @@ def test_what_pillow_cannot_decode_here_is_skipped_and_counted(tmp_path: Path, m
     found = find_images(tmp_path)
     assert [path.name for path in found.paths] == ["a.jpg"]
     assert found.describe_undecodable() == "2 .avif files were skipped, for which a Pillow that decodes AVIF is needed"
-    assert dict(found.others) == {".txt": 1}
+    assert dict(found.skipped.others) == {".txt": 1}
 
 
 @pytest.mark.usefixtures("no_heif")
