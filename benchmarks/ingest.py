@@ -18,18 +18,16 @@ import argparse
 import os
 import platform
 import re
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from ingestion.processes import cpu_seconds, find_processes, started_workers
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.demo.world import write_images
@@ -45,7 +43,6 @@ MAX_PIXELS = 200_000_000
 CORES = len(os.sched_getaffinity(0))
 IMAGES = {"demo": 3000, "base": 192}
 WARM_UP = 64
-_TICKS = os.sysconf("SC_CLK_TCK")
 _BUSY = re.compile(r"Embedded (\d+) images in ([\d.]+) s \(.*encoder busy (\d+) %")
 
 
@@ -127,7 +124,10 @@ def time_end_to_end(
     settings = Settings(home=(folder / "home").resolve(), model=str(checkpoint))
     with EmbeddedServices(settings) as services:
         urls = {"database_url": services.database_url, "broker_url": services.broker_url}
-        with started_workers(folder, checkpoint, number, dtype, urls) as (pids, logs), SiglipClient(**urls) as client:
+        with (
+            started_workers(folder / "logs", checkpoint, number, {**urls, "dtype": dtype}) as (pids, logs),
+            SiglipClient(**urls) as client,
+        ):
             client.enqueue_images(paths[:WARM_UP], collection="warm-up").wait(progress=False)
             for log in logs:
                 log.write_text("")
@@ -162,35 +162,6 @@ def time_end_to_end(
         print(f"      {name:34} {milliseconds:8.3f} ms")
 
 
-@contextmanager
-def started_workers(
-    folder: Path, checkpoint: Path, number: int, dtype: str, urls: dict[str, str]
-) -> Iterator[tuple[list[int], list[Path]]]:
-    """Start workers, each with a log of its own; yields their process ids and logs once they are ready."""
-    folder.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
-    settings = {**urls, "model": checkpoint, "dtype": dtype, "allowed_roots": "/"}
-    environment |= {f"SIGLIP_{name.upper()}": str(value) for name, value in settings.items()}
-    logs = [folder / f"worker{index}.log" for index in range(number)]
-    processes = []
-    try:
-        for log in logs:
-            with log.open("ab") as file:
-                command = [sys.executable, "-m", "siglip_workers"]
-                processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
-        for process, log in zip(processes, logs, strict=True):
-            while "Ready" not in log.read_text():
-                if process.poll() is not None:
-                    raise SystemExit(log.read_text())
-                time.sleep(0.1)
-        yield [process.pid for process in processes], logs
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-
-
 def read_busy_share(logs: Sequence[Path]) -> float:
     """The share of the time that the encoders were busy, in percent, as the workers logged it."""
     shares = [
@@ -199,34 +170,6 @@ def read_busy_share(logs: Sequence[Path]) -> float:
         for _, seconds, share in _BUSY.findall(log.read_text().replace("\0", ""))
     ]
     return sum(seconds * share for seconds, share in shares) / max(1e-9, sum(seconds for seconds, _ in shares))
-
-
-def find_processes(name: str, home: Path) -> list[int]:
-    """The processes of that name that work below a folder."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit() and read_stat(int(path.name))[0] == name:
-            try:
-                is_ours = (path / "cwd").readlink().is_relative_to(home)
-            except OSError:
-                continue
-            if is_ours:
-                found.append(int(path.name))
-    return found
-
-
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """Seconds of user and system time of processes and of their ended children."""
-    return sum(sum(map(int, read_stat(pid)[1][11:15])) for pid in pids) / _TICKS
-
-
-def read_stat(pid: int) -> tuple[str, list[str]]:
-    """The name of a process and the fields of /proc/<pid>/stat after it; empty where it has ended."""
-    try:
-        head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-    except OSError:
-        return "", ["0"] * 20
-    return head.partition("(")[2], tail.split()
 
 
 def write_base_checkpoint(folder: Path) -> Path:

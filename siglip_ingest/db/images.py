@@ -81,10 +81,12 @@ def insert_images(connection: Connection, rows: Sequence[ImageRow], *model_ids: 
         connection.execute(SQL.lock_new_items)
         connection.execute(SQL.upsert_image_bytes)
         queued = connection.execute(SQL.requeue_changed_images).rowcount
+        image_ids: list[int] = []
         for model_id in model_ids:
-            queued += connection.execute(SQL.queue_new_images, {"model_id": model_id}).rowcount
+            stored = connection.execute(SQL.queue_new_images, {"model_id": model_id}).fetchall()
+            image_ids = [image_id for image_id, _ in stored]
+            queued += stored[0][1] if stored else 0
             notify_workers(connection, model_id)
-        image_ids = [image_id for (image_id,) in connection.execute(SQL.get_new_image_ids)]
     return QueuedImages(image_ids, queued)
 
 

@@ -55,10 +55,12 @@ WHERE (i.key, i.source_version, i.metadata, i.reads_exif)
     );
 
 -- name: lock_new_items
--- Locks the items of these images, under all models, in the order in which items are always locked.
+-- Locks the items of those of these images that were stored already, under all models, in the order in which items are always locked.
 SELECT t.item_id
 FROM siglip.ingest_items AS t
-WHERE t.image_id IN (SELECT i.image_id FROM siglip.images AS i JOIN pg_temp.siglip_new_images AS n USING (collection, uri))
+WHERE t.image_id IN (
+    SELECT i.image_id FROM siglip.images AS i JOIN pg_temp.siglip_new_images AS n USING (collection, uri) WHERE n.is_changed IS NOT NULL
+)
 ORDER BY t.image_id, t.model_id
 FOR NO KEY UPDATE;
 
@@ -83,23 +85,26 @@ JOIN pg_temp.siglip_new_images AS n USING (collection, uri)
 WHERE t.image_id = i.image_id AND n.is_changed;
 
 -- name: queue_new_images
--- Queues the images under model_id: those that have no item there, and those that had failed.
-INSERT INTO siglip.ingest_items AS t (image_id, model_id)
-SELECT i.image_id, %(model_id)s
-FROM (SELECT DISTINCT collection, uri FROM pg_temp.siglip_new_images) AS n
-JOIN siglip.images AS i USING (collection, uri)
-ORDER BY i.image_id
-ON CONFLICT (image_id, model_id) DO UPDATE
-SET state = 'queued', attempts = 0, is_suspect = false, not_before = now(), error_code = NULL, error_message = NULL,
-    updated_at = now()
-WHERE t.state = 'failed';
-
--- name: get_new_image_ids
--- Returns the image_id of each row of the COPY, in the caller's order.
-SELECT i.image_id
-FROM pg_temp.siglip_new_images AS n
-JOIN siglip.images AS i USING (collection, uri)
-ORDER BY n.position;
+-- Queues the images under model_id: those that have no item there, and those that had failed. Returns the image_id of each row of the
+-- COPY, in the caller's order, and with each how many were queued.
+WITH stored AS MATERIALIZED (
+    SELECT n.position, i.image_id
+    FROM pg_temp.siglip_new_images AS n
+    JOIN siglip.images AS i USING (collection, uri)
+), queued AS (
+    INSERT INTO siglip.ingest_items AS t (image_id, model_id)
+    SELECT DISTINCT s.image_id, %(model_id)s
+    FROM stored AS s
+    ORDER BY s.image_id
+    ON CONFLICT (image_id, model_id) DO UPDATE
+    SET state = 'queued', attempts = 0, is_suspect = false, not_before = now(), error_code = NULL, error_message = NULL,
+        updated_at = now()
+    WHERE t.state = 'failed'
+    RETURNING t.item_id
+)
+SELECT s.image_id, (SELECT count(*) FROM queued)
+FROM stored AS s
+ORDER BY s.position;
 
 -- name: get_content
 -- Returns the size in bytes of an image that was given as bytes, and its content: NULL where that is more than max_image_bytes.

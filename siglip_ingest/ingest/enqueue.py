@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,8 +73,8 @@ def enqueue_images(
     is_patient = isinstance(many, Sized)
     with _progress_bar(progress, many) as note, queue.completed():
         for part in _cut(rows, is_patient=is_patient):
-            queue.write(part)
-            note(len(part))
+            note(queue.write_behind(part))
+        note(queue.flush())
     if queue.ingestion_id is None or queue.model_id is None:
         raise InvalidInputError("No images were given: the list of sources is empty.")
     return Ingestion(database, queue.ingestion_id, queue.model_id, check_worker=check_worker)
@@ -92,8 +93,21 @@ class _Queue:
         self._collection = collection
         self._on_queued = on_queued
         self._count = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="enqueue")
+        self._writing: Future[int] | None = None
 
-    def write(self, rows: Sequence[images.ImageRow]) -> None:
+    def write_behind(self, rows: Sequence[images.ImageRow]) -> int:
+        """Write one part in a thread, while the next is read; returns how many images the part before had."""
+        count = self.flush()
+        self._writing = self._thread.submit(self._write_part, rows)
+        return count
+
+    def flush(self) -> int:
+        """Wait for the part that is being written; returns how many images it has."""
+        writing, self._writing = self._writing, None
+        return 0 if writing is None else writing.result()
+
+    def _write_part(self, rows: Sequence[images.ImageRow]) -> int:
         """Write one part in one transaction."""
         self.model_id, self.ingestion_id, queued = self._database.transact(
             lambda connection: self._write(connection, rows)
@@ -101,12 +115,16 @@ class _Queue:
         self._count += len(rows)
         if queued:
             self._on_queued(self.model_id, queued)
+        return len(rows)
 
     @contextmanager
     def completed(self) -> Iterator[None]:
         """Note at the end that no more images come; an error says what is queued in spite of it."""
         try:
-            yield
+            try:
+                yield
+            finally:
+                self._thread.shutdown()  # what is being written is written
         except SiglipError as error:
             if self.ingestion_id is None:
                 raise

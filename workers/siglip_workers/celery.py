@@ -1,14 +1,20 @@
 """The Celery app, under the name that makes `celery -A siglip_workers worker` work.
 
-Importing it reads nothing: the environment is read when Celery first asks for its configuration.
+Importing it reads no settings: the environment is read when Celery first asks for its configuration.
 """
 
 from __future__ import annotations
+
+import os
 
 from celery import Celery
 
 from siglip_workers import signals
 from siglip_workers.runtime import celery_configuration
+
+# Decoding and the encoder share the cores: OpenMP's threads that wait for each other must not keep them busy. OpenMP reads
+# this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = Celery(
     "siglip_workers",
