@@ -12,8 +12,8 @@ from celery import Celery
 from siglip_workers import signals
 from siglip_workers.runtime import celery_configuration
 
-# Decoding and the encoder share the cores: OpenMP's threads that wait for each other must not keep them busy. OpenMP reads
-# this when torch is loaded.
+# Decoding and the encoder share the cores: OpenMP's threads that wait for each other must not keep them busy. OpenMP
+# reads this when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = Celery(
