@@ -475,8 +475,9 @@ def test_metadata_that_a_worker_read_are_added(database: Database, model_id: int
 
 
 def test_an_image_is_queued_again_once_its_exif_data_are_asked_for(database: Database, model_id: int) -> None:
-    def queued_again(*, reads_exif: bool) -> int:
-        images.insert_images(connection, image_rows(1, reads_exif=reads_exif), model_id)
+    def queued_again(version: str, *, reads_exif: bool) -> int:
+        rows = image_rows(1, source_version=version, reads_exif=reads_exif)
+        images.insert_images(connection, rows, model_id)
         chunk = try_to_claim(connection, model_id)
         if chunk is None:
             return 0
@@ -484,8 +485,11 @@ def test_an_image_is_queued_again_once_its_exif_data_are_asked_for(database: Dat
         return complete(connection, model_id, chunk.lease_token, [completed(item, unit_vectors(1)[0])])
 
     with database.connection() as connection:
-        asked = [queued_again(reads_exif=reads_exif) for reads_exif in (False, False, True, True, False, True)]
-    assert asked == [1, 0, 1, 0, 0, 0]
+        asked = [queued_again("1", reads_exif=reads_exif) for reads_exif in (False, False, True, True, False, True)]
+        assert asked == [1, 0, 1, 0, 0, 0]
+        # Once asked for, it stays so, also for a file that has changed.
+        assert queued_again("2", reads_exif=False) == 1
+        assert queued_again("2", reads_exif=True) == 0
 
 
 def test_a_claim_says_which_version_was_queued(database: Database, model_id: int) -> None:
