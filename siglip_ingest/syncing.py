@@ -15,6 +15,7 @@ from siglip_ingest.db.images import Selection, StoredSource
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.ingest import Ingestion, enqueue_images, file_version, path_of_uri, size_of_version
 from siglip_ingest.siglip.preprocess.folders import find_images
+from siglip_ingest.sources.members import split_member
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +181,9 @@ class PrunePlan:
 
 
 def plan_prune(database: Database, collection: str | None = None) -> PrunePlan:
-    """Look for images whose file is gone; changes nothing. Images of web addresses and of bytes aren't looked at.
+    """Look for images whose file is gone, or the tar that they are in; changes nothing.
+
+    Images of web addresses, of stores and of bytes aren't looked at.
 
     A file counts as gone where the nearest folder above it that exists still holds a file of another image, at any
     depth: else the whole of it may be a mount that is missing.
@@ -189,7 +192,8 @@ def plan_prune(database: Database, collection: str | None = None) -> PrunePlan:
         check_name(collection, "A collection")
     with database.connection() as connection:
         sources = images.list_sources(connection, collection)
-    files = [(path, source) for source in sources if (path := path_of_uri(source.uri)) is not None]
+    # Of a tar's member, the tar.
+    files = [(path, source) for source in sources if (path := path_of_uri(split_member(source.uri)[0])) is not None]
     there: set[Path] = set()
     missing = []
     for path, source in files:

@@ -12,7 +12,8 @@ from siglip_ingest.siglip.preprocess.folders import FileChooser, SkippedFiles, s
 from siglip_ingest.siglip.preprocess.signatures import START_BYTES
 from siglip_ingest.sources import hide_secrets
 from siglip_ingest.sources.members import split_member
-from siglip_ingest.sources.stores import StoreObject, find_objects, open_object, read_object
+from siglip_ingest.sources.objects import StoreObject, find_objects, open_object
+from siglip_ingest.sources.stores import read_object
 
 _LOOK_S = 20.0  # for the first bytes of an object
 

@@ -8,6 +8,7 @@ from siglip_ingest.sources.members import member_uri, split_member
 
 # Their addresses have no query: a question mark is a part of an object's name.
 _WITHOUT_QUERY = frozenset({"s3", "s3a", "gs", "gcs"})
+_WITH_CONTAINER = frozenset({"abfs", "abfss"})  # it stands where other addresses have a user
 
 
 def hide_secrets(uri: str) -> str:
@@ -24,4 +25,6 @@ def hide_secrets(uri: str) -> str:
         return uri
     shown = rest if scheme.lower() in _WITHOUT_QUERY else re.split(r"[?#]", rest, maxsplit=1)[0]
     authority, slash, path = shown.partition("/")
+    if scheme.lower() in _WITH_CONTAINER and ":" not in authority.rpartition("@")[0]:
+        return f"{scheme}://{shown}"
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

@@ -458,3 +458,43 @@ def test_deleting_an_image_deletes_its_items(database: Database, model_id: int, 
         assert states(connection, model_id) == {"claimed": 9}
         results = [completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(10), strict=True)]
         assert complete(connection, model_id, chunk.lease_token, results) == 9
+
+
+def test_metadata_that_a_worker_read_are_added(database: Database, model_id: int) -> None:
+    rows = image_rows(2, metadata={"album": "2026", "camera": "mine"}, reads_exif=True)
+    with database.connection() as connection:
+        image_ids = images.insert_images(connection, rows, model_id)
+        chunk = claim(connection, model_id)
+        assert [item.reads_exif for item in chunk.items] == [True, True]
+        first, second = (completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(2), strict=True))
+        read = dataclasses.replace(first, metadata={"camera": "Canon", "latitude": -33.5})
+        assert complete(connection, model_id, chunk.lease_token, [read, second]) == 2
+        statement = "SELECT metadata FROM siglip.images WHERE image_id = ANY (%s) ORDER BY image_id"
+        assert [row for (row,) in connection.execute(statement, (image_ids,))] == [
+            {"album": "2026", "camera": "Canon", "latitude": -33.5},
+            {"album": "2026", "camera": "mine"},
+        ]
+
+
+def test_an_image_is_queued_again_once_its_exif_data_are_asked_for(database: Database, model_id: int) -> None:
+    def queued_again(version: str, *, reads_exif: bool) -> int:
+        rows = image_rows(1, source_version=version, reads_exif=reads_exif)
+        images.insert_images(connection, rows, model_id)
+        chunk = try_to_claim(connection, model_id)
+        if chunk is None:
+            return 0
+        (item,) = chunk.items
+        return complete(connection, model_id, chunk.lease_token, [completed(item, unit_vectors(1)[0])])
+
+    with database.connection() as connection:
+        asked = [queued_again("1", reads_exif=reads_exif) for reads_exif in (False, False, True, True, False, True)]
+        assert asked == [1, 0, 1, 0, 0, 0]
+        # Once asked for, it stays so, also for a file that has changed.
+        assert queued_again("2", reads_exif=False) == 1
+        assert queued_again("2", reads_exif=True) == 0
+
+
+def test_a_claim_says_which_version_was_queued(database: Database, model_id: int) -> None:
+    with database.connection() as connection:
+        images.insert_images(connection, image_rows(1, source_version="1-2@512+3~4"), model_id)
+        assert claim(connection, model_id).items[0].source_version == "1-2@512+3~4"

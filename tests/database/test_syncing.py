@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,18 @@ def test_a_folder_that_may_not_be_read_is_named(client: SiglipClient, folder: Pa
             client.sync_folder(folder)
     finally:
         (folder / "sub").chmod(0o700)
+
+
+def test_images_of_a_tar_go_with_the_tar_and_are_none_of_the_folders(
+    database: Database, model_id: int, client: SiglipClient, folder: Path
+) -> None:
+    for name in ("kept.tar", "gone.tar"):
+        with tarfile.open(folder / name, "w") as archive:
+            archive.add(folder / "a.png", f"{name}/1.png")
+            archive.add(folder / "b.png", f"{name}/2.png")
+    client.enqueue_images([folder / "kept.tar", folder / "gone.tar", folder / "a.png"])
+    (folder / "gone.tar").unlink()
+    plan = client.plan_sync(folder)
+    assert (len(plan.gone), len(plan.others), plan.unchanged) == (0, 4, 1)
+    assert {source.uri.rpartition("/")[2] for source in client.prune_images().gone} == {"1.png", "2.png"}
+    assert len(places(database)) == 3

@@ -221,6 +221,15 @@ def test_a_tar_that_was_written_again_has_other_versions_and_the_old_ones_are_re
     assert (caught.value.code, caught.value.is_retryable) == ("changed", False)
 
 
+def test_a_tar_of_the_same_names_and_sizes_has_changed_all_the_same(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", ("1.jpg", b"old"))
+    os.utime(tar, ns=(5, 5))
+    (old,) = rows_of(tar)
+    write_tar(tar, ("1.jpg", b"new"))
+    with pytest.raises(ImageError, match="has changed since it was indexed"):
+        fetch_row(old)
+
+
 def test_a_place_that_holds_another_member_is_refused(tmp_path: Path) -> None:
     first, second = rows_of(write_tar(tmp_path / "a.tar", ("1.jpg", b"one"), ("2.jpg", b"two")))
     assert first.source_version is not None

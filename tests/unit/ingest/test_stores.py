@@ -16,7 +16,7 @@ from siglip_ingest.ingest import ImageSource
 from siglip_ingest.ingest.expand import expand
 from siglip_ingest.ingest.found import ExpandOptions
 from siglip_ingest.manifests import read_list, read_manifest
-from siglip_ingest.sources import SourcePolicy, fetch
+from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from tests.images import encode, make_image
 from tests.stores import Bucket
 
@@ -281,3 +281,19 @@ def test_a_missing_package_names_the_extra(scheme: str, extra: str, monkeypatch:
     with pytest.raises(ImageError, match=rf"pip install '\.\[{extra}\]'") as caught:
         fetch_object(f"{scheme}://bucket/a.jpg")
     assert caught.value.code == "not_supported"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("s3://bucket/a?b#c.jpg", "s3://bucket/a?b#c.jpg"),
+        ("s3://key:secret@bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("az://container/a.jpg?sig=secret", "az://container/a.jpg"),
+        ("abfs://container@account.dfs.core.windows.net/a.jpg", "abfs://container@account.dfs.core.windows.net/a.jpg"),
+        ("abfs://me:secret@host/a.jpg", "abfs://host/a.jpg"),
+        ("s3://bucket/a.tar#member=b%20c.jpg", "s3://bucket/a.tar#member=b%20c.jpg"),
+        ("az://container/a.tar?sig=secret#member=b.jpg", "az://container/a.tar#member=b.jpg"),
+    ],
+)
+def test_messages_show_an_address_without_its_secrets(uri: str, shown: str) -> None:
+    assert hide_secrets(uri) == shown
