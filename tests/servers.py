@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -102,6 +103,18 @@ class PostgresServer:
         assert self._child is not None
         self._child.send_signal(signal.SIGQUIT)
         self._child.wait(30)
+        self._child = None
+
+    def kill(self) -> None:
+        """End all of its processes at once, as the kernel would where memory is short."""
+        assert self._child is not None
+        postmaster = psutil.Process(self._child.pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._child.wait()
+        psutil.wait_procs(processes, timeout=10)
         self._child = None
 
     def _run(self, program: str, options: Sequence[str]) -> None:
