@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import siglip_migrations
 from siglip_ingest.siglip.checkpoint.names import DEMO_NAME, model_name
 from tests.conftest import Services, _fresh_database
 from tests.faults.ingest.corpus import Corpus, write_corpus
@@ -15,6 +16,7 @@ from tests.faults.ingest.fleet import Fleet
 from tests.faults.ingest.record import PROPERTY, FaultRecord, format_table
 from tests.faults.ingest.run import Run, Vectors, activate
 from tests.faults.redis_server import OwnRedis
+from tests.servers import PostgresServer
 
 LOG_LINES = 60
 MakeFleet = Callable[..., Fleet]
@@ -110,6 +112,19 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server = OwnRedis(tmp_path)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that the test may kill, with a migrated maintenance database."""
+    server = PostgresServer(tmp_path / "own_postgres")
+    try:
+        server.initialise()
+        server.start()
+        siglip_migrations.upgrade(server.url)
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

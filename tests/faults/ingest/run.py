@@ -19,7 +19,7 @@ from tests.faults.ingest.record import FaultRecord
 from tests.programs import wait_until
 
 MOST_S = 10.0  # the fault is over: by then work must go on
-FINISH_S = 120.0
+STALL_S = 40.0  # without an image done
 LARGEST_DIFFERENCE = 2**-10  # of an element below 1: two units in the last place of a halfvec
 _POLL_S = 0.01
 
@@ -51,13 +51,16 @@ class Run:
         self.model_id = model_id
         self._corpus = corpus
         self._expected: set[str] = set()  # names of files
+        self._accepted: set[int] = set()
+        self._is_disturbed = False
 
     def queue(self, paths: Sequence[Path]) -> None:
         """Queue images as a program does; the record counts what was accepted."""
         with Database(self.url) as database:
             accepted = enqueue_images(database, list(paths), model_id=self.model_id).image_ids
         self.expect(paths)
-        self.record.images += len(accepted)
+        self._accepted |= set(accepted)
+        self.record.images = len(self._accepted)
 
     def expect(self, paths: Sequence[Path]) -> None:
         """Expect images that somebody else queues."""
@@ -75,12 +78,12 @@ class Run:
 
     def wait_for(self, done: int) -> None:
         """Wait until so many images are done, of which some are left: a fault comes in the middle."""
-        self._wait_for_more_than(done - 1, FINISH_S)
+        self._wait_for_more_than(done - 1)
         assert self.count("queued", "claimed"), "it was all done before it could be disturbed"
 
     def mark(self) -> Mark:
         """Note how far it is, once the database answers."""
-        give_up_at = time.monotonic() + FINISH_S
+        give_up_at = time.monotonic() + STALL_S
         while True:
             try:
                 return Mark(self.count("done"), time.monotonic())
@@ -91,11 +94,11 @@ class Run:
     def measure_recovery(self, since: Mark) -> None:
         """Measure how long it takes from a mark, where the fault ended, until the next image is done.
 
-        Where nothing was left to do, since the fault stopped nothing, it took no time.
+        Where nothing was left to do, since the fault stopped nothing, it took no time. `finish` measures on from here.
         """
-        self._wait_for_more_than(since.done, FINISH_S)
-        is_waiting = time.monotonic() - since.at
-        self.record.add_recovery(is_waiting)
+        self._wait_for_more_than(since.done)
+        self.record.add_recovery(time.monotonic() - since.at)
+        self._is_disturbed = True
 
     def held_by(self, node: str) -> list[tuple[object, ...]]:
         """What a worker has claimed: (item_id, lease_token)s."""
@@ -113,12 +116,17 @@ class Run:
             WHERE t.state = 'claimed'
         """
         columns = [[row[column] for row in held] for column in (0, 1)]
-        wait_until(lambda: self.fetch(statement, *columns) == [(0,)], timeout_s=FINISH_S)
+        wait_until(lambda: self.fetch(statement, *columns) == [(0,)], timeout_s=STALL_S)
         self.record.add_release(time.monotonic() - since)
 
     def wait_until_finished(self) -> None:
-        """Wait until every image is done or has failed."""
-        wait_until(lambda: not self.count("queued", "claimed"), timeout_s=FINISH_S)
+        """Wait until every image is done or has failed; after a fault, pauses on the way count as recovery."""
+        done = self.count("done")
+        while self.count("queued", "claimed"):
+            started = time.monotonic()
+            done = self._wait_for_more_than(done)
+            if self._is_disturbed:
+                self.record.add_recovery(time.monotonic() - started)
 
     def finish(self, undisturbed: Vectors) -> None:
         """Wait for the end, fill the record in, and check it."""
@@ -175,17 +183,18 @@ class Run:
         self.record.changed = int((ours.view(np.uint16) != theirs.view(np.uint16)).any(axis=1).sum())
         self.record.largest_difference = float(np.abs(ours.astype(np.float32) - theirs.astype(np.float32)).max())
 
-    def _wait_for_more_than(self, done: int, timeout_s: float) -> None:
-        give_up_at = time.monotonic() + timeout_s
+    def _wait_for_more_than(self, done: int) -> int:
+        """Wait until more images are done, or all; returns how many are."""
+        give_up_at = time.monotonic() + STALL_S
+        statement = (
+            "SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state IN ('queued', 'claimed'))"
+            " FROM siglip.ingest_items WHERE model_id = %s"
+        )
         with psycopg.connect(self.url, autocommit=True, application_name="test") as connection:
-            statement = (
-                "SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state IN ('queued', 'claimed'))"
-                " FROM siglip.ingest_items WHERE model_id = %s"
-            )
             while True:
                 row = connection.execute(statement, [self.model_id]).fetchone()
                 assert row is not None
                 if row[0] > done or not row[1]:
-                    return
-                assert time.monotonic() < give_up_at, f"no more than {row[0]} images were done within {timeout_s:g} s"
+                    return int(row[0])
+                assert time.monotonic() < give_up_at, f"{row[0]} images are done, and no more for {STALL_S:g} s"
                 time.sleep(_POLL_S)

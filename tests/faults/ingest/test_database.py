@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-import siglip_migrations
 from siglip_ingest.siglip.checkpoint.names import DEMO_NAME
 from tests.faults.ingest.conftest import MakeFleet
 from tests.faults.ingest.corpus import Corpus
@@ -23,18 +21,6 @@ pytestmark = pytest.mark.faults
 
 OUTAGE_S = 3.0
 SILENCE_S = 12.0  # past the lease
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(tmp_path / "postgres")
-    try:
-        server.initialise()
-        server.start()
-        siglip_migrations.upgrade(server.url)
-        yield server
-    finally:
-        server.stop()
 
 
 def test_postgresql_killed_and_started_again(
