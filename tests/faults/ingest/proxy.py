@@ -89,6 +89,7 @@ class _Connection:
         self._address = server
         self._upstream: socket.socket | None = None
         self._is_closed = False
+        self._closing = threading.Lock()
 
     def start(self) -> None:
         threading.Thread(target=self._link, daemon=True).start()
@@ -102,14 +103,20 @@ class _Connection:
 
     def _link(self) -> None:
         self._wait_while_silent()
+        if self._is_closed:
+            return
         try:
-            self._upstream = socket.create_connection(self._address)
+            upstream = socket.create_connection(self._address)
         except OSError:  # the server is away
             self.reset()
             return
+        with self._closing:
+            self._upstream = upstream
+            if self._is_closed:
+                upstream.close()
+                return
         self.is_linked = True
-        pair = self._client, self._upstream
-        for source, sink in (pair, pair[::-1]):
+        for source, sink in ((self._client, upstream), (upstream, self._client)):
             source.settimeout(_POLL_S)
             threading.Thread(target=self._pump, args=[source, sink], daemon=True).start()
 
@@ -137,9 +144,10 @@ class _Connection:
             threading.Event().wait(_POLL_S)
 
     def _close(self) -> None:
-        self._is_closed = True
-        for end in (self._client, self._upstream):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
+        with self._closing:
+            self._is_closed = True
+            for end in (self._client, self._upstream):
+                if end is not None:
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
+                    end.close()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 
 from siglip_ingest.siglip.checkpoint.names import DEMO_NAME
@@ -15,11 +16,13 @@ from tests.faults.ingest.fleet import Fleet
 from tests.faults.ingest.proxy import Proxy
 from tests.faults.ingest.record import FaultRecord
 from tests.faults.ingest.run import Run, Vectors, activate
+from tests.programs import wait_until
 from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.faults
 
 OUTAGE_S = 3.0
+SETTLE_S = 0.2
 SILENCE_S = 12.0  # past the lease
 
 
@@ -90,16 +93,56 @@ def test_connections_silent_for_a_while(
     run.finish(undisturbed)
 
 
+def silence_a_transaction(run: Run, proxy: Proxy) -> None:
+    """Let the network fall silent at a moment at which a transaction of the worker's holds locks on items."""
+    statement = """
+        SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+        WHERE datname = current_database() AND application_name = 'siglip_ingest' AND wait_event = 'ClientRead'
+          AND relation = 'siglip.ingest_items'::regclass AND mode IN ('RowShareLock', 'RowExclusiveLock') AND granted
+    """
+    with psycopg.connect(run.url, autocommit=True, application_name="test") as connection:
+
+        def is_open() -> bool:
+            return connection.execute(statement).fetchone() != (0,)
+
+        while True:
+            wait_until(is_open)
+            proxy.fall_silent()
+            time.sleep(SETTLE_S)
+            if is_open():
+                return
+            assert run.count("queued"), "it was all done before a transaction was caught"
+            proxy.restore()
+
+
 def test_connections_silent_for_ever(
     run: Run, fleet_behind: Fleet, proxy: Proxy, corpus: Corpus, undisturbed: Vectors
 ) -> None:
-    """Connections to PostgreSQL silent for ever; new ones work after 12 s."""
+    """Connections to PostgreSQL silent for ever, one in a transaction; new ones work after 12 s."""
     fleet_behind.start()
     run.queue(corpus.paths)
     run.wait_for(done=300)
-    assert proxy.fall_silent() > 0
+    silence_a_transaction(run, proxy)
     time.sleep(SILENCE_S)
     mark = run.mark()
     proxy.restore(old_connections=False)
     run.measure_recovery(mark)
+    run.finish(undisturbed)
+
+
+def test_a_workers_machine_vanishes(
+    run: Run, fleet: Fleet, fleet_behind: Fleet, proxy: Proxy, corpus: Corpus, undisturbed: Vectors
+) -> None:
+    """One of two workers gone in a transaction, and its network: the server isn't told."""
+    slot = fleet_behind.start()
+    other = fleet.start()
+    other.pause()
+    run.queue(corpus.paths)
+    run.wait_for(done=300)
+    silence_a_transaction(run, proxy)
+    held, mark = run.held_by(slot.node), run.mark()
+    slot.remove()
+    other.resume()
+    run.measure_recovery(mark)
+    run.measure_release(held, mark.at)
     run.finish(undisturbed)
