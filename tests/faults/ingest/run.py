@@ -19,8 +19,9 @@ from tests.faults.ingest.record import FaultRecord
 from tests.programs import wait_until
 
 MOST_S = 10.0  # the fault is over: by then work must go on
-STALL_S = 40.0  # without an image done
-LARGEST_DIFFERENCE = 2**-10  # of an element below 1: two units in the last place of a halfvec
+STALL_S = 30.0  # without an image done
+# A batch of other images adds float32 numbers in another order: after rounding, the last bit of a halfvec may differ.
+FLOAT32_NOISE = 1e-6
 _POLL_S = 0.01
 
 Vectors = Mapping[bytes, NDArray[np.float16]]  # by the content's SHA-256
@@ -134,11 +135,11 @@ class Run:
         reasons = self._find_lost()
         self.record.lost = len(reasons)
         vectors = self.read_vectors()
-        self._compare(vectors, undisturbed)
+        is_close = self._compare(vectors, undisturbed)
         assert not reasons, reasons[:5]
         assert self.record.doubled == 0
         assert vectors.keys() == self._expected_hashes(), "vectors of other contents than were queued"
-        assert self.record.largest_difference <= LARGEST_DIFFERENCE
+        assert is_close, f"vectors of other images, or of another model: {self.record}"
         assert self.record.went_on_s is None or self.record.went_on_s <= MOST_S, self.record
         assert self.record.released_s is None or self.record.released_s <= MOST_S, self.record
 
@@ -177,11 +178,15 @@ class Run:
                 lost.append(f"{name}: {state} [{code}] {message}")
         return lost
 
-    def _compare(self, vectors: Vectors, undisturbed: Vectors) -> None:
+    def _compare(self, vectors: Vectors, undisturbed: Vectors) -> bool:
+        """Count the vectors that differ in any bit; returns whether all are equal but for the last one."""
         common = [key for key in vectors if key in undisturbed]
         ours, theirs = (np.stack([each[key] for key in common]) for each in (vectors, undisturbed))
-        self.record.changed = int((ours.view(np.uint16) != theirs.view(np.uint16)).any(axis=1).sum())
-        self.record.largest_difference = float(np.abs(ours.astype(np.float32) - theirs.astype(np.float32)).max())
+        self.record.changed = int((ours != theirs).any(axis=1).sum())
+        difference = np.abs(ours.astype(np.float32) - theirs.astype(np.float32))
+        self.record.largest_difference = float(difference.max())
+        last_bit = np.spacing(np.maximum(np.abs(ours), np.abs(theirs))).astype(np.float32)
+        return bool((difference <= last_bit + FLOAT32_NOISE).all())
 
     def _wait_for_more_than(self, done: int) -> int:
         """Wait until more images are done, or all; returns how many are."""

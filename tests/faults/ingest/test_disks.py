@@ -127,8 +127,8 @@ def test_the_disk_of_the_tables_is_full(
     record: FaultRecord,
     corpus: Corpus,
     undisturbed: Vectors,
-    own_postgres: PostgresServer,
     tables_disk: Disk,
+    own_postgres: PostgresServer,
     fleet_in: MakeFleet,
 ) -> None:
     """The disk of PostgreSQL's tables full for 5 s (its WAL is elsewhere)."""
