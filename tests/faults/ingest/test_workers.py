@@ -14,7 +14,7 @@ import pytest
 
 from siglip_ingest.siglip.checkpoint.names import model_name
 from tests.faults.ingest.corpus import Corpus
-from tests.faults.ingest.fleet import Fleet
+from tests.faults.ingest.fleet import Fleet, Slot
 from tests.faults.ingest.record import FaultRecord
 from tests.faults.ingest.run import Run, Vectors
 from tests.faults.redis_server import OwnRedis
@@ -27,17 +27,26 @@ KILLS = 3
 PAUSE_S = 10.0  # a stopped worker's lease is over by then
 
 
+def stop_in_work(run: Run, slot: Slot) -> list[tuple[object, ...]]:
+    """Stop a worker's process at a moment at which it has claims; returns these."""
+    while True:
+        wait_until(lambda: run.held_by(slot.node))
+        slot.pause()
+        if held := run.held_by(slot.node):
+            return held
+        slot.resume()
+
+
 def test_a_worker_killed_again_and_again(run: Run, fleet: Fleet, corpus: Corpus, undisturbed: Vectors) -> None:
     """kill -9 the only worker, 3 times."""
     slot = fleet.start()
     run.queue(corpus.paths)
     for number in range(KILLS):
         run.wait_for(done=run.mark().done + 200)
-        held, mark = run.held_by(slot.node), run.mark()
+        held, mark = stop_in_work(run, slot), run.mark()
         slot.kill()
         run.measure_recovery(mark)
         if number == KILLS - 1:
-            assert held, "it had nothing when it was killed"
             run.measure_release(held, mark.at)
     run.finish(undisturbed)
 
@@ -48,8 +57,7 @@ def test_one_of_two_workers_killed(run: Run, fleet: Fleet, corpus: Corpus, undis
     wait_until(lambda: all("Ready" in slot.log for slot in slots), timeout_s=60)
     run.queue(corpus.paths)
     run.wait_for(done=300)
-    wait_until(lambda: run.held_by(slots[0].node))
-    held, mark = run.held_by(slots[0].node), run.mark()
+    held, mark = stop_in_work(run, slots[0]), run.mark()
     slots[0].remove()
     run.measure_recovery(mark)
     run.measure_release(held, mark.at)
@@ -63,9 +71,7 @@ def test_a_worker_stopped_past_its_lease(run: Run, fleet: Fleet, corpus: Corpus,
     first, second = corpus.parts(0.8)
     run.queue(first)
     run.wait_for(done=300)
-    wait_until(lambda: run.held_by(stopped.node))
-    stopped.pause()
-    held, stopped_at = run.held_by(stopped.node), time.monotonic()
+    held, stopped_at = stop_in_work(run, stopped), time.monotonic()
     run.measure_release(held, stopped_at)  # the other takes them
     time.sleep(max(0.0, stopped_at + PAUSE_S - time.monotonic()))
     other.remove()
@@ -99,10 +105,9 @@ def test_a_second_worker_joins(run: Run, fleet: Fleet, corpus: Corpus, undisturb
     run.wait_for(done=300)
     mark = run.mark()
     slots[1].resume()
-    wait_until(lambda: run.held_by(slots[1].node))
+    wait_until(lambda: all(run.held_by(slot.node) for slot in slots))
     run.measure_recovery(mark)
     run.finish(undisturbed)
-    assert all("Embedded" in slot.log for slot in slots)
 
 
 @contextmanager
