@@ -42,8 +42,10 @@ class Fault:
 WORKERS = "workers/siglip_workers"
 SQL = "siglip_ingest/db"
 SCHEMA = "migrations/siglip_migrations/sql/0004"
-TICKETS = "tests/workers/test_tickets.py"
+STREAM = "tests/workers/test_stream.py"
 WATCHER = "tests/workers/test_ledger_watcher.py"
+SILENCE = "tests/database/test_silence.py"
+INGESTIONS = "tests/database/test_ingestions.py"
 FAULTS = (
     Fault(
         "queries without priority over images",
@@ -53,25 +55,74 @@ FAULTS = (
         "tests/workers/test_device.py",
     ),
     Fault(
-        "lost chunks",
-        f"{WORKERS}/ingest/ticket_handler.py",
-        "items.release_strays(connection, self._worker_id, list(self._tokens))",
+        "strays are not handed back",
+        f"{WORKERS}/ingest/feeder.py",
+        "items.release_strays(connection, self._worker_id, self._stream.progress.tokens)",
         "connection.execute('SELECT 1')",
-        TICKETS,
+        STREAM,
     ),
     Fault(
         "a claim that stalls is kept",
-        f"{WORKERS}/ingest/ticket_handler.py",
-        "items.disown_items(connection, token)",
+        f"{WORKERS}/ingest/feeder.py",
+        "items.disown_items(connection, self._worker_id, list(tokens))",
         "connection.execute('SELECT 1')",
-        TICKETS,
+        STREAM,
     ),
     Fault(
         "a hung worker that lives on",
-        f"{WORKERS}/ingest/stream.py",
-        "if time.monotonic() - collector.moved_at > STALL_S:",
-        "if False:",
-        f"{TICKETS} --timeout 60",
+        f"{WORKERS}/ingest/preparing.py",
+        "if since < started_before",
+        "if False",
+        f"{STREAM} --timeout 60",
+    ),
+    Fault(
+        "the same content is embedded twice",
+        f"{WORKERS}/ingest/contents.py",
+        "known = self._contents.get(image.content_hash)",
+        "known = None",
+        STREAM,
+    ),
+    Fault(
+        "more is claimed than there is room for",
+        f"{WORKERS}/ingest/feeder.py",
+        "limit = min(self._stream.room, self._chunk_size)",
+        "limit = self._chunk_size",
+        STREAM,
+    ),
+    Fault(
+        "what is embedded is lost at the end",
+        f"{WORKERS}/ingest/writer.py",
+        "self._results.close(is_dropped=False)",
+        "self._results.close()",
+        STREAM,
+    ),
+    Fault(
+        "silent connections are not cut",
+        f"{WORKERS}/heartbeat.py",
+        "            self._database.cut_connections()",
+        "            pass",
+        f"{SILENCE} --timeout 100",
+    ),
+    Fault(
+        "a worker whose lock is gone counts as alive",
+        "migrations/siglip_migrations/sql/0008/050_lost_workers.sql",
+        "THEN least(worker.lease_s, 3)",
+        "THEN worker.lease_s",
+        WATCHER,
+    ),
+    Fault(
+        "all images are read before the first is written",
+        "siglip_ingest/ingest/enqueue.py",
+        "if len(part) >= ROWS_PER_PART or",
+        "if",
+        INGESTIONS,
+    ),
+    Fault(
+        "a model change leaves out images that come later",
+        "siglip_ingest/ingest/enqueue.py",
+        "others = {active_id} - {None, model_id}",
+        "others = set()",
+        INGESTIONS,
     ),
     Fault(
         "a worker that takes no messages lives on",
@@ -90,8 +141,8 @@ FAULTS = (
     Fault(
         "items locked in no order",
         f"{SQL}/items.sql",
-        "AND t.model_id = %(model_id)s\nORDER BY t.image_id, t.model_id",
-        "AND t.model_id = %(model_id)s\nORDER BY t.image_id DESC",
+        "WHERE t.item_id = ANY (%(item_ids)s::bigint[])\nORDER BY t.image_id, t.model_id",
+        "WHERE t.item_id = ANY (%(item_ids)s::bigint[])\nORDER BY t.image_id DESC",
         "tests/database",
     ),
     Fault(
@@ -110,9 +161,9 @@ FAULTS = (
     ),
     Fault(
         "a dead worker keeps its images",
-        f"{SQL}/workers.sql",
-        "WHERE greatest(w.seen_at, pg_postmaster_start_time()) >",
-        "WHERE true OR greatest(w.seen_at, pg_postmaster_start_time()) >",
+        "migrations/siglip_migrations/sql/0008/050_lost_workers.sql",
+        "SELECT greatest(worker.seen_at",
+        "SELECT true OR greatest(worker.seen_at",
         f"{WATCHER} tests/database/test_items.py",
     ),
     Fault(
@@ -138,24 +189,24 @@ FAULTS = (
     ),
     Fault(
         "a suspect is claimed beside others",
-        f"{WORKERS}/ingest/ticket_handler.py",
-        "takes_suspects = self.is_idle",
-        "takes_suspects = True",
-        TICKETS,
+        f"{SQL}/items.sql",
+        "AND t.not_before <= now() AND NOT t.is_suspect",
+        "AND t.not_before <= now()",
+        STREAM,
     ),
     Fault(
         "a permanent refusal is retried",
         f"{WORKERS}/outages.py",
         "if not error.is_retryable or ",
         "if ",
-        f"{TICKETS} --timeout 60",
+        f"{STREAM} --timeout 60",
     ),
     Fault(
-        "a forged ticket is worked on",
-        f"{WORKERS}/ingest/ticket_handler.py",
-        "if model_id != self._model_id:",
+        "a ticket wakes nobody",
+        f"{WORKERS}/ingest/feeder.py",
+        "if model_id == self._model_id:",
         "if False:",
-        TICKETS,
+        f"{STREAM} --timeout 60",
     ),
     Fault(
         "connections survive a fork",

@@ -72,7 +72,7 @@ def demo(folder: Path, images: int) -> None:
         _run_sql(client, SEARCH_QUERY)
 
         sheet = folder / "contact-sheet.html"
-        write_contact_sheet(sheet, "siglip-ingest demo", sections, client.settings)
+        write_contact_sheet(sheet, "siglip-ingest demo", sections, client.database, client.settings)
         _say(f"7. The same with images: {sheet.as_uri()}")
     _say(f"Done in {time.perf_counter() - started:.0f} s; everything that was started is stopped.")
     program = "siglip-ingest" if shutil.which("siglip-ingest") else os.path.relpath(sys.argv[0])

@@ -232,12 +232,11 @@ def search(
         else:
             query = local_path(image_path) if image_path is not None else text
             matches = client.search_images(query or "", **options)
-    if html_path is not None:
-        from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
+        if html_path is not None:
+            from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 
-        asked = text or image_path or f"like image {image_id}"
-        write_contact_sheet(
-            local_path(html_path), asked, [Section(asked, f"{len(matches)} matches", matches)], client.settings
-        )
-        click.echo(f"Wrote {html_path}", err=True)
+            asked = text or image_path or f"like image {image_id}"
+            section = Section(asked, f"{len(matches)} matches", matches)
+            write_contact_sheet(local_path(html_path), asked, [section], client.database, client.settings)
+            click.echo(f"Wrote {html_path}", err=True)
     print_matches(matches, as_json=as_json)

@@ -173,6 +173,11 @@ class StoredSource(NamedTuple):
     content_hash: bytes | None
 
 
+def get_source_versions(connection: Connection, image_ids: Sequence[int]) -> dict[int, str | None]:
+    """What tells each of some images from a changed one, by `image_id`; of a tar's member also where it lies."""
+    return dict(connection.execute(SQL.get_source_versions, {"image_ids": list(image_ids)}).fetchall())
+
+
 def count_images(connection: Connection, selection: Selection) -> int:
     """How many images a selection has."""
     row = connection.execute(SQL.count_images, selection.to_parameters()).fetchone()

@@ -112,6 +112,10 @@ SELECT pg_catalog.octet_length(content), CASE WHEN pg_catalog.octet_length(conte
 FROM siglip.image_bytes
 WHERE image_id = %(image_id)s;
 
+-- name: get_source_versions
+-- Returns the source_version of some images; image_id and version a row.
+SELECT i.image_id, i.source_version FROM siglip.images AS i WHERE i.image_id = ANY (%(image_ids)s::bigint[]);
+
 -- name: delete_images
 -- Deletes up to max_images of the images that all given conditions fit, with all that was made of them; returns how many.
 SELECT siglip.delete_images(

@@ -214,34 +214,19 @@ def _fail(connection: Connection, model_id: int, failed: Sequence[FailedItem], m
     return [state for (state,) in connection.execute(SQL.fail_items, parameters)]
 
 
-def release_items(connection: Connection, lease_token: UUID) -> int:
-    """Hand back what is left of a claim, as if it had not been claimed; returns how many items that are."""
-    return _release(connection, lease_token=lease_token)
-
-
-def release_strays(connection: Connection, worker_id: UUID, lease_tokens: Sequence[UUID]) -> int:
+def release_strays(connection: Connection, worker_id: UUID, known_tokens: Sequence[UUID]) -> int:
     """Hand back what a worker has claimed under other tokens than those that it knows; returns how many items."""
-    return _release(connection, worker_id=worker_id, known_tokens=lease_tokens)
-
-
-def _release(
-    connection: Connection,
-    *,
-    lease_token: UUID | None = None,
-    worker_id: UUID | None = None,
-    known_tokens: Sequence[UUID] = (),
-) -> int:
-    """Hand items back, and tell the workers of their models; returns how many items."""
-    parameters = {"lease_token": lease_token, "worker_id": worker_id, "known_tokens": list(known_tokens)}
-    released = connection.execute(SQL.release_items, parameters).fetchall()
+    parameters = {"worker_id": worker_id, "known_tokens": list(known_tokens)}
+    released = connection.execute(SQL.release_strays, parameters).fetchall()
     for (model_id,) in set(released):
         notify_workers(connection, model_id)
     return len(released)
 
 
-def disown_items(connection: Connection, lease_token: UUID) -> int:
-    """Leave a claim that makes no progress to `workers.requeue_lost`; returns how many items that are."""
-    return connection.execute(SQL.disown_items, {"lease_token": lease_token}).rowcount
+def disown_items(connection: Connection, worker_id: UUID, lease_tokens: Sequence[UUID]) -> int:
+    """Leave a worker's claims that make no progress to `workers.requeue_lost`; returns how many items that are."""
+    parameters = {"worker_id": worker_id, "lease_tokens": list(lease_tokens)}
+    return connection.execute(SQL.disown_items, parameters).rowcount
 
 
 def queue_missing(connection: Connection, model_id: int) -> int:

@@ -220,14 +220,11 @@ FROM unnest(%(failed_ids)s::bigint[], %(lease_tokens)s::uuid[], %(codes)s::text[
 WHERE t.item_id = f.item_id AND t.state = 'claimed' AND t.lease_token = f.lease_token AND t.model_id = %(model_id)s
 RETURNING t.state;
 
--- name: release_items
--- Queues items as if they had not been claimed: those under lease_token, and those that a worker has under other tokens than
--- known_tokens; either may be NULL. Returns the model of each.
+-- name: release_strays
+-- Queues, as if they had not been claimed, the items that a worker has under other tokens than known_tokens. Returns the model of each.
 WITH held AS MATERIALIZED (
     SELECT t.item_id FROM siglip.ingest_items AS t
-    WHERE t.state = 'claimed'
-      AND (t.lease_token = %(lease_token)s::uuid
-           OR (t.worker_id = %(worker_id)s::uuid AND t.lease_token <> ALL (%(known_tokens)s::uuid[])))
+    WHERE t.state = 'claimed' AND t.worker_id = %(worker_id)s AND t.lease_token <> ALL (%(known_tokens)s::uuid[])
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE
 )
@@ -238,10 +235,10 @@ WHERE t.item_id = h.item_id
 RETURNING t.model_id;
 
 -- name: disown_items
--- Gives a claim's items to a worker that doesn't exist, so that requeue_lost takes them.
+-- Gives the items of a worker's claims to a worker that doesn't exist, so that requeue_lost takes them.
 WITH held AS MATERIALIZED (
     SELECT t.item_id FROM siglip.ingest_items AS t
-    WHERE t.state = 'claimed' AND t.lease_token = %(lease_token)s
+    WHERE t.state = 'claimed' AND t.worker_id = %(worker_id)s AND t.lease_token = ANY (%(lease_tokens)s::uuid[])
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE
 )

@@ -148,6 +148,14 @@ def failures_of(connection: Connection, image_ids: Sequence[int]) -> list[ImageF
     return [ImageFailure(*row) for row in rows]
 
 
+def disown_claim(connection: Connection, token: UUID) -> int:
+    """Leave one claim to whoever looks for lost ones; returns how many items."""
+    row: Any = connection.execute(
+        "SELECT worker_id FROM siglip.ingest_items WHERE lease_token = %s", [token]
+    ).fetchone()
+    return 0 if row is None else items.disown_items(connection, row[0], [token])
+
+
 def release_claim(connection: Connection, token: UUID) -> int:
     """Hand back the items of one claim; returns how many."""
     held: Any = connection.execute(

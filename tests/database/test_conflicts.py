@@ -26,6 +26,7 @@ from tests.database.helpers import (
     claim,
     close_claim,
     completed,
+    disown_claim,
     failure,
     image_rows,
     index_images,
@@ -85,7 +86,7 @@ def _release_strays(connection: Connection, chunk: Chunk, model_id: int) -> None
 
 
 def _disown(connection: Connection, chunk: Chunk, model_id: int) -> None:
-    items.disown_items(connection, chunk.lease_token)
+    disown_claim(connection, chunk.lease_token)
 
 
 def _retry_failed(connection: Connection, chunk: Chunk, model_id: int) -> None:
@@ -193,7 +194,7 @@ def test_all_that_changes_the_ledger_at_once_never_waits_in_a_circle(  # noqa: C
             elif turn % 3 == 1:
                 items.release_strays(connection, worker_id, [])
             else:
-                items.disown_items(connection, chunk.lease_token)
+                disown_claim(connection, chunk.lease_token)
 
     def tidy(caller: int, turn: int) -> None:
         chosen = [model_id, other_id][turn // 2 % 2]

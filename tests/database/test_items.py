@@ -22,6 +22,7 @@ from tests.database.helpers import (
     complete,
     completed,
     content_hash,
+    disown_claim,
     failure,
     failures_of,
     image_rows,
@@ -237,7 +238,7 @@ def test_a_token_that_no_longer_counts_changes_nothing(database: Database, model
         ]
         assert close_claim(connection, model_id, stale.lease_token, results, failed) == Closed()
         assert release_claim(connection, stale.lease_token) == 0
-        assert items.disown_items(connection, stale.lease_token) == 0
+        assert disown_claim(connection, stale.lease_token) == 0
         after = connection.execute("SELECT t::text FROM siglip.ingest_items AS t ORDER BY item_id").fetchall()
         assert before == after
         assert connection.execute("SELECT count(*) FROM siglip.image_embeddings").fetchone() == (0,)
@@ -327,7 +328,7 @@ def test_a_claim_that_its_worker_gave_up_is_found_as_a_lost_one(
         worker_id = add_worker(connection, model_id)
         chunk = claim(connection, model_id, 4, worker_id=worker_id)
         kept = claim(connection, model_id, 2, worker_id=worker_id)
-        assert items.disown_items(connection, chunk.lease_token) == 4
+        assert disown_claim(connection, chunk.lease_token) == 4
         assert workers.requeue_lost(connection, max_attempts=3) == Requeued(requeued=4, failed=0)
         assert release_claim(connection, kept.lease_token) == 2
 

@@ -180,8 +180,7 @@ class Feeder(StoppableThread):
         try:
             with self._database.connection() as connection:
                 items.release_strays(connection, self._worker_id, list(tokens))
-                for token in tokens:
-                    items.disown_items(connection, token)
+                items.disown_items(connection, self._worker_id, list(tokens))
         except DatabaseError as reason:
             logger.warning("It could not be left: %s", reason)
         self.stop()

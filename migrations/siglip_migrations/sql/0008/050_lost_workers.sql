@@ -25,4 +25,5 @@ $$;
 COMMENT ON FUNCTION siglip.is_alive(siglip.workers)
     IS 'Whether a worker lives, as far as its signs of life and its lock tell; a start of the server counts as a sign of life.';
 
+DROP INDEX siglip.ingest_items_lease_token_btree_idx;  -- each claim wrote to it, and nothing reads it any more
 CREATE INDEX ingest_items_suspects_btree_idx ON siglip.ingest_items (model_id, item_id) WHERE state = 'queued' AND is_suspect;
