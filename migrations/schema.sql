@@ -116,7 +116,6 @@ END)),
 );
 CREATE INDEX ingest_items_claimed_btree_idx ON siglip.ingest_items USING btree (worker_id) WHERE (state = 'claimed'::text);
 CREATE INDEX ingest_items_failed_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'failed'::text);
-CREATE INDEX ingest_items_lease_token_btree_idx ON siglip.ingest_items USING btree (lease_token) WHERE (state = 'claimed'::text);
 CREATE INDEX ingest_items_queued_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE (state = 'queued'::text);
 CREATE INDEX ingest_items_suspects_btree_idx ON siglip.ingest_items USING btree (model_id, item_id) WHERE ((state = 'queued'::text) AND is_suspect);
 

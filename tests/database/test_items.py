@@ -464,7 +464,7 @@ def test_deleting_an_image_deletes_its_items(database: Database, model_id: int, 
 def test_metadata_that_a_worker_read_are_added(database: Database, model_id: int) -> None:
     rows = image_rows(2, metadata={"album": "2026", "camera": "mine"}, reads_exif=True)
     with database.connection() as connection:
-        image_ids = images.insert_images(connection, rows, model_id)
+        image_ids = images.insert_images(connection, rows, model_id).image_ids
         chunk = claim(connection, model_id)
         assert [item.reads_exif for item in chunk.items] == [True, True]
         first, second = (completed(item, vector) for item, vector in zip(chunk.items, unit_vectors(2), strict=True))
