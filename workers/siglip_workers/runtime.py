@@ -127,14 +127,9 @@ class Runtime:
 
     @property
     def _threads(self) -> list[StoppableThread]:
-        threads: list[StoppableThread] = [
-            self._heartbeat,
-            self._guard,
-            self._labels,
-            *self._listeners,
-            *self._maintainer,
-        ]
-        return threads if self._watcher is None else [self.feeder, self._watcher, *threads]
+        """In the order in which they are closed: what keeps the others from waiting for ever comes last."""
+        images = [] if self._watcher is None else [self.feeder, self._watcher]
+        return [*images, self._labels, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
 
     def _beat(self) -> None:
         with self.database.connection() as connection:

@@ -56,6 +56,7 @@ class Contents:
     def forget(self, finished: Iterable[Finished]) -> None:
         """Let go of contents whose results are written: from now on the database knows them."""
         with self._lock:
-            for entry in finished:
-                if entry.content_hash is not None:
-                    self._contents.pop(entry.content_hash, None)
+            for _, content_hash, result in finished:
+                content = self._contents.get(content_hash or b"")
+                if content is not None and content.result is result:  # else the same content is in the stream once more
+                    del self._contents[content_hash or b""]
