@@ -53,7 +53,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
-        raise ConfigurationError(f"SIGLIP_DTYPE must be auto, {', '.join(DTYPES)}, not {name!r}.")
+        raise ConfigurationError(f"SIGLIP_DTYPE must be auto, int8, {', '.join(DTYPES)}, not {name!r}.")
     return DTYPES[name]
 
 
