@@ -25,7 +25,7 @@ from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.inference.arithmetic import name_processor
 from siglip_ingest.siglip.inference.int8 import Int8Options, Int8Tower, describe_runtime
 from siglip_ingest.siglip.inference.memory import find_batch_size
-from siglip_ingest.siglip.inference.staging import Stager, StagedPixels
+from siglip_ingest.siglip.inference.staging import StagedPixels, Stager
 from siglip_ingest.siglip.inference.towers import VisionTower
 from siglip_ingest.siglip.model.config import SiglipConfig
 from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
@@ -178,7 +178,7 @@ class TorchEmbedder:
         return torch.cuda.get_device_name(device) if device.type == "cuda" else name_processor()
 
     def find_batch_size(self) -> int:
-        """Find how many images fit into the device's memory at a time, and take that as `batch_size`; loads the model."""
+        """Load the model, find how many images fit into the device's memory, and take that as `batch_size`."""
         self.load()
         pixels = self.prepare_image(Image.new("RGB", (640, 480), (128, 128, 128)))
 

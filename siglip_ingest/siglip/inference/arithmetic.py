@@ -67,8 +67,8 @@ def choose_arithmetic(name: str, device: torch.device, *, is_naflex: bool, cache
 def _check_int8(device: torch.device, is_naflex: bool) -> None:
     if device.type != "cpu":
         raise ConfigurationError(
-            f"SIGLIP_DTYPE=int8 is for the CPU, but the device is {device}: set SIGLIP_DEVICE=cpu, or SIGLIP_DTYPE=auto, "
-            "which is bfloat16 there."
+            f"SIGLIP_DTYPE=int8 is for the CPU, but the device is {device}: set SIGLIP_DEVICE=cpu, or "
+            "SIGLIP_DTYPE=auto, which is bfloat16 there."
         )
     if is_naflex:
         raise ConfigurationError(

@@ -50,10 +50,10 @@ class Stager:
         if self._device.type != "cuda":
             return StagedPixels(stacked)
         if self._stream is None:
-            self._stream = torch.cuda.Stream(self._device)
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         pinned = stacked.pin_memory()
         with torch.cuda.stream(self._stream):
             copied = pinned.to(self._device, non_blocking=True)
-            arrival = torch.cuda.Event()
+            arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrival.record(self._stream)
         return StagedPixels(copied, arrival, pinned)

@@ -36,16 +36,26 @@ class Observed(NamedTuple):
     largest: NDArray[np.float32]
 
 
-def observe(tower: VisionTower, run: Callable[[], None]) -> Mapping[str, Observed]:
-    """Watch the encoder's linear layers while `run` puts images through the tower.
+@contextmanager
+def observe(tower: VisionTower) -> Iterator[Mapping[str, Observed]]:
+    """Watch the encoder's linear layers during the block; gives what was seen, by the names of `name_layers`."""
+    seen: dict[str, Observed] = {}
 
-    Returns:
-        By the layer's name, as `name_layers` gives it.
-    """
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    with _watching(tower, seen):
-        run()
-    return {name: Observed(least.numpy(), largest.numpy()) for name, (least, largest) in seen.items()}
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            least, largest = (part.numpy() for part in torch.aminmax(inputs[0].flatten(0, -2), dim=0))
+            if name in seen:
+                least, largest = np.minimum(least, seen[name].least), np.maximum(largest, seen[name].largest)
+            seen[name] = Observed(least, largest)
+
+        return look
+
+    handles = [module.register_forward_pre_hook(watch(name)) for name, module in name_layers(tower)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def name_layers(tower: VisionTower) -> Iterator[tuple[str, nn.Module]]:
@@ -55,22 +65,3 @@ def name_layers(tower: VisionTower) -> Iterator[tuple[str, nn.Module]]:
         yield f"{index}.out", layer.out  # type: ignore[misc]
         yield f"{index}.fc1", layer.mlp.fc1  # type: ignore[misc, union-attr]
         yield f"{index}.fc2", layer.mlp.fc2  # type: ignore[misc, union-attr]
-
-
-@contextmanager
-def _watching(tower: VisionTower, seen: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            least, largest = torch.aminmax(inputs[0].flatten(0, -2), dim=0)
-            if name in seen:
-                least, largest = torch.minimum(least, seen[name][0]), torch.maximum(largest, seen[name][1])
-            seen[name] = (least, largest)
-
-        return look
-
-    handles = [module.register_forward_pre_hook(watch(name)) for name, module in name_layers(tower)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -101,11 +101,11 @@ def _even_out(seen: Observed, weight: Array) -> Array:
     inputs = np.maximum(np.maximum(-seen.least, seen.largest), LEAST)
     weights = np.maximum(np.abs(weight).max(axis=0), LEAST)
     divisor = np.log(inputs) * SMOOTHING - np.log(weights) * (1 - SMOOTHING)
-    return np.exp(divisor - divisor.mean()).astype(np.float32)
+    return np.asarray(np.exp(divisor - divisor.mean()), dtype=np.float32)
 
 
 def _numbers(tensor: Tensor | nn.Module) -> Array:
-    return np.ascontiguousarray(tensor.detach().numpy())  # type: ignore[operator, union-attr]
+    return np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)  # type: ignore[operator]
 
 
 class _Graph:

@@ -62,14 +62,16 @@ def _read(place: Path, name: str) -> Prepared | None:
     try:
         facts = json.loads((place / f"{name}.json").read_text(encoding="utf-8"))
         content = (place / f"{name}.onnx").read_bytes()
-        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-            raise ValueError("its sum is another")
-        return Prepared(content, float(facts["least_cosine"]))
+        is_whole = hashlib.sha256(content).hexdigest() == facts["sha256"]
+        prepared = Prepared(content, float(facts["least_cosine"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s in %s is broken (%s) and made again.", name, place, error)
+    except (OSError, ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        logger.warning("The int8 model %s in %s is broken, and made again.", name, place)
         return None
+    return prepared
 
 
 def _write(place: Path, name: str, prepared: Prepared, key: Mapping[str, Any]) -> None:

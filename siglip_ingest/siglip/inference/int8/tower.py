@@ -112,8 +112,8 @@ class Int8Tower:
             if not prepared.least_cosine >= LEAST_COSINE:
                 raise ConfigurationError(
                     f"In int8 the model {self._name} gives vectors whose cosine to float32's falls to "
-                    f"{prepared.least_cosine:.4f}, expected at least {LEAST_COSINE}. Set SIGLIP_CALIBRATION_IMAGES to a "
-                    "folder of images like yours, or SIGLIP_DTYPE=bfloat16 or float32."
+                    f"{prepared.least_cosine:.4f}, expected at least {LEAST_COSINE}. Set SIGLIP_CALIBRATION_IMAGES to "
+                    "a folder of images like yours, or SIGLIP_DTYPE=bfloat16 or float32."
                 )
             self._session = open_session(prepared.content)
 
@@ -152,13 +152,12 @@ class Int8Tower:
         is_checked = np.arange(len(pixels)) % CHECKED_EVERY == CHECKED_EVERY - 1
         with torch.inference_mode():
             tower = self._read_tower()
-            observed = observe(tower, lambda: _run(tower, pixels[~is_checked], self._config))
+            with observe(tower) as observed:
+                _run(tower, pixels[~is_checked], self._config)
             content = write_graph(tower, self._config, observed)
             wanted = _run(tower, pixels[is_checked], self._config)
-        del tower
         (found,) = open_session(content).run(None, {"pixels": pixels[is_checked]})
-        cosines = F.cosine_similarity(torch.from_numpy(found), wanted)
-        least = float(cosines.min())
+        least = float(F.cosine_similarity(torch.from_numpy(found), wanted).min())
         logger.info(
             "Prepared %s in int8 in %.0f s; its vectors' least cosine to float32's is %.4f.",
             self._name, time.perf_counter() - started, least,
