@@ -20,7 +20,13 @@ from siglip_ingest.siglip.checkpoint.loading import read_config
 from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings, read_tokenizer
 from siglip_ingest.siglip.checkpoint.revisions import find_revision
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
-from siglip_ingest.siglip.devices import choose_device, choose_dtype, is_out_of_memory, leave_inherited_threads
+from siglip_ingest.siglip.devices import (
+    choose_device,
+    choose_dtype,
+    is_compile_error,
+    is_out_of_memory,
+    leave_inherited_threads,
+)
 from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.inference.arithmetic import name_processor
 from siglip_ingest.siglip.inference.int8 import Int8Options, Int8Tower, describe_runtime
@@ -359,7 +365,7 @@ class TorchEmbedder:
 
         Raises:
             CheckpointError: If the model gives numbers that aren't finite.
-            ConfigurationError: If not even one input fits into the device's memory.
+            ConfigurationError: If not even one input fits into the device's memory, or torch.compile fails.
         """
         vectors = self._no_vectors(count)
         start = 0
@@ -371,6 +377,11 @@ class TorchEmbedder:
                 with self._device_lock, torch.inference_mode():
                     vectors[start : rows.stop] = F.normalize(encode(*inputs), dim=-1).cpu().numpy()
             except RuntimeError as error:
+                if is_compile_error(error):
+                    raise ConfigurationError(
+                        f"torch.compile can't compile the model {self._name} here ({type(error).__name__}: "
+                        f"{str(error).strip().partition(chr(10))[0][:200]}). Set SIGLIP_COMPILE=off."
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
                 self._shrink_batches(len(rows), error)
