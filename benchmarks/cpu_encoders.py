@@ -16,7 +16,7 @@ average, at the 95th percentile and at most. Texts are embedded in float32 throu
 AVX2: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA and MKL_ENABLE_INSTRUCTIONS limit torch, oneDNN and OpenVINO. ONNX Runtime
 has no such limit and goes by the processor; --onnxruntime names a folder with a copy of its package that goes without
 AVX-512. Without one, the row of int8 isn't shown under AVX2 on a processor that has more.
-OpenVINO's rows need the package openvino; we don't use it.
+With --openvino, rows of OpenVINO, which we don't use: it needs the packages openvino and, for int8, nncf.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--onnxruntime", type=Path, metavar="FOLDER", help="holds a package onnxruntime without AVX-512"
     )
+    parser.add_argument("--openvino", action="store_true", help="also measure OpenVINO")
     parser.add_argument("--part", choices=["speed", "exactness"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
@@ -91,6 +92,7 @@ def run_part(part: str, isa: str, arguments: argparse.Namespace, environment: di
     if isa == "avx2" and arguments.onnxruntime:
         environment = environment | {"PYTHONPATH": f"{arguments.onnxruntime}:{os.environ.get('PYTHONPATH', '')}"}
     options = [f"--repeats={arguments.repeats}", f"--scenes={arguments.scenes}"]
+    options += ["--openvino"] if arguments.openvino else []
     options += [f"--photographs={arguments.photographs}"] if arguments.photographs else []
     output = subprocess.run(
         [sys.executable, __file__, "--part", part, "--isa", isa, *options],
@@ -118,7 +120,7 @@ def measure_speed(arguments: argparse.Namespace) -> dict[str, tuple[float, float
         folder = Path(name)
         torch.manual_seed(0)
         transformers.SiglipModel(transformers.SiglipConfig()).save_pretrained(folder)
-        encoders = make_encoders(folder, arguments.isa[0], dtypes_of_theirs=("float32", "bfloat16"))
+        encoders = make_encoders(folder, arguments, dtypes_of_theirs=("float32", "bfloat16"))
         times: dict[str, list[tuple[float, float]]] = {way: [] for way in encoders}
         for _ in range(arguments.repeats + 1):
             for way, encode in encoders.items():
@@ -131,11 +133,14 @@ def measure_speed(arguments: argparse.Namespace) -> dict[str, tuple[float, float
     }
 
 
-def make_encoders(folder: Path, isa: str, *, dtypes_of_theirs: tuple[str, ...] = ()) -> dict[str, Encode]:
+def make_encoders(
+    folder: Path, arguments: argparse.Namespace, *, dtypes_of_theirs: tuple[str, ...] = ()
+) -> dict[str, Encode]:
     """Open a checkpoint in every way that is there: by name, what maps a batch to embeddings."""
     import torch
     import transformers
 
+    isa = arguments.isa[0]
     dtypes = ["float32", "bfloat16"] if isa == "all" else ["float32"]
     encoders: dict[str, Encode] = {}
     for dtype in (dtype for dtype in dtypes_of_theirs if dtype in dtypes):
@@ -150,7 +155,7 @@ def make_encoders(folder: Path, isa: str, *, dtypes_of_theirs: tuple[str, ...] =
         encoders[f"ours {dtype}"] = open_ours(folder, dtype, is_int8=False)
     if isa == "all" or is_limited():
         encoders["ours int8 (ONNX Runtime)"] = open_ours(folder, "float32", is_int8=True)
-    if importlib.util.find_spec("openvino"):
+    if arguments.openvino:
         encoders |= open_openvino(folder, dtypes)
     return encoders
 
@@ -283,7 +288,7 @@ def measure_exactness(arguments: argparse.Namespace) -> dict[str, list[float]]:
     )
     wanted, wanted_photographs = reference.embed_pixels(scenes), reference.embed_pixels(photographs)
     rows, own = {}, np.arange(len(examples))
-    for name, encode in {"float32": None, **make_encoders(CHECKPOINT, arguments.isa[0])}.items():
+    for name, encode in {"float32": None, **make_encoders(CHECKPOINT, arguments)}.items():
         found, found_photographs = (
             reference.embed_pixels(pixels) if encode is None else _embed(encode, pixels)
             for pixels in (scenes, photographs)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 32  # where nothing measures: a worker does
 
 
-def load_embedder(name: str, settings: EmbedderSettings, *, known: ModelInfo | None = None) -> TorchEmbedder:
+def load_embedder(
+    name: str, settings: EmbedderSettings, *, known: ModelInfo | None = None, may_prepare: bool = False
+) -> TorchEmbedder:
     """Find a checkpoint, fetching it where it must be, and open it on the settings' device.
 
     Each tower is read when it is first needed, or by the embedder's `load`.
@@ -30,6 +32,7 @@ def load_embedder(name: str, settings: EmbedderSettings, *, known: ModelInfo | N
         settings: Say where and how to compute, and keep what was found out about large weights in their `home`.
         known: What the database knows of it, if anything: where the settings leave it open, a NaFlex model goes on with
             the `max_num_patches` that the database's vectors were made with.
+        may_prepare: Prepare int8 for `auto` where nobody has yet: for who embeds many images.
 
     Raises:
         CheckpointError: If there is no such checkpoint, or it can't be fetched or read.
@@ -63,19 +66,21 @@ def load_embedder(name: str, settings: EmbedderSettings, *, known: ModelInfo | N
         dtype=arithmetic.dtype,
         batch_size=settings.batch_size or DEFAULT_BATCH_SIZE,
         max_num_patches=max_num_patches,
-        int8=_int8_options(folder, home, settings, is_required=arithmetic.is_required) if arithmetic.is_int8 else None,
+        int8=_int8_options(folder, home, settings, arithmetic, may_prepare) if arithmetic.is_int8 else None,
         compile_mode=compile_mode,
     )
 
 
-def _int8_options(folder: Path, home: Path | None, settings: EmbedderSettings, *, is_required: bool) -> Int8Options:
+def _int8_options(
+    folder: Path, home: Path | None, settings: EmbedderSettings, arithmetic: Arithmetic, may_prepare: bool
+) -> Int8Options:
     """Keep the prepared model beside the checkpoint, or where that can't be written in our own folder."""
     from siglip_ingest.embedders.calibration import choose_calibration
     from siglip_ingest.siglip.inference.int8 import Int8Options
     from siglip_ingest.siglip.inference.int8.prepared import FOLDER
 
     places = [folder / FOLDER, *([] if home is None else [home / "prepared"])]
-    return Int8Options(choose_calibration(settings.calibration_images), places, is_required)
+    return Int8Options(choose_calibration(settings.calibration_images), places, arithmetic.is_required, may_prepare)
 
 
 def _without_int8(arithmetic: Arithmetic, compile_mode: str) -> Arithmetic:

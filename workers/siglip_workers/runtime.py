@@ -216,7 +216,7 @@ def make_runtime(settings: Settings) -> Runtime:
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()
-        embedder = load_embedder(name, settings, known=known.info if known else None)
+        embedder = load_embedder(name, settings, known=known.info if known else None, may_prepare=True)
         embedder.load()
         elapsed_s = time.perf_counter() - started
         logger.info("Loaded the model %s, both towers, onto %s in %.1f s.", name, embedder.device, elapsed_s)

@@ -49,7 +49,7 @@ def choose_arithmetic(name: str, device: torch.device, *, is_naflex: bool, cache
         name: `auto`, `int8`, or one of `devices.DTYPES`.
         device: Where.
         is_naflex: Whether images have varying shapes; int8 is for those of one size.
-        cache: Folder in which the outcome of measuring the processor is remembered.
+        cache: Folder in which the outcome of measuring the processor is remembered, if it exists.
 
     Raises:
         ConfigurationError: If int8 is asked for and can't be had here.
@@ -98,9 +98,8 @@ def choose_cpu_dtype(cache: Path | None = None) -> str:
     known = _read_json(cache / CACHE_FILE) if cache else {}
     if known.get(key) not in {"float32", "bfloat16"}:
         known[key] = _measure()
-        if cache:
+        if cache and cache.is_dir():  # what is asked once makes no folder
             with suppress(OSError):
-                cache.mkdir(parents=True, exist_ok=True, mode=0o700)
                 partial = cache / f"{CACHE_FILE}.{os.getpid()}"
                 partial.write_text(json.dumps(known), encoding="utf-8")
                 partial.replace(cache / CACHE_FILE)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from siglip_ingest.errors import ConfigurationError, InvalidInputError
 from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, read_config
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
-from siglip_ingest.siglip.inference.int8 import Int8Tower
+from siglip_ingest.siglip.inference.int8 import Int8Tower, NotPreparedError
 from siglip_ingest.siglip.inference.layers import Source, find_runs
 from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower, run_on_pixels
 from siglip_ingest.siglip.model.naflex import read_shapes
@@ -102,7 +102,8 @@ class InferenceModel:
             except ConfigurationError as error:
                 if tower.is_required:
                     raise
-                logger.warning("%s Until then it computes in %s.", error, self.dtype)
+                level = logging.INFO if isinstance(error, NotPreparedError) else logging.WARNING
+                logger.log(level, "%s It computes in %s.", error, str(self.dtype).removeprefix("torch."))
                 self._int8_tower = tower = None
         return tower
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,8 +33,8 @@ def calibration_images(tmp_path: Path) -> str:
     return str(tmp_path / "images")
 
 
-def load(folder: Path, home: Path, **settings: object) -> TorchEmbedder:
-    return load_embedder(str(folder), Settings(home=str(home), device="cpu", **settings))  # type: ignore[arg-type]
+def load(folder: Path, home: Path, *, may_prepare: bool = False, **settings: Any) -> TorchEmbedder:
+    return load_embedder(str(folder), Settings(home=home, device="cpu", **settings), may_prepare=may_prepare)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "auto"])
@@ -41,12 +42,29 @@ def test_int8_is_kept_beside_the_checkpoint(
     checkpoint: Path, tmp_path: Path, calibration_images: str, dtype: str
 ) -> None:
     pytest.importorskip("onnxruntime")
-    embedder = load(checkpoint, tmp_path / "home", dtype=dtype, calibration_images=calibration_images)
+    settings = {"dtype": dtype, "calibration_images": calibration_images}
+    embedder = load(checkpoint, tmp_path / "home", may_prepare=True, **settings)
     embedder.embed_texts(["a boat"])
     assert not (checkpoint / FOLDER).exists()  # texts don't need it
     embedder.load()
     assert embedder.dtype == "int8"
     assert [path.suffix for path in sorted((checkpoint / FOLDER).iterdir())] == [".json", ".lock", ".onnx"]
+
+
+def test_auto_takes_int8_where_a_worker_has_prepared_it(
+    checkpoint: Path, tmp_path: Path, calibration_images: str
+) -> None:
+    """A client that embeds one image doesn't wait for what pays off after a hundred."""
+    pytest.importorskip("onnxruntime")
+    settings = {"dtype": "auto", "calibration_images": calibration_images}
+    client = load(checkpoint, tmp_path / "home", **settings)
+    client.load()
+    assert client.dtype != "int8"
+    assert not (checkpoint / FOLDER).exists()
+    load(checkpoint, tmp_path / "home", may_prepare=True, **settings).load()
+    client = load(checkpoint, tmp_path / "home", **settings)
+    client.load()
+    assert client.dtype == "int8"
 
 
 def test_where_the_checkpoint_can_t_be_written_int8_is_kept_at_home(
@@ -74,14 +92,13 @@ def test_compiling_and_int8_exclude_each_other(checkpoint: Path, tmp_path: Path)
     assert load(checkpoint, tmp_path, dtype="auto", compile="default").dtype != "int8"
 
 
-@pytest.mark.slow  # the compiler takes half a minute
+@pytest.mark.slow  # the compiler takes a minute or more
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_model_gives_the_same(checkpoint: Path, tmp_path: Path) -> None:
     plain = load(checkpoint, tmp_path, dtype="float32")
     compiled = load(checkpoint, tmp_path, dtype="float32", compile="default")
-    images, texts = [make_image(50, 40), make_image(40, 60, 1)], ["a boat", "two cats"]
+    images = [make_image(50, 40), make_image(40, 60, 1)]
     np.testing.assert_allclose(compiled.embed_images(images), plain.embed_images(images), atol=1e-5)
-    np.testing.assert_allclose(compiled.embed_texts(texts), plain.embed_texts(texts), atol=1e-5)
 
 
 def test_a_compiler_that_fails_is_said_in_a_sentence(
@@ -107,7 +124,7 @@ def test_staged_images_give_the_same_vectors(checkpoint: Path, tmp_path: Path) -
     pixels = [embedder.prepare_image(make_image(50, 40 + number, number)) for number in range(5)]
     staged = [embedder.stage_pixels(pixels[:3]), embedder.stage_pixels(pixels[3:])]
     found = np.concatenate([embedder.embed_staged(batch) for batch in staged])
-    np.testing.assert_array_equal(found, embedder.embed_pixels(pixels))
+    np.testing.assert_allclose(found, embedder.embed_pixels(pixels), atol=1e-6)
     assert embedder.embed_staged(embedder.stage_pixels([])).shape == (0, embedder.info.dimension)
 
 

@@ -6,6 +6,12 @@ tower; `graph` writes the tower with int8 weights and those ranges as an ONNX mo
 """
 
 from siglip_ingest.siglip.inference.int8.calibration import Calibration
-from siglip_ingest.siglip.inference.int8.tower import Int8Options, Int8Tower, describe_runtime, find_missing_packages
+from siglip_ingest.siglip.inference.int8.tower import (
+    Int8Options,
+    Int8Tower,
+    NotPreparedError,
+    describe_runtime,
+    find_missing_packages,
+)
 
-__all__ = ["Calibration", "Int8Options", "Int8Tower", "describe_runtime", "find_missing_packages"]
+__all__ = ["Calibration", "Int8Options", "Int8Tower", "NotPreparedError", "describe_runtime", "find_missing_packages"]

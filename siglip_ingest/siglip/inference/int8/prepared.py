@@ -41,9 +41,8 @@ def read_or_make(places: Sequence[Path], key: Mapping[str, Any], make: Callable[
         key: All that the model depends on, ready for JSON.
         make: Makes it.
     """
-    name = f"int8-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}"
-    found = (_read(place, name) for place in places)
-    if (prepared := next((kept for kept in found if kept is not None), None)) is not None:
+    name = _name(key)
+    if (prepared := find(places, key)) is not None:
         return prepared
     place = next((place for place in places if _is_writable(place)), None)
     if place is None:
@@ -55,6 +54,16 @@ def read_or_make(places: Sequence[Path], key: Mapping[str, Any], make: Callable[
             prepared = make()
             _write(place, name, prepared, key)
     return prepared
+
+
+def find(places: Sequence[Path], key: Mapping[str, Any]) -> Prepared | None:
+    """Read the prepared model of a key; None where none is kept, or it is broken."""
+    found = (_read(place, _name(key)) for place in places)
+    return next((kept for kept in found if kept is not None), None)
+
+
+def _name(key: Mapping[str, Any]) -> str:
+    return f"int8-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}"
 
 
 def _read(place: Path, name: str) -> Prepared | None:

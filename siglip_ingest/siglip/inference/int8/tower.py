@@ -24,7 +24,7 @@ from siglip_ingest import process
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.siglip.inference.int8.calibration import Calibration, observe
 from siglip_ingest.siglip.inference.int8.graph import SCHEME, write_graph
-from siglip_ingest.siglip.inference.int8.prepared import Prepared, read_or_make
+from siglip_ingest.siglip.inference.int8.prepared import Prepared, find, read_or_make
 from siglip_ingest.siglip.inference.towers import VisionTower, run_on_pixels
 from siglip_ingest.siglip.model.config import VisionConfig
 
@@ -36,6 +36,10 @@ CHECKED_EVERY = 5  # every fifth image is kept from calibration, for that
 _BATCH = 8
 
 
+class NotPreparedError(ConfigurationError):
+    """Nobody has prepared the model in int8 yet, and this process isn't to."""
+
+
 @dataclass(frozen=True)
 class Int8Options:
     """How the vision tower becomes int8.
@@ -43,12 +47,14 @@ class Int8Options:
     Attributes:
         calibration: Images that stand for those to come.
         places: Folders to keep the prepared model in, the preferred first.
-        is_required: False to compute as without int8 where it isn't close enough to float32.
+        is_required: False to compute as without int8 where it isn't close enough to float32, or isn't prepared.
+        may_prepare: Whether to prepare it here where nobody has: that takes longer than a few images do otherwise.
     """
 
     calibration: Calibration
     places: Sequence[Path]
     is_required: bool = True
+    may_prepare: bool = True
 
 
 class Int8Tower:
@@ -103,12 +109,13 @@ class Int8Tower:
         """Read the prepared model; prepare it where there is none.
 
         Raises:
+            NotPreparedError: If there is none, and it may not be prepared here.
             ConfigurationError: If what comes out is too far from float32.
         """
         with self._lock:
             if self._session is not None:
                 return
-            prepared = read_or_make(self._options.places, self._key(), self._prepare)
+            prepared = self._find()
             if not prepared.least_cosine >= LEAST_COSINE:
                 raise ConfigurationError(
                     f"In int8 the model {self._name} gives vectors whose cosine to float32's falls to "
@@ -128,6 +135,14 @@ class Int8Tower:
         process.keep_alive(self._session)
         self._session = None
         self._lock = threading.Lock()
+
+    def _find(self) -> Prepared:
+        if self._options.may_prepare or self._options.is_required:
+            return read_or_make(self._options.places, self._key(), self._prepare)
+        prepared = find(self._options.places, self._key())
+        if prepared is None:
+            raise NotPreparedError(f"The model {self._name} isn't prepared in int8 here; a worker does that.")
+        return prepared
 
     def _key(self) -> dict[str, Any]:
         return {
