@@ -33,6 +33,18 @@ CREATE TYPE siglip.search_position AS (
     image_id bigint
 );
 
+-- How many images fit into a device's memory at a time, by model, kind of device and arithmetic; a deleted row is found anew.
+CREATE TABLE siglip.batch_sizes (
+    model_id integer NOT NULL,
+    device text NOT NULL,  -- As its maker calls it: NVIDIA H100 80GB HBM3, or the name of a CPU.
+    dtype text NOT NULL,
+    batch_size integer NOT NULL,  -- Images; halved whenever the memory did not suffice.
+    measured_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT batch_sizes_pkey PRIMARY KEY (model_id, device, dtype),
+    CONSTRAINT batch_sizes_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
+    CONSTRAINT batch_sizes_batch_size_check CHECK ((batch_size >= 1))
+);
+
 -- One row is one file content, however many images have it.
 CREATE TABLE siglip.contents (
     content_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -210,6 +222,7 @@ CREATE TABLE siglip.models (
     is_external boolean DEFAULT false NOT NULL,  -- Its vectors come from elsewhere: no worker can load it, and it may have no logit_scale and logit_bias.
     index_kind text DEFAULT 'halfvec'::text NOT NULL,  -- The kind of index that siglip.maintain builds; siglip.create_index changes it.
     ef_search integer,  -- hnsw.ef_search of its searches, as siglip.tune_search found it; NULL means the default.
+    arithmetics text[] DEFAULT '{}'::text[] NOT NULL,  -- What the workers that made its image vectors computed in, in the order of their first starts: float32, bfloat16, int8 (ONNX Runtime 1.32.0).
     CONSTRAINT models_pkey PRIMARY KEY (model_id),
     CONSTRAINT models_name_revision_key UNIQUE (name, revision),
     CONSTRAINT models_described_check CHECK (((num_nonnulls(dimension, described_at) = ANY (ARRAY[0, 2])) AND (num_nonnulls(logit_scale, logit_bias) = ANY (ARRAY[0, 2])) AND (is_external OR (num_nonnulls(dimension, logit_scale) = ANY (ARRAY[0, 2]))))),

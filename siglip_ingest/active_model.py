@@ -76,8 +76,13 @@ def choose_model(database: Database, requested: str | None, max_num_patches: int
     return check_model(database, requested, max_num_patches) or chosen
 
 
-def enter_model(database: Database, info: ModelInfo) -> int:
+def enter_model(database: Database, info: ModelInfo, *, arithmetic: str | None = None) -> int:
     """Enter a loaded model into `siglip.models`; makes it the active one where there is none.
+
+    Args:
+        database: Where to.
+        info: The model.
+        arithmetic: What its image vectors will be computed in, such as `bfloat16`; None where none are.
 
     Returns:
         Its `model_id`.
@@ -98,6 +103,8 @@ def enter_model(database: Database, info: ModelInfo) -> int:
             )
         model_id = models.register_model(connection, info.name, info.revision)
         models.describe_model(connection, model_id, info)
+        if arithmetic is not None:
+            models.add_arithmetic(connection, model_id, arithmetic)
         if active is None:
             models.activate_model(connection, model_id)
         return model_id

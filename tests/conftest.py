@@ -33,6 +33,8 @@ from tests.stores import Bucket, forget_stores, make_bucket, s3_server
 
 # Models in tests are tiny: threads only wait for each other. Child processes inherit it; torch isn't imported yet.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor is it what this machine happens to be fast in; tests of other arithmetic ask for it.
+os.environ.setdefault("SIGLIP_DTYPE", "float32")
 
 # A test's data are thrown away: nothing has to reach the disk.
 _UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}

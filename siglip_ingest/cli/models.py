@@ -152,6 +152,7 @@ def _list_database() -> list[dict[str, Any]] | None:
             "external": row.is_external,
             "dimension": row.info.dimension if row.info else None,
             "embedded": count,
+            "arithmetics": ", ".join(row.arithmetics),
             "revision": row.revision,
         }
         for row, count in rows

@@ -39,6 +39,8 @@ class ModelRow:
         is_active: True for the model that searches use.
         is_external: True where the vectors come from elsewhere: no worker can load the model.
         info: None until a worker has described the model.
+        arithmetics: What its workers computed image vectors in, in the order of their first starts: `float32`,
+            `bfloat16`, `int8 (ONNX Runtime 1.32.0)`.
     """
 
     model_id: int
@@ -47,6 +49,7 @@ class ModelRow:
     is_active: bool
     is_external: bool
     info: ModelInfo | None
+    arithmetics: tuple[str, ...] = ()
 
     @property
     def key(self) -> ModelKey:
@@ -219,6 +222,24 @@ def store_model_figures(
     return dict(figures) if row is None else cast("dict[str, Any]", row[0])
 
 
+def add_arithmetic(connection: Connection, model_id: int, arithmetic: str) -> None:
+    """Note what a worker computes image vectors in, such as `bfloat16`; what is noted already stays where it is."""
+    connection.execute(SQL.add_arithmetic, {"model_id": model_id, "arithmetic": arithmetic})
+
+
+def get_batch_size(connection: Connection, model_id: int, *, device: str, dtype: str) -> int | None:
+    """How many images fit into the memory of such a device at a time, as a worker found; None where none has."""
+    parameters = {"model_id": model_id, "device": device, "dtype": dtype}
+    row = connection.execute(SQL.get_batch_size, parameters).fetchone()
+    return None if row is None else int(row[0])
+
+
+def store_batch_size(connection: Connection, model_id: int, batch_size: int, *, device: str, dtype: str) -> None:
+    """Store how many images fit into the memory of such a device at a time, in place of what was stored before."""
+    parameters = {"model_id": model_id, "device": device, "dtype": dtype, "batch_size": batch_size}
+    connection.execute(SQL.store_batch_size, parameters)
+
+
 def lock_models(connection: Connection) -> None:
     """Keep all others from adding, describing or activating a model, and from beginning to write under the active one.
 
@@ -314,7 +335,7 @@ def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
 
 
 def _one(row: Sequence[Any]) -> ModelRow:
-    model_id, name, revision, is_active, is_external, dimension, logit_scale, logit_bias, *settings = row
+    model_id, name, revision, is_active, is_external, dimension, logit_scale, logit_bias, *settings, arithmetics = row
     logit_scale, logit_bias = (math.nan if number is None else number for number in (logit_scale, logit_bias))
     info = None if dimension is None else ModelInfo(name, revision, dimension, logit_scale, logit_bias, *settings)
-    return ModelRow(model_id, name, revision, is_active, is_external, info)
+    return ModelRow(model_id, name, revision, is_active, is_external, info, tuple(arithmetics))

@@ -9,7 +9,8 @@ SELECT pg_catalog.pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
 -- name: find_model
 -- Returns the row of a checkpoint name. With a revision: that revision's, else the one that no worker has loaded yet. Without one (''):
 -- the active one, else the one loaded last, else the one that no worker has loaded yet.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+    m.arithmetics
 FROM siglip.models AS m
 WHERE m.name = %(name)s AND (%(revision)s = '' OR m.revision IN (%(revision)s, ''))
 ORDER BY
@@ -27,7 +28,8 @@ SELECT siglip.add_external_model(
 
 -- name: get_model
 -- Returns the row of model_id, or of the active model where model_id is NULL.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+    m.arithmetics
 FROM siglip.models AS m
 WHERE CASE WHEN %(model_id)s::integer IS NULL THEN m.is_active ELSE m.model_id = %(model_id)s::integer END;
 
@@ -54,6 +56,22 @@ SET figures = CASE WHEN %(replace)s OR m.figures IS NULL THEN %(figures)s ELSE m
 WHERE m.model_id = %(model_id)s
 RETURNING m.figures;
 
+-- name: add_arithmetic
+-- Notes that vectors of model_id are made in this arithmetic from now on, if that isn't noted yet.
+UPDATE siglip.models SET arithmetics = arithmetics || %(arithmetic)s::text
+WHERE model_id = %(model_id)s AND %(arithmetic)s::text <> ALL (arithmetics);
+
+-- name: get_batch_size
+-- Returns how many images were last found to fit into the memory of such a device at a time; no row where nothing was.
+SELECT b.batch_size FROM siglip.batch_sizes AS b
+WHERE b.model_id = %(model_id)s AND b.device = %(device)s AND b.dtype = %(dtype)s;
+
+-- name: store_batch_size
+-- Stores that so many images (batch_size) fit into the memory of such a device at a time.
+INSERT INTO siglip.batch_sizes (model_id, device, dtype, batch_size)
+VALUES (%(model_id)s, %(device)s, %(dtype)s, %(batch_size)s)
+ON CONFLICT (model_id, device, dtype) DO UPDATE SET batch_size = excluded.batch_size, measured_at = now();
+
 -- name: deactivate_models
 -- Deactivates every model but model_id. A statement of its own: a unique index allows one active model at any time.
 UPDATE siglip.models SET is_active = false WHERE is_active AND model_id <> %(model_id)s;
@@ -65,7 +83,8 @@ UPDATE siglip.models SET is_active = true WHERE model_id = %(model_id)s AND NOT 
 -- name: list_models
 -- Lists all models, oldest first, each with the number of its image vectors.
 SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
-       (SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id) AS embedding_count
+    m.arithmetics,
+    (SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id) AS embedding_count
 FROM siglip.models AS m
 ORDER BY m.model_id;
 

@@ -25,14 +25,26 @@ class EmbedderSettings(ServiceSettings):
     )
     dtype: str = setting(
         "auto",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        meaning="Type that the model computes in; `auto` is bfloat16 on CUDA and float32 on the CPU.",
+        choices=("auto", "int8", "float32", "bfloat16", "float16"),
+        meaning="Type that the model computes in. `auto` is bfloat16 on CUDA; on the CPU int8 for images where the "
+        "extra `cpu` is installed, and for all else bfloat16 where the processor is faster in it, or float32.",
+    )
+    calibration_images: str | None = setting(
+        meaning="Folder of images like those to come, by which the model is prepared in int8; some dozens do.",
+        unset="images that the package draws",
+    )
+    compile: str = setting(
+        "off",
+        choices=("off", "default", "reduce-overhead", "max-autotune"),
+        meaning="Mode of torch.compile for the model; `reduce-overhead` and `max-autotune` replay CUDA graphs. Each "
+        "batch size is compiled at its first use, for some minutes. Not for int8.",
     )
     batch_size: int = setting(
-        32,
-        at_least=1,
+        0,
+        at_least=0,
         unit="images",
-        meaning="Most images in one forward pass. Halved, and remembered, when the device's memory doesn't suffice.",
+        meaning="Most images in one forward pass; 0 means as many as the device's memory holds. Halved, and "
+        "remembered for the model and the device, when that doesn't suffice.",
     )
     max_num_patches: int | None = setting(
         at_least=PATCHES_RANGE[0],

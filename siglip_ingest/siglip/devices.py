@@ -53,7 +53,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
-        raise ConfigurationError(f"SIGLIP_DTYPE must be auto, {', '.join(DTYPES)}, not {name!r}.")
+        raise ConfigurationError(f"SIGLIP_DTYPE must be auto, int8, {', '.join(DTYPES)}, not {name!r}.")
     return DTYPES[name]
 
 
@@ -61,3 +61,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell a lack of memory from other errors: CUDA's has a class, cuBLAS's and the CPU's only their words."""
     words = ("CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
+
+
+def is_compile_error(error: RuntimeError) -> bool:
+    """Tell a failure of torch.compile itself from the model's."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

@@ -20,8 +20,20 @@ from siglip_ingest.siglip.checkpoint.loading import read_config
 from siglip_ingest.siglip.checkpoint.preprocessing import read_image_settings, read_tokenizer
 from siglip_ingest.siglip.checkpoint.revisions import find_revision
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
-from siglip_ingest.siglip.devices import choose_device, choose_dtype, is_out_of_memory, leave_inherited_threads
+from siglip_ingest.siglip.devices import (
+    choose_device,
+    choose_dtype,
+    is_compile_error,
+    is_out_of_memory,
+    leave_inherited_threads,
+)
 from siglip_ingest.siglip.inference import InferenceModel
+from siglip_ingest.siglip.inference.arithmetic import name_processor
+from siglip_ingest.siglip.inference.int8 import Int8Options, Int8Tower, describe_runtime
+from siglip_ingest.siglip.inference.memory import find_batch_size
+from siglip_ingest.siglip.inference.staging import StagedPixels, Stager
+from siglip_ingest.siglip.inference.towers import VisionTower
+from siglip_ingest.siglip.model.config import SiglipConfig
 from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.siglip.preprocess.naflex import cut_images
 from siglip_ingest.siglip.tokenizer.base import Tokenizer, shorten
@@ -62,6 +74,7 @@ class TorchEmbedder:
         self._tokenizer = tokenizer
         self._image_settings = image_settings
         self._device_lock = threading.Lock()
+        self._stager = Stager(model.device)
         process.register_for_forks(self)
         self._name = name
         self._revision = revision
@@ -77,6 +90,8 @@ class TorchEmbedder:
         dtype: str = "auto",
         batch_size: int = 32,
         max_num_patches: int | None = None,
+        int8: Int8Options | None = None,
+        compile_mode: str | None = None,
     ) -> TorchEmbedder:
         """Open a checkpoint.
 
@@ -90,25 +105,38 @@ class TorchEmbedder:
             batch_size: Most images or texts in one forward pass.
             max_num_patches: NaFlex only: most patches of one image; by default what the checkpoint's
                 preprocessor_config.json says.
+            int8: Images go through the vision tower in int8, on the CPU, and `dtype` is the text tower's alone.
+            compile_mode: Run the towers through torch.compile in this mode; see `InferenceModel`.
 
         Raises:
             CheckpointError: If a file is missing, broken, of another architecture, or doesn't fit the others.
-            ConfigurationError: If there is no such device or dtype, or `max_num_patches` is given and the checkpoint
-                isn't NaFlex.
+            ConfigurationError: If there is no such device or dtype, `max_num_patches` is given and the checkpoint
+                isn't NaFlex, or int8 is asked for without its packages.
         """
         config = read_config(folder)
         WeightReader(folder)  # that the files are another library's is said before what follows from it
         image_settings = read_image_settings(folder, config, max_num_patches=max_num_patches)
         torch_device = choose_device(device)
+        found_revision = revision or partial(find_revision, folder)
+        make_int8_tower = None
+        if int8 is not None:
+            make_int8_tower = partial(
+                _make_int8_tower, int8, name=name, revision=found_revision, config=config, settings=image_settings
+            )
         model = InferenceModel(
-            folder, image_settings=image_settings, device=torch_device, dtype=choose_dtype(dtype, torch_device)
+            folder,
+            image_settings=image_settings,
+            device=torch_device,
+            dtype=choose_dtype(dtype, torch_device),
+            compile_mode=compile_mode,
+            make_int8_tower=make_int8_tower,
         )
         return cls(
             model,
             read_tokenizer(folder, config),
             image_settings,
             name=name,
-            revision=revision or partial(find_revision, folder),
+            revision=found_revision,
             batch_size=batch_size,
         )
 
@@ -136,8 +164,36 @@ class TorchEmbedder:
 
     @property
     def dtype(self) -> str:
-        """What the model computes in, one of `devices.DTYPES`."""
+        """What images are computed in: `int8`, or one of `devices.DTYPES`."""
+        return "int8" if self._model.is_int8 else self.text_dtype
+
+    @property
+    def text_dtype(self) -> str:
+        """What texts are computed in, one of `devices.DTYPES`."""
         return str(self._model.dtype).removeprefix("torch.")
+
+    @property
+    def arithmetic(self) -> str:
+        """What makes image vectors, in words: `float32`, `bfloat16`, `int8 (ONNX Runtime 1.32.0)`."""
+        return f"int8 ({describe_runtime()})" if self._model.is_int8 else self.dtype
+
+    @property
+    def device_name(self) -> str:
+        """The device as its maker calls it, such as `NVIDIA H100 80GB HBM3` or `AMD EPYC`."""
+        device = self._model.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else name_processor()
+
+    def find_batch_size(self) -> int:
+        """Load the model, find how many images fit into the device's memory, and take that as `batch_size`."""
+        self.load()
+        pixels = self.prepare_image(Image.new("RGB", (640, 480), (128, 128, 128)))
+
+        def embed(count: int) -> None:
+            self.batch_size = count
+            self.embed_pixels([pixels] * count)
+
+        self.batch_size = find_batch_size(self._model.device, embed)
+        return self.batch_size
 
     def load(self) -> None:
         """Read both towers now, so that the first call doesn't wait for them.
@@ -241,6 +297,28 @@ class TorchEmbedder:
             self._model.encode_pixels,
         )
 
+    def stage_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> StagedPixels | Sequence[NDArray[np.uint8]]:
+        """Start to bring a batch to the device, while another one may be computed there; `embed_staged` takes it.
+
+        Args:
+            pixels: As `embed_pixels` takes them, `batch_size` of them at most. NaFlex's stay where they are.
+
+        Raises:
+            InvalidInputError: As `embed_pixels` does.
+        """
+        for image in pixels:
+            self._check_pixels(image)
+        if self._image_settings.is_naflex or not len(pixels):
+            return pixels
+        return self._stager.stage(pixels)
+
+    def embed_staged(self, staged: StagedPixels | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed what `stage_pixels` gave: (N, D) float32 unit vectors in the same order."""
+        if not isinstance(staged, StagedPixels):
+            return self.embed_pixels(staged)
+        images = staged.receive()
+        return self._embed(len(images), lambda rows: (images[rows.start : rows.stop],), self._model.encode_pixels)
+
     def _embed_naflex(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed images of differing sizes, in batches whose patches lie one behind the other without padding."""
         side = self._image_settings.patch_size or 1
@@ -291,7 +369,7 @@ class TorchEmbedder:
 
         Raises:
             CheckpointError: If the model gives numbers that aren't finite.
-            ConfigurationError: If not even one input fits into the device's memory.
+            ConfigurationError: If not even one input fits into the device's memory, or torch.compile fails.
         """
         vectors = self._no_vectors(count)
         start = 0
@@ -303,6 +381,11 @@ class TorchEmbedder:
                 with self._device_lock, torch.inference_mode():
                     vectors[start : rows.stop] = F.normalize(encode(*inputs), dim=-1).cpu().numpy()
             except RuntimeError as error:
+                if is_compile_error(error):
+                    raise ConfigurationError(
+                        f"torch.compile can't compile the model {self._name} here ({type(error).__name__}: "
+                        f"{str(error).strip().partition(chr(10))[0][:200]}). Set SIGLIP_COMPILE=off."
+                    ) from error
                 if not is_out_of_memory(error):
                     raise
                 self._shrink_batches(len(rows), error)
@@ -328,3 +411,23 @@ class TorchEmbedder:
 
     def _no_vectors(self, count: int = 0) -> NDArray[np.float32]:
         return np.empty((count, self._model.config.dimension), dtype=np.float32)
+
+
+def _make_int8_tower(
+    options: Int8Options,
+    read_tower: Callable[[], VisionTower],
+    *,
+    name: str,
+    revision: str | Callable[[], str],
+    config: SiglipConfig,
+    settings: ImageSettings,
+) -> Int8Tower:
+    return Int8Tower(
+        options,
+        name=name,
+        revision=revision,
+        config=config.vision_config,
+        image_settings=settings.to_dict(),
+        prepare_image=partial(resize_image, settings=settings),
+        read_tower=read_tower,
+    )

@@ -43,7 +43,7 @@ def test_what_has_no_value_is_not_in_the_environment_of_a_child() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        pytest.param("BATCH_SIZE", "0", "must be at least 1, not 0.", id="too small"),
+        pytest.param("CHUNK_SIZE", "0", "must be at least 1, not 0.", id="too small"),
         pytest.param("MAX_DECODING_PIXELS", "-5", "must be at least 1, not -5.", id="negative"),
         pytest.param("DECODE_THREADS", "-1", "must be at least 0, not -1.", id="zero is allowed"),
         pytest.param("MAX_NUM_PATCHES", "15", "must be from 16 to 1024, not 15.", id="below a range"),
@@ -54,7 +54,7 @@ def test_what_has_no_value_is_not_in_the_environment_of_a_child() -> None:
         pytest.param("FETCH_TIMEOUT_S", "inf", "must be a finite number above 0, not inf.", id="infinite"),
         pytest.param("EMBED_TIMEOUT_S", "nan", "must be a finite number above 0, not nan.", id="not a number"),
         pytest.param("POOLER", "session", "must be one of auto, none, transaction, not 'session'.", id="pooler"),
-        pytest.param("DTYPE", "f32", "must be one of auto, float32, bfloat16, float16, not 'f32'.", id="dtype"),
+        pytest.param("DTYPE", "f32", "must be one of auto, int8, float32, bfloat16, float16, not 'f32'.", id="dtype"),
     ],
 )
 def test_a_wrong_value_gets_one_sentence(name: str, text: str, sentence: str) -> None:
@@ -76,7 +76,7 @@ def test_no_password_is_shown() -> None:
         database_url="postgresql" + url, direct_database_url="x" + url, standby_urls="y" + url, broker_url="redis" + url
     )
     assert "secret" not in repr(settings)
-    assert "batch_size=32" in repr(settings)
+    assert "chunk_size=64" in repr(settings)
 
 
 def test_a_relative_allowed_folder_is_the_one_below_this_folder(
@@ -102,7 +102,7 @@ def test_the_home_is_the_users_unless_the_environment_says_another(monkeypatch: 
 
 def test_only_the_mapping_that_is_given_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGLIP_BATCH_SIZE", "7")
-    assert read().batch_size == Settings().batch_size == 32
+    assert read().batch_size == Settings().batch_size == 0
 
 
 def test_a_misspelt_name_gets_a_warning_with_the_real_one(caplog: pytest.LogCaptureFixture) -> None:

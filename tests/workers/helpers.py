@@ -26,6 +26,7 @@ class WorkerProcess:
 
     def __init__(self, module: str, log: Path, settings: Mapping[str, object]) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGLIP_")}
+        environment |= {"SIGLIP_DTYPE": "float32"}  # not what this machine happens to be fast in
         environment |= {f"SIGLIP_{name.upper()}": str(value) for name, value in settings.items() if value is not None}
         environment |= {"PYTHONUNBUFFERED": "1"}
         self._log = log

@@ -35,6 +35,8 @@ class FragileEmbedder:
         self.batches: list[int] = []
         self.fails_for: set[int] = set()
         self.is_broken = False
+        self.device = "cpu"
+        self.staged: list[int] = []
         self._embedder = embedder
 
     @property
@@ -46,6 +48,12 @@ class FragileEmbedder:
             raise RuntimeError("illegal memory access")
         self.batches.append(len(pixels))
         return self._embedder.embed_pixels(pixels)
+
+    def stage_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.uint8]]:
+        self.staged.append(len(pixels))
+        return pixels
+
+    embed_staged = embed_pixels
 
 
 class LocalWorker:

@@ -28,6 +28,8 @@ class HeldEmbedder:
     def embed_pixels(self, pixels: object) -> Any:
         return self._run("images")
 
+    embed_staged = embed_pixels
+
     def embed_texts(self, texts: object) -> Any:
         return self._run("query")
 

@@ -173,6 +173,34 @@ def test_batches_fill_across_claims(
     assert embedder.batches == [8]
 
 
+def test_a_device_with_memory_of_its_own_gets_the_next_batch_while_it_computes_one(
+    tmp_path: Path, database: Database, model_id: int, embedder: FragileEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of a GPU, an embedder that says that it is one."""
+    embedder.device, embedder.batch_size = "cuda:0", 4
+    monkeypatch.setattr(Stream, "capacity", 100)
+    computing, release = threading.Event(), threading.Event()
+    embed = embedder.embed_pixels
+
+    def embed_staged(pixels: Any) -> Any:
+        computing.set()
+        assert release.wait(30)
+        return embed(pixels)
+
+    monkeypatch.setattr(embedder, "embed_staged", embed_staged)
+    enqueue_images(database, write_images(tmp_path, 20), model_id=model_id)
+    with opened_worker(database, embedder, model_id) as worker:
+        worker.claim()
+        assert computing.wait(30)
+        wait_until(lambda: embedder.staged == [4, 4])
+        time.sleep(0.3)  # time for a third one to show
+        assert embedder.staged == [4, 4]
+        release.set()
+        assert worker.stream.progress.wait_until(0, 60)
+    assert embedder.batches == [4] * 5
+    assert items_by_state(database) == {"done": 20}
+
+
 def test_stored_vectors_are_the_models_own(
     tmp_path: Path, database: Database, model_id: int, worker: LocalWorker, tiny_checkpoint: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -37,7 +38,13 @@ def start(database_url: str, broker_url: str) -> Start:
 
     def make(folder: Path, **settings: Any) -> None:
         make_runtime(
-            Settings(database_url=database_url, broker_url=broker_url, model=str(folder), device="cpu", **settings)
+            Settings(
+                database_url=database_url,
+                broker_url=broker_url,
+                model=str(folder),
+                device="cpu",
+                **{"dtype": "float32", **settings},
+            )
         ).close()
 
     return make
@@ -134,3 +141,47 @@ def test_figures_of_the_database_that_can_t_be_read_are_said_to_be_replaceable(
         models.store_model_figures(connection, 1, {"of": "another version"}, replace=True)
     with pytest.raises(VerificationError, match=r"can't be read .* --update --database"):
         start(snapshot)
+
+
+def test_workers_in_int8_and_in_bfloat16_stand_side_by_side(database: Database, snapshot: Path, start: Start) -> None:
+    pytest.importorskip("onnxruntime")
+    start(snapshot, dtype="bfloat16")
+    start(snapshot, dtype="int8")
+    start(snapshot, dtype="int8")
+    ((arithmetics,),) = fetch_all(database, "SELECT arithmetics FROM siglip.models")
+    assert isinstance(arithmetics, list)
+    assert (arithmetics[0], len(arithmetics)) == ("bfloat16", 2)
+    assert arithmetics[1].startswith("int8 (ONNX Runtime ")
+    with database.connection() as connection:
+        assert [row.arithmetics for row, _ in models.list_models(connection)] == [tuple(arithmetics)]
+
+
+@pytest.mark.parametrize("name", ["text_model.head.weight", "vision_model.head.layernorm.weight"])
+def test_a_worker_in_int8_is_refused_with_other_weights(snapshot: Path, start: Start, name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    start(snapshot, dtype="bfloat16")
+    change_tensor(snapshot, name, lambda rows: -rows[::-1])
+    shutil.rmtree(snapshot / ".siglip_ingest", ignore_errors=True)  # a snapshot's revision says what is in it
+    with pytest.raises(VerificationError, match="cosine"):
+        start(snapshot, dtype="int8")
+
+
+def test_the_batch_size_is_found_halved_and_remembered(database_url: str, broker_url: str, snapshot: Path) -> None:
+    settings = Settings(
+        database_url=database_url, broker_url=broker_url, model=str(snapshot), device="cpu", dtype="float32"
+    )
+    first = make_runtime(settings)
+    assert first.device.batch_size <= first._embedder.batch_size == 32
+    first._embedder._shrink_batches(32, RuntimeError("out of memory"))
+    first._beat()
+    first.close()
+    second = make_runtime(settings)
+    assert second._embedder.batch_size == 16
+    second.close()
+    for most, expected in ((8, 8), (24, 16)):
+        bounded = make_runtime(dataclasses.replace(settings, batch_size=most))
+        assert bounded._embedder.batch_size == expected
+        bounded.close()
+    last = make_runtime(settings)
+    assert last._embedder.batch_size == 16
+    last.close()

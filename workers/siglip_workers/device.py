@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglip_ingest.siglip.embedder import TorchEmbedder
+    from siglip_ingest.siglip.inference.staging import StagedPixels
     from siglip_ingest.types import ModelInfo
 
 MAX_BATCH_S = 0.5  # a query waits for the batch that is on the device
@@ -85,8 +86,17 @@ class Device:
         with self._query():
             return self._embedder.embed_pixels(pixels)
 
-    def embed_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed a batch of N prepared images, each (H, W, 3) uint8, once no query waits.
+    @property
+    def takes_batches_ahead(self) -> bool:
+        """Whether `stage_pixels` brings a batch into the device's own memory while another one is computed."""
+        return self._embedder.device.startswith("cuda")
+
+    def stage_pixels(self, pixels: Sequence[NDArray[np.uint8]]) -> StagedPixels | Sequence[NDArray[np.uint8]]:
+        """Start to bring a batch of prepared images, each (H, W, 3) uint8, to the device; `embed_pixels` takes it."""
+        return self._embedder.stage_pixels(pixels)
+
+    def embed_pixels(self, pixels: StagedPixels | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed a batch of N prepared images, each (H, W, 3) uint8, or what `stage_pixels` gave, once no query waits.
 
         Returns:
             (N, D) float32 unit vectors.
@@ -95,7 +105,7 @@ class Device:
             with self._changed:
                 self._changed.wait_for(lambda: self._queries == 0, timeout=MAX_DEFERENCE_S)
             started = time.perf_counter()
-            embeddings = self._embedder.embed_pixels(pixels)
+            embeddings = self._embedder.embed_staged(pixels)
             self._image_s = (time.perf_counter() - started) / max(1, len(pixels))
             return embeddings
 

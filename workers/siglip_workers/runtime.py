@@ -25,6 +25,7 @@ from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip import verify
 from siglip_ingest.siglip.checkpoint.names import model_name
+from siglip_workers.batch_size import BatchSize
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
 from siglip_workers.heartbeat import Heartbeat, SilenceGuard
@@ -65,6 +66,8 @@ class Runtime:
         self.model_id = model_id
         self.worker_id = uuid4()
         self._embedder = embedder
+        self._batch_size = BatchSize(database, embedder, model_id)
+        self._batch_size.choose(settings.batch_size)
         self._node = ""
         self._broker: Broker | None = None
         self._stream = Stream(database, self.device, model_id, settings, cores=count_cores())
@@ -141,6 +144,7 @@ class Runtime:
                 lease_s=self.settings.lease_s,
                 holds_lock=self._watcher is not None and self._watcher.is_listening,
             )
+        self._batch_size.keep()
 
     def _embed_labels(self) -> None:
         if count := labeling.embed_labels_for_model(
@@ -219,12 +223,12 @@ def make_runtime(settings: Settings) -> Runtime:
         with database.connection() as connection:
             known = models.find_model(connection, name)
         started = time.perf_counter()
-        embedder = load_embedder(name, settings, known=known.info if known else None)
+        embedder = load_embedder(name, settings, known=known.info if known else None, may_prepare=True)
         embedder.load()
         elapsed_s = time.perf_counter() - started
         logger.info("Loaded the model %s, both towers, onto %s in %.1f s.", name, embedder.device, elapsed_s)
         figures = verify.check_at_start(embedder)
-        model_id = enter_model(database, embedder.info)
+        model_id = enter_model(database, embedder.info, arithmetic=embedder.arithmetic)
         require_earlier_figures(database, name, model_id, figures)
         return Runtime(settings, database, embedder, model_id)
     except BaseException:

@@ -6,20 +6,26 @@ F values of a patch.
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.errors import ConfigurationError, InvalidInputError
 from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, read_config
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
-from siglip_ingest.siglip.inference.layers import Run, Source, find_runs
-from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower
+from siglip_ingest.siglip.inference.int8 import Int8Tower, NotPreparedError
+from siglip_ingest.siglip.inference.layers import Source, find_runs
+from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower, run_on_pixels
 from siglip_ingest.siglip.model.naflex import read_shapes
 from siglip_ingest.siglip.model.siglip import SiglipModel
 
+logger = logging.getLogger(__name__)
+
+INT8_IMAGES = 8  # in one pass; more are no faster, and take memory
 # Rows in one pass through a tower on the CPU. What lies between two layers then stays in the processor's cache.
 CPU_ROWS = 1024
 
@@ -43,6 +49,7 @@ class InferenceModel:
         device: torch.device,
         dtype: torch.dtype,
         compile_mode: str | None = None,
+        make_int8_tower: Callable[[Callable[[], VisionTower]], Int8Tower] | None = None,
     ) -> None:
         """Read the config, the files' headers and the two constants; the towers wait for their first use.
 
@@ -54,6 +61,8 @@ class InferenceModel:
                 float32 in any case.
             compile_mode: Run the towers through torch.compile in this mode ("default", "max-autotune", or
                 "reduce-overhead", which replays CUDA graphs). Each batch size is compiled at its first use.
+            make_int8_tower: Makes what embeds images in place of the vision tower, on the CPU, from what reads that
+                tower in float32. Texts are computed in `dtype` all the same.
 
         Raises:
             CheckpointError: If a file is missing, broken, or of another architecture.
@@ -72,6 +81,31 @@ class InferenceModel:
         self._text_tower: TextTower | None = None
         self._vision_tower: VisionTower | None = None
         self._lock = threading.Lock()
+        self._int8_tower = None if make_int8_tower is None else make_int8_tower(self._read_plain_tower)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether images are embedded in int8, as far as is known before the first one."""
+        return self._int8_tower is not None
+
+    @property
+    def int8_tower(self) -> Int8Tower | None:
+        """What embeds images in place of the vision tower, read now if it wasn't yet; None where nothing does.
+
+        Raises:
+            ConfigurationError: If what it gives is too far from float32, and it is required.
+        """
+        tower = self._int8_tower
+        if tower is not None:
+            try:
+                tower.load()
+            except ConfigurationError as error:
+                if tower.is_required:
+                    raise
+                level = logging.INFO if isinstance(error, NotPreparedError) else logging.WARNING
+                logger.log(level, "%s It computes in %s.", error, str(self.dtype).removeprefix("torch."))
+                self._int8_tower = tower = None
+        return tower
 
     @property
     def text_tower(self) -> TextTower:
@@ -94,11 +128,13 @@ class InferenceModel:
 
     def load(self) -> None:
         """Read both towers now."""
-        _ = self.text_tower, self.vision_tower
+        _ = self.text_tower, self.int8_tower or self.vision_tower
 
     def forget_inherited(self) -> None:
         """In a forked child: a lock that was held by another thread would never be released here."""
         self._lock = threading.Lock()
+        if self._int8_tower is not None:
+            self._int8_tower.forget_inherited()
 
     @torch.inference_mode()
     def encode_texts(self, input_ids: Tensor) -> Tensor:
@@ -121,21 +157,19 @@ class InferenceModel:
         Raises:
             InvalidInputError: If the images haven't the size that the model takes.
         """
-        config, tower = self.config.vision_config, self.vision_tower
+        config = self.config.vision_config
         side, size = config.patches_per_side, config.patch_size
         if pixels.ndim != 4 or {n // size for n in pixels.shape[1:3]} != {side} or pixels.shape[3] != 3:
             raise InvalidInputError(
                 f"Pixels must be (B, height, width, 3) with {side} x {side} patches of {size} pixels a side, "
                 f"not {tuple(pixels.shape)}."
             )
-        used = pixels.to(self.device)[:, : side * size, : side * size]
-        vectors = []
-        for part in torch.split(used, self._sequences_per_pass(side**2)):
-            # (B, rows, row, columns, column, 3), then patches in reading order
-            cut = part.reshape(-1, side, size, side, size, 3).transpose(2, 3)
-            positions = tower.positions.repeat(len(part), 1)
-            vectors.append(_copy(tower(cut.reshape(len(positions), -1), positions, [Run(len(part), side**2)])))
-        return torch.cat(vectors)
+        used = pixels.to(self.device, non_blocking=True)[:, : side * size, : side * size]
+        if self.int8_tower is not None:
+            parts = torch.split(used, INT8_IMAGES)
+            return torch.cat([torch.from_numpy(self.int8_tower.encode(part.numpy())) for part in parts])
+        parts = torch.split(used, self._sequences_per_pass(side**2))
+        return torch.cat([_copy(run_on_pixels(self.vision_tower, part, config)) for part in parts])
 
     @torch.inference_mode()
     def encode_patches(self, patches: Tensor, spatial_shapes: Tensor) -> Tensor:
@@ -167,6 +201,10 @@ class InferenceModel:
 
     def _source(self, tower: str) -> Source:
         return Source(self._reader, tower, self.device, self.dtype, is_plain=self._compile_mode is not None)
+
+    def _read_plain_tower(self) -> VisionTower:
+        source = Source(self._reader, "vision_model", self.device, torch.float32, is_plain=True)
+        return VisionTower(source, self.config.vision_config, self._image_settings)
 
     def _compile(self, tower: nn.Module) -> None:
         if self._compile_mode is not None:

@@ -94,6 +94,15 @@ class VisionTower(nn.Module):
         return resize_positions(self.positions, rows, columns)
 
 
+def run_on_pixels(tower: VisionTower, pixels: Tensor, config: VisionConfig) -> Tensor:
+    """Map pixels (B, height, width, 3) uint8 of the tower's device, whole patches, to (B, D)."""
+    side, size = config.patches_per_side, config.patch_size
+    # (B, rows, row, columns, column, 3), then patches in reading order
+    cut = pixels.reshape(-1, side, size, side, size, 3).transpose(2, 3)
+    positions = tower.positions.repeat(len(pixels), 1)
+    return tower(cut.reshape(len(positions), -1), positions, [Run(len(pixels), side**2)])  # type: ignore[no-any-return]
+
+
 class LastLayer(nn.Module):
     """The last layer of the text tower, at the last position alone, the only one that is pooled."""
 

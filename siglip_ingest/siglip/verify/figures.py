@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 Figures = Mapping[str, Any]
 
-# How far the same weights may stray between devices, batch sizes and builds: least cosine, most of a logit.
-TOLERANCES = {"bfloat16": (0.99, 2.0), "float16": (0.998, 0.5), "float32": (0.9999, 0.02)}  # the coarsest first
+# How far the same weights may stray between devices, batch sizes and builds: least cosine, most of a logit; the
+# coarsest first. int8 is held to 0.99 of float32 when it is prepared, and stands beside bfloat16, which strays as well;
+# measured on the demo checkpoint: 0.999 and 0.7.
+TOLERANCES = {"int8": (0.98, 3.0), "bfloat16": (0.99, 2.0), "float16": (0.998, 0.5), "float32": (0.9999, 0.02)}
 _CONSTANT_ATOL = 1e-4
 _UNIT_ATOL = 1e-3
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.errors import ImageError
 from siglip_workers.device import DeviceError
@@ -15,6 +17,10 @@ from siglip_workers.ingest.work import Embedded, Finished, PreparedImage
 from siglip_workers.threads import make_thread
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from siglip_ingest.siglip.inference.staging import StagedPixels
     from siglip_workers.device import Device
 
 logger = logging.getLogger(__name__)
@@ -23,8 +29,17 @@ MAX_WAIT_S = 0.25  # an image waits so long for its batch to fill, while the dev
 BATCHES_AHEAD = 3
 
 
+class _Batch(NamedTuple):
+    """Images, and their pixels as the device takes them."""
+
+    images: Sequence[PreparedImage]
+    pixels: StagedPixels | Sequence[NDArray[np.uint8]]
+
+
 class Batcher:
-    """Embeds what is ready, in a thread.
+    """Embeds what is ready. One thread gathers a batch, another one embeds.
+
+    A device with a memory of its own gets the next batch while it computes one; for others it fills meanwhile.
 
     Args:
         device: Embeds.
@@ -48,13 +63,16 @@ class Batcher:
         self._is_more_coming = is_more_coming
         self._stop_worker = stop_worker
         self._ready: StageQueue[PreparedImage] = StageQueue(BATCHES_AHEAD * device.max_batch_size)
-        self._thread = make_thread("batcher", self._run)
+        self._gathered: StageQueue[_Batch] = StageQueue(1)
+        self._turns = threading.Semaphore(2 if device.takes_batches_ahead else 1)
+        self._threads = [make_thread("gather", self._gather), make_thread("embed", self._run)]
         self.busy_s = 0.0
         self.busy_since: float | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def put(self, image: PreparedImage) -> None:
         """Take an image in; waits while enough are ready."""
@@ -67,32 +85,52 @@ class Batcher:
     def close(self) -> None:
         """End after the batch that is on the device, and drop the others."""
         self._ready.close()
-        self._thread.join()
+        self._gathered.close()
+        self._turns.release(2)
+        for thread in self._threads:
+            thread.join()
+
+    def _gather(self) -> None:
+        while True:
+            self._turns.acquire()
+            images = self._ready.take_batch(lambda: self._device.batch_size, MAX_WAIT_S, self._is_more_coming)
+            if not images:
+                return
+            self._gathered.put([_Batch(images, self._stage([image.pixels for image in images]))])
+
+    def _stage(self, pixels: Sequence[NDArray[np.uint8]]) -> StagedPixels | Sequence[NDArray[np.uint8]]:
+        if self._device.takes_batches_ahead:
+            with suppress(Exception):  # its memory is full, say: embedding it says so, or makes smaller batches
+                return self._device.stage_pixels(pixels)
+        return pixels
 
     def _run(self) -> None:
-        while batch := self._ready.take_batch(lambda: self._device.batch_size, MAX_WAIT_S, self._is_more_coming):
+        while gathered := self._gathered.take(1):
+            (batch,) = gathered
+            del gathered
             self.busy_since = started = time.monotonic()
             results = self._embed(batch)
             self.busy_s += time.monotonic() - started
             self.busy_since = None
+            self._turns.release()
             finished: list[Finished] = []
-            for image, result in zip(batch, results, strict=True):
+            for image, result in zip(batch.images, results, strict=True):
                 finished += self._contents.end(image.content_hash, result)
             self._finish(finished)
             if all(isinstance(result, ImageError) for result in results):
                 self._check_device()
 
-    def _embed(self, batch: Sequence[PreparedImage]) -> list[Embedded | ImageError]:
+    def _embed(self, batch: _Batch) -> list[Embedded | ImageError]:
         """Embed a batch; where that fails, one by one, so that only the image at fault fails."""
         try:
-            embeddings = self._device.embed_pixels([image.pixels for image in batch])
+            embeddings = self._device.embed_pixels(batch.pixels)
         except Exception as error:  # noqa: BLE001  # a device can throw anything; the ledger keeps the reason
             reason = f"{type(error).__name__}: {error}"
-            if len(batch) == 1:
+            if len(batch.images) == 1:
                 return [ImageError(f"The model failed: {reason}", code="embedding_failed", is_retryable=True)]
-            logger.warning("A batch of %d images failed, trying them one by one: %s", len(batch), reason)
-            return [result for image in batch for result in self._embed([image])]
-        return [Embedded(image.size, embedding) for image, embedding in zip(batch, embeddings, strict=True)]
+            logger.warning("A batch of %d images failed, trying them one by one: %s", len(batch.images), reason)
+            return [result for image in batch.images for result in self._embed(_Batch([image], [image.pixels]))]
+        return [Embedded(image.size, embedding) for image, embedding in zip(batch.images, embeddings, strict=True)]
 
     def _check_device(self) -> None:
         """Where a whole batch failed on the device, find out whether it is the device."""
