@@ -31,17 +31,18 @@ from ingestion.processes import cpu_seconds, find_processes, started_workers
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.demo.world import write_images
+from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.services import EmbeddedServices
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 from siglip_ingest.siglip.checkpoint.loading import save_checkpoint
 from siglip_ingest.siglip.embedder import TorchEmbedder
 from siglip_ingest.siglip.model import SiglipConfig, SiglipModel
-from siglip_ingest.siglip.preprocess.image import decode_image
+from siglip_ingest.siglip.preprocess.image import hold_decoded_image
 
 MAX_PIXELS = 200_000_000
 CORES = len(os.sched_getaffinity(0))
-IMAGES = {"demo": 3000, "base": 192}
+IMAGES = {"demo": 3000, "base": 256}
 WARM_UP = 64
 _BUSY = re.compile(r"Embedded (\d+) images in ([\d.]+) s \(.*encoder busy (\d+) %")
 
@@ -52,6 +53,15 @@ class Stage:
 
     rate: float
     cpu_ms: float
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All of it: images a second, milliseconds of all cores an image by process, percent that the encoders were busy."""
+
+    rate: float
+    cpu_ms: dict[str, float]
+    busy: float
 
 
 def main() -> None:
@@ -76,28 +86,63 @@ def measure(folder: Path, count: int, pixels: int, size: str, workers: Sequence[
     images = folder / "images"
     write_images(images, count, seed=90_000, size=(pixels, pixels * 3 // 4))
     paths = sorted(path for path in images.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    embedder = TorchEmbedder.from_checkpoint(checkpoint, name=str(checkpoint), dtype=dtype)
+    embedder = load_embedder(str(checkpoint), Settings(dtype=dtype), may_prepare=True)
     embedder.load()
-    print(f"\n{size}: {len(paths)} images of {pixels} x {pixels * 3 // 4}, {embedder.dtype}")
-    decoding, encoding = time_stages(embedder, paths)
+    print(f"\n{size}: {len(paths)} images of {pixels} x {pixels * 3 // 4}, {embedder.arithmetic}")
+    for number in workers:
+        compare(folder / f"{number}", checkpoint, images, paths, number, dtype, embedder)
+
+
+def compare(
+    folder: Path,
+    checkpoint: Path,
+    images: Path,
+    paths: Sequence[Path],
+    number: int,
+    dtype: str,
+    embedder: TorchEmbedder,
+) -> None:
+    """Time the stages alone, all of it with so many workers, and the stages once more: the machine's speed changes."""
+    before = time_stages(embedder, paths)
+    whole = time_end_to_end(folder, checkpoint, images, paths, number, dtype)
+    after = time_stages(embedder, paths)
+    decoding, encoding = (average(*pair) for pair in zip(before, after, strict=True))
     limit = 1 / (1 / decoding.rate + 1 / encoding.rate)
     print(f"  {'decoding and resizing alone':34} {decoding.rate:8.1f} images/s")
     print(f"  {'encoder alone':34} {encoding.rate:8.1f} images/s")
     print(f"  {'what both leave on the same cores':34} {limit:8.1f} images/s")
-    for number in workers:
-        time_end_to_end(folder / f"{number}", checkpoint, images, paths, number, dtype, (decoding, encoding, limit))
+    print(
+        f"  {f'end to end, {number} worker(s)':34} {whole.rate:8.1f} images/s: {whole.rate / limit:.2f} of that; "
+        f"encoder busy {whole.busy:.0f} %"
+    )
+    rows = {
+        "decoding": decoding.cpu_ms,
+        "encoder": encoding.cpu_ms,
+        "rest of the workers (Python, COPY)": whole.cpu_ms["workers"] - decoding.cpu_ms - encoding.cpu_ms,
+        **{name: milliseconds for name, milliseconds in whole.cpu_ms.items() if name != "workers"},
+    }
+    rows["idle"] = 1000 * CORES / whole.rate - sum(rows.values())
+    for name, milliseconds in rows.items():
+        print(f"      {name:34} {milliseconds:8.3f} ms")
+
+
+def average(first: Stage, second: Stage) -> Stage:
+    """The stage as it was on average."""
+    return Stage(2 / (1 / first.rate + 1 / second.rate), (first.cpu_ms + second.cpu_ms) / 2)
 
 
 def time_stages(embedder: TorchEmbedder, paths: Sequence[Path]) -> tuple[Stage, Stage]:
-    """Time decoding alone, in as many threads as there are cores, and the encoder alone."""
+    """Time decoding alone, as workers do it, in as many threads as there are cores, and the encoder alone."""
 
     def prepare(path: Path) -> np.ndarray:
-        return embedder.prepare_image(decode_image(path.read_bytes(), max_image_pixels=MAX_PIXELS))
+        content = path.read_bytes()
+        with hold_decoded_image(content, max_image_pixels=MAX_PIXELS, choose_size=embedder.choose_size) as decoded:
+            return embedder.prepare_image(decoded.image)
 
     with ThreadPoolExecutor(CORES) as pool:
         pixel_arrays = list(pool.map(prepare, paths[:64]))
         decoding = time_stage(len(paths), lambda: list(pool.map(prepare, paths)))
-    batch = [pixel_arrays[i % len(pixel_arrays)] for i in range(min(len(paths), 1024))]
+    batch = [pixel_arrays[i % len(pixel_arrays)] for i in range(min(max(64, len(paths) // 3), 1024))]
     embedder.embed_pixels(batch[:32])
     return decoding, time_stage(len(batch), lambda: embedder.embed_pixels(batch))
 
@@ -111,16 +156,9 @@ def time_stage(count: int, run: Callable[[], object]) -> Stage:
 
 
 def time_end_to_end(
-    folder: Path,
-    checkpoint: Path,
-    images: Path,
-    paths: Sequence[Path],
-    number: int,
-    dtype: str,
-    stages: tuple[Stage, Stage, float],
-) -> None:
-    """Index the folder with so many workers, and print what it took and who took it."""
-    decoding, encoding, limit = stages
+    folder: Path, checkpoint: Path, images: Path, paths: Sequence[Path], number: int, dtype: str
+) -> Whole:
+    """Index the folder with so many workers."""
     settings = Settings(home=(folder / "home").resolve(), model=str(checkpoint))
     with EmbeddedServices(settings) as services:
         urls = {"database_url": services.database_url, "broker_url": services.broker_url}
@@ -132,34 +170,19 @@ def time_end_to_end(
             for log in logs:
                 log.write_text("")
             groups = {
-                "postgres": find_processes("postgres", settings.home),
-                "redis": find_processes("redis-server", settings.home),
                 "workers": pids,
+                "PostgreSQL": find_processes("postgres", settings.home),
+                "Redis": find_processes("redis-server", settings.home),
             }
             before = {name: cpu_seconds(members) for name, members in groups.items()}
             client_s, started = time.process_time(), time.perf_counter()
             client.enqueue_images(images).wait(progress=False)
             elapsed_s, client_s = time.perf_counter() - started, time.process_time() - client_s
-            used = {name: cpu_seconds(members) - before[name] for name, members in groups.items()}
+            used_s = {name: cpu_seconds(members) - before[name] for name, members in groups.items()}
+            used_s["the client"] = client_s
             busy = read_busy_share(logs)
     count = len(paths)
-    rate = count / elapsed_s
-    share = rate / limit
-    print(
-        f"  {f'end to end, {number} worker(s)':34} {rate:8.1f} images/s: {share:.2f} of that; encoder busy {busy:.0f} %"
-    )
-    workers_ms = 1000 * used["workers"] / count
-    rows = {
-        "decoding": decoding.cpu_ms,
-        "encoder": encoding.cpu_ms,
-        "rest of the workers (Python, COPY)": workers_ms - decoding.cpu_ms - encoding.cpu_ms,
-        "PostgreSQL": 1000 * used["postgres"] / count,
-        "Redis": 1000 * used["redis"] / count,
-        "the client": 1000 * client_s / count,
-    }
-    rows["idle"] = 1000 * CORES * elapsed_s / count - sum(rows.values())
-    for name, milliseconds in rows.items():
-        print(f"      {name:34} {milliseconds:8.3f} ms")
+    return Whole(count / elapsed_s, {name: 1000 * seconds / count for name, seconds in used_s.items()}, busy)
 
 
 def read_busy_share(logs: Sequence[Path]) -> float:

@@ -12,9 +12,9 @@ from celery import Celery
 from siglip_workers import signals
 from siglip_workers.runtime import celery_configuration
 
-# Decoding and the encoder share the cores: OpenMP's threads that wait for each other must not keep them busy. OpenMP
-# reads this when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Decoding and the encoder share the cores. OpenMP's threads that wait for each other must not keep a core busy for
+# long, as is their default, nor sleep at once, since most waits are short. OpenMP reads this when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 app = Celery(
     "siglip_workers",
