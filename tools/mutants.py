@@ -99,8 +99,8 @@ FAULTS = (
     Fault(
         "silent connections are not cut",
         f"{WORKERS}/heartbeat.py",
-        "            self._database.cut_connections()",
-        "            pass",
+        "                database.cut_connections()",
+        "                pass",
         f"{SILENCE} --timeout 100",
     ),
     Fault(
@@ -197,8 +197,8 @@ FAULTS = (
     Fault(
         "a permanent refusal is retried",
         f"{WORKERS}/outages.py",
-        "if not error.is_retryable or ",
-        "if ",
+        "if not error.is_retryable or is_ending()",
+        "if is_ending()",
         f"{STREAM} --timeout 60",
     ),
     Fault(

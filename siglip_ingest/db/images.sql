@@ -93,7 +93,7 @@ WITH stored AS MATERIALIZED (
     JOIN siglip.images AS i USING (collection, uri)
 ), queued AS (
     INSERT INTO siglip.ingest_items AS t (image_id, model_id)
-    SELECT DISTINCT s.image_id, %(model_id)s
+    SELECT DISTINCT s.image_id, %(model_id)s::integer
     FROM stored AS s
     ORDER BY s.image_id
     ON CONFLICT (image_id, model_id) DO UPDATE

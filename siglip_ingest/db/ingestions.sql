@@ -16,7 +16,7 @@ WHERE ingestion_id IN (
 -- name: add_images
 -- Adds images to an ingestion, as its next part.
 INSERT INTO siglip.ingestion_images (ingestion_id, part, image_ids)
-SELECT %(ingestion_id)s, coalesce(max(p.part) + 1, 0), %(image_ids)s::bigint[]
+SELECT %(ingestion_id)s, coalesce(pg_catalog.max(p.part) + 1, 0), %(image_ids)s::bigint[]
 FROM siglip.ingestion_images AS p
 WHERE p.ingestion_id = %(ingestion_id)s;
 
@@ -25,7 +25,7 @@ WHERE p.ingestion_id = %(ingestion_id)s;
 INSERT INTO siglip.ingestion_images (ingestion_id, part, image_ids)
 SELECT %(ingestion_id)s, n.part, pg_catalog.array_agg(n.image_id ORDER BY n.image_id)
 FROM (
-    SELECT t.image_id, (row_number() OVER (ORDER BY t.image_id) - 1) / 5000 AS part
+    SELECT t.image_id, (pg_catalog.row_number() OVER (ORDER BY t.image_id) - 1) / 5000 AS part
     FROM siglip.ingest_items AS t
     JOIN siglip.images AS i USING (image_id)
     JOIN siglip.ingestions AS g ON g.ingestion_id = %(ingestion_id)s AND t.model_id = g.model_id
@@ -39,7 +39,7 @@ UPDATE siglip.ingestions SET grown_at = clock_timestamp(), is_complete = %(is_co
 
 -- name: get_ingestion
 -- Returns an ingestion: its model, whether all of its images are queued, and the seconds since it last grew.
-SELECT g.model_id, g.is_complete, extract(epoch FROM clock_timestamp() - g.grown_at)::double precision
+SELECT g.model_id, g.is_complete, pg_catalog.date_part('epoch', clock_timestamp() - g.grown_at)
 FROM siglip.ingestions AS g
 WHERE g.ingestion_id = %(ingestion_id)s;
 
@@ -49,7 +49,7 @@ SELECT t.state, count(*)
 FROM siglip.ingestions AS g
 JOIN siglip.ingest_items AS t ON t.model_id = g.model_id
 WHERE g.ingestion_id = %(ingestion_id)s
-  AND t.image_id IN (SELECT unnest(p.image_ids) FROM siglip.ingestion_images AS p WHERE p.ingestion_id = %(ingestion_id)s)
+  AND t.image_id IN (SELECT pg_catalog.unnest(p.image_ids) FROM siglip.ingestion_images AS p WHERE p.ingestion_id = %(ingestion_id)s)
 GROUP BY t.state;
 
 -- name: list_failures
@@ -59,15 +59,15 @@ FROM siglip.ingestions AS g
 JOIN siglip.ingest_items AS t ON t.model_id = g.model_id
 JOIN siglip.images AS i USING (image_id)
 WHERE g.ingestion_id = %(ingestion_id)s AND t.state = 'failed'
-  AND t.image_id IN (SELECT unnest(p.image_ids) FROM siglip.ingestion_images AS p WHERE p.ingestion_id = %(ingestion_id)s)
+  AND t.image_id IN (SELECT pg_catalog.unnest(p.image_ids) FROM siglip.ingestion_images AS p WHERE p.ingestion_id = %(ingestion_id)s)
 ORDER BY t.image_id;
 
 -- name: list_image_ids
 -- Lists the images of an ingestion in the order in which they were given, each once.
 SELECT n.image_id
 FROM (
-    SELECT u.image_id, min((p.part::bigint << 32) + u.position) AS position
-    FROM siglip.ingestion_images AS p CROSS JOIN LATERAL unnest(p.image_ids) WITH ORDINALITY AS u (image_id, position)
+    SELECT u.image_id, pg_catalog.min((p.part::bigint << 32) + u.position) AS position
+    FROM siglip.ingestion_images AS p CROSS JOIN LATERAL pg_catalog.unnest(p.image_ids) WITH ORDINALITY AS u (image_id, position)
     WHERE p.ingestion_id = %(ingestion_id)s
     GROUP BY u.image_id
 ) AS n

@@ -240,6 +240,7 @@ def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int)
     """Move what is queued or failed under one model to another that has no item for it; returns how many items."""
     parameters = {"from_model_id": from_model_id, "to_model_id": to_model_id}
     moved = connection.execute(SQL.move_queued, parameters).rowcount
+    connection.execute(SQL.move_ingestions, parameters)
     notify_workers(connection, to_model_id)
     return moved
 

@@ -28,6 +28,10 @@ SET model_id = %(to_model_id)s, state = 'queued', attempts = 0, is_suspect = fal
 FROM moved AS m
 WHERE t.item_id = m.item_id;
 
+-- name: move_ingestions
+-- Moves the ingestions of from_model_id to to_model_id, with what they queued.
+UPDATE siglip.ingestions AS g SET model_id = %(to_model_id)s WHERE g.model_id = %(from_model_id)s;
+
 -- name: retry_failed
 -- Queues what failed under model_id once more, in one collection, or in all where it is NULL.
 WITH failed AS MATERIALIZED (
@@ -70,8 +74,7 @@ WITH candidates AS MATERIALIZED (
     UPDATE siglip.ingest_items AS t
     SET state = 'claimed', attempts = t.attempts + 1, lease_token = %(lease_token)s, worker_id = %(worker_id)s,
         updated_at = now()
-    FROM candidates AS c
-    WHERE t.item_id = c.item_id
+    WHERE t.item_id = ANY (ARRAY(SELECT c.item_id FROM candidates AS c))
     RETURNING t.item_id, t.image_id, t.attempts, t.is_suspect
 )
 SELECT c.item_id, c.image_id, i.uri,

@@ -16,7 +16,7 @@ WITH lost AS (
     FROM siglip.ingest_items AS t
     WHERE t.state = 'claimed' AND NOT EXISTS (
         SELECT FROM siglip.workers AS w
-        WHERE w.worker_id = t.worker_id AND (siglip.is_alive(w) OR w.worker_id = %(own_id)s::uuid)
+        WHERE w.worker_id = t.worker_id AND (siglip.is_alive(worker => w) OR w.worker_id = %(own_id)s::uuid)
     )
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -40,7 +40,7 @@ FROM taken;
 -- name: delete_lost_workers
 -- Deletes the lost workers whose items were taken back; returns the Celery name of each.
 DELETE FROM siglip.workers AS w
-WHERE NOT siglip.is_alive(w)
+WHERE NOT siglip.is_alive(worker => w)
   AND NOT EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.state = 'claimed' AND t.worker_id = w.worker_id)
 RETURNING w.node;
 

@@ -59,8 +59,8 @@ def enqueue_images(
 
     Raises:
         InvalidInputError: If a file doesn't exist, a folder holds no images, or something isn't a source or isn't
-            JSON. Of up to `ROWS_PER_PART` images then nothing is queued; of more, those before stay queued, and the
-            message says so.
+            JSON. If that is among the first `ROWS_PER_PART` images of a list or a folder, nothing is queued; else
+            those before stay queued, and the message says so. A generator's are written a second after they came.
         NotFoundError: If no model is active yet.
         InvalidInputError: If the active model is external. Then nothing is written.
     """
@@ -184,15 +184,20 @@ def _cut(rows: Iterable[images.ImageRow], *, is_patient: bool) -> Iterator[list[
         is_patient: Whether a part waits until it is full, however long that takes.
     """
     part: dict[str, images.ImageRow] = {}
-    size = 0
+    size, is_first = 0, True
     began = time.monotonic()
-    for row in rows:
-        part[row.uri] = row
-        size += len(row.content or b"")
-        is_due = not is_patient and time.monotonic() - began >= SECONDS_PER_PART
-        if len(part) >= ROWS_PER_PART or size >= BYTES_PER_PART or is_due:
+    try:
+        for row in rows:
+            part[row.uri] = row
+            size += len(row.content or b"")
+            is_due = not is_patient and time.monotonic() - began >= SECONDS_PER_PART
+            if len(part) >= ROWS_PER_PART or size >= BYTES_PER_PART or is_due:
+                yield list(part.values())
+                part, size, is_first, began = {}, 0, False, time.monotonic()
+    except SiglipError:
+        if part and not is_first:  # as those before it
             yield list(part.values())
-            part, size, began = {}, 0, time.monotonic()
+        raise
     if part:
         yield list(part.values())
 

@@ -76,7 +76,7 @@ def test_a_sign_of_life_without_an_answer_cuts_the_connections(
             _wait_in_a_query(database)
 
     beating = Heartbeat(beat, 0.1)
-    guard = SilenceGuard(database, beating)
+    guard = SilenceGuard([database], beating)
     beating.start()
     guard.start()
     wait_until(lambda: len(beats) > 3)

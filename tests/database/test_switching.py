@@ -79,9 +79,8 @@ def switch(database: Database, model_id: int) -> None:
 
 def wait_for_a_lock(database: Database) -> None:
     """Wait until a session of the database waits for another one."""
-    with database.connection() as connection:
-        statement = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        wait_until(lambda: connection.execute(statement).fetchone() is not None)
+    statement = b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    wait_until(lambda: database.fetch(statement))  # a transaction would see the same again and again
 
 
 @pytest.fixture

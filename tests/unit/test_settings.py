@@ -76,7 +76,7 @@ def test_no_password_is_shown() -> None:
         database_url="postgresql" + url, direct_database_url="x" + url, standby_urls="y" + url, broker_url="redis" + url
     )
     assert "secret" not in repr(settings)
-    assert "chunk_size=64" in repr(settings)
+    assert "chunk_size=256" in repr(settings)
 
 
 def test_a_relative_allowed_folder_is_the_one_below_this_folder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from siglip_ingest.db import Database
 from siglip_workers.threads import Repeater, StoppableThread
@@ -37,9 +37,9 @@ class SilenceGuard(StoppableThread):
     Where a firewall or a proxy has forgotten the connections, every thread that asks PostgreSQL would wait for ever.
     """
 
-    def __init__(self, database: Database, heartbeat: Heartbeat) -> None:
+    def __init__(self, databases: Sequence[Database], heartbeat: Heartbeat) -> None:
         super().__init__("silence-guard")
-        self._database = database
+        self._databases = databases
         self._heartbeat = heartbeat
 
     def run(self) -> None:
@@ -51,4 +51,5 @@ class SilenceGuard(StoppableThread):
                 continue
             cut_for = began_at
             logger.warning("PostgreSQL hasn't answered for %.0f s; its connections are opened anew.", SILENCE_S)
-            self._database.cut_connections()
+            for database in self._databases:
+                database.cut_connections()

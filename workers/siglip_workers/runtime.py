@@ -78,7 +78,11 @@ class Runtime:
             for server in (database, *self._standbys)
         ]
         self._heartbeat = Heartbeat(self._beat, min(MAX_BEAT_S, settings.lease_s / BEATS_PER_LEASE))
-        self._guard = SilenceGuard(database, self._heartbeat)
+        # Its own connection: those of the others may all be busy.
+        self._pulse = Database(
+            settings.database_url or "", pooler=settings.pooler, max_connections=1, idle_limit_s=IDLE_LIMIT_S
+        )
+        self._guard = SilenceGuard([self._pulse, database], self._heartbeat)
         self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
@@ -125,7 +129,7 @@ class Runtime:
                 self._broker.close()
         except (DatabaseError, RedisError, OSError) as error:
             logger.warning("The worker could not say that it ends; others notice soon. %s", str(error).strip())
-        for database in (self.database, *self._standbys):
+        for database in (self.database, self._pulse, *self._standbys):
             database.close()
 
     @property
@@ -135,7 +139,7 @@ class Runtime:
         return [*images, self._labels, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
 
     def _beat(self) -> None:
-        with self.database.connection() as connection:
+        with self._pulse.connection() as connection:
             workers.renew_worker(
                 connection,
                 self.worker_id,
@@ -144,7 +148,7 @@ class Runtime:
                 lease_s=self.settings.lease_s,
                 holds_lock=self._watcher is not None and self._watcher.is_listening,
             )
-        self._batch_size.keep()
+        self._batch_size.keep()  # a round trip only where it has changed
 
     def _embed_labels(self) -> None:
         if count := labeling.embed_labels_for_model(

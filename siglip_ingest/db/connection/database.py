@@ -178,7 +178,7 @@ class Database:
 
         For connections that have gone silent. libpq waits for ever where a firewall or a proxy forgot them.
         """
-        for connection in list(self._connections):
+        for connection in self._connections.copy():
             with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
 

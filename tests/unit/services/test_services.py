@@ -268,7 +268,7 @@ def test_a_worker_in_the_foreground_is_told_so_too(
 
     run: list[Settings] = []
     monkeypatch.setattr("siglip_ingest.services.EmbeddedServices", Services)
-    monkeypatch.setattr(cli_services, "_become_worker", run.append)
+    monkeypatch.setattr(cli_services, "_run_workers", lambda settings, _devices: run.append(settings))
     own = Settings(home=tmp_path, allowed_roots=roots)
     for name in [name for name in os.environ if name.startswith("SIGLIP_")]:
         monkeypatch.delenv(name)

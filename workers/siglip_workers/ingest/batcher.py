@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 MAX_WAIT_S = 0.25  # an image waits so long for its batch to fill, while the device has nothing else to do
 BATCHES_AHEAD = 3
+CLOSE_S = 30.0
 
 
 class _Batch(NamedTuple):
@@ -67,7 +68,8 @@ class Batcher:
         self._turns = threading.Semaphore(2 if device.takes_batches_ahead else 1)
         self._threads = [make_thread("gather", self._gather), make_thread("embed", self._run)]
         self.busy_s = 0.0
-        self.busy_since: float | None = None
+        self.busy_since: float | None = None  # the batch on the device
+        self.staging_since: float | None = None  # the next one, on its way there
 
     def start(self) -> None:
         """Begin."""
@@ -88,7 +90,7 @@ class Batcher:
         self._gathered.close()
         self._turns.release(2)
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_S)  # a device that hangs is left behind
 
     def _gather(self) -> None:
         while True:
@@ -100,8 +102,10 @@ class Batcher:
 
     def _stage(self, pixels: Sequence[NDArray[np.uint8]]) -> StagedPixels | Sequence[NDArray[np.uint8]]:
         if self._device.takes_batches_ahead:
+            self.staging_since = time.monotonic()
             with suppress(Exception):  # its memory is full, say: embedding it says so, or makes smaller batches
-                return self._device.stage_pixels(pixels)
+                pixels = self._device.stage_pixels(pixels)  # type: ignore[assignment]
+            self.staging_since = None
         return pixels
 
     def _run(self) -> None:

@@ -25,6 +25,7 @@ OUTAGE_PAUSE_S = 1.0
 SUSPECTS_EVERY_S = 5.0
 SUSPECTS_AT_ONCE = 64
 STALL_S = 900.0  # what hasn't moved for so long doesn't move any more
+CONFIRM_S = 5.0  # and still doesn't after these
 
 
 class Feeder(StoppableThread):
@@ -64,6 +65,7 @@ class Feeder(StoppableThread):
         self._claiming = threading.Lock()
         self._news = threading.Event()
         self._looked_for_suspects_at = -SUSPECTS_EVERY_S
+        self._stalled_at: float | None = None
         self.ticket_at = time.monotonic()  # when the last one came
         self.is_waiting = False  # for news
 
@@ -171,8 +173,13 @@ class Feeder(StoppableThread):
     def _end_if_stalled(self) -> None:
         """Where a thread hangs, leave its items to another worker, and end: it can't be ended alone."""
         tokens = self._stream.find_stalled(STALL_S)
+        now = time.monotonic()
         if not tokens:
+            self._stalled_at = None
             return
+        self._stalled_at = self._stalled_at or now
+        if now - self._stalled_at < CONFIRM_S:
+            return  # a process that was suspended goes on within moments
         logger.error(
             "An image hasn't moved for %.0f s. It is left to another worker; this one ends, to be started again.",
             STALL_S,

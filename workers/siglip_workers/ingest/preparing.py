@@ -23,6 +23,7 @@ from siglip_ingest.sources import SourcePolicy, fetch, hide_secrets
 from siglip_workers.ingest.contents import Contents
 from siglip_workers.ingest.stage_queue import StageQueue
 from siglip_workers.ingest.work import Embedded, FetchedImage, Finished, PreparedImage, Work
+from siglip_workers.outages import retry_through_outages
 from siglip_workers.threads import make_thread
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ FILE_THREADS = 2
 MAX_WAITING_IMAGES = 64
 MAX_WAITING_BYTES = 64_000_000
 LOOKED_UP_AT_ONCE = 256
+OUTAGE_PATIENCE_S = 120.0  # an image whose bytes PostgreSQL has waits so long for it to come back
 
 
 class Preparer:
@@ -78,6 +80,7 @@ class Preparer:
         self._remote: StageQueue[Work] = StageQueue(1 << 30)
         self._fetched = _queue_of_bytes()
         self._to_decode = _queue_of_bytes()
+        self._is_closing = False
         self._busy: dict[int, tuple[float, Work]] = {}  # by thread: since when it has what
         decode_threads = settings.decode_threads or min(MAX_DECODE_THREADS, cores)
         self._threads = [
@@ -99,6 +102,7 @@ class Preparer:
 
     def close(self) -> None:
         """Drop what waits, and let the threads end; one that hangs is left behind."""
+        self._is_closing = True
         for queue in (self._files, self._remote, self._fetched, self._to_decode):
             queue.close()
 
@@ -128,8 +132,9 @@ class Preparer:
     def _fetch(self, item: items.ItemRow) -> bytes:
         max_image_bytes = self._settings.max_image_bytes
         if item.has_content:
-            with self._database.connection() as connection:
-                return images.load_content(connection, item.image_id, max_image_bytes=max_image_bytes)
+            return retry_through_outages(
+                lambda: self._load(item.image_id), patience_s=OUTAGE_PATIENCE_S, is_ending=lambda: self._is_closing
+            )
         timeout_s = self._settings.fetch_timeout_s
         return fetch(
             item.uri,
@@ -138,6 +143,10 @@ class Preparer:
             policy=self._policy,
             version=item.source_version,
         )
+
+    def _load(self, image_id: int) -> bytes:
+        with self._database.connection() as connection:
+            return images.load_content(connection, image_id, max_image_bytes=self._settings.max_image_bytes)
 
     def _look_up(self) -> None:
         """Find what needs no decoding, many at a time."""
@@ -165,16 +174,19 @@ class Preparer:
         while taken := self._to_decode.take(1):
             ((work, content, content_hash),) = taken
             self._busy[threading.get_ident()] = time.monotonic(), work
+            prepared: PreparedImage | ImageError
             try:
                 prepared = self._prepare(content, content_hash)
             except Exception as error:  # noqa: BLE001  # as above
-                self._finish(self._contents.end(content_hash, _to_image_error(error, work)))
-            else:
-                self._pass_on(prepared)
+                prepared = _to_image_error(error, work)
             finally:
                 del self._busy[threading.get_ident()]
+            if isinstance(prepared, ImageError):
+                self._finish(self._contents.end(content_hash, prepared))
+            else:
+                self._pass_on(prepared)  # waits while the device has enough to do
             self._end_preparing(1)
-            del taken, content
+            del taken, content, prepared
 
     def _prepare(self, content: bytes, content_hash: bytes) -> PreparedImage:
         """Decode and resize one image: a huge one is small again when it leaves its thread."""

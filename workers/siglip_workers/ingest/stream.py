@@ -111,8 +111,9 @@ class Stream:
 
     def find_stalled(self, after_s: float) -> set[UUID]:
         """The claims of items that hang: a thread has had them for longer than that. All, where the device hangs."""
-        since = self._batcher.busy_since
-        if since is not None and time.monotonic() - since > after_s:
+        now = time.monotonic()
+        since = min(self._batcher.busy_since or now, self._batcher.staging_since or now)
+        if now - since > after_s:
             return set(self.progress.tokens)
         return {work.lease_token for work in self._preparer.find_stalled(after_s)}
 

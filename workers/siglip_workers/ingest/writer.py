@@ -49,6 +49,7 @@ class Writer:
         self._is_more_coming = is_more_coming
         self._leave = leave
         self._stop_worker = stop_worker
+        self._is_closing = False
         self._results: StageQueue[Finished] = StageQueue(1 << 30)  # bounded by what is claimed
         self._thread = make_thread("writer", self._run)
 
@@ -65,7 +66,8 @@ class Writer:
         self._results.look()
 
     def close(self) -> None:
-        """Write what is there, and end."""
+        """Write what is there, if PostgreSQL answers, and end."""
+        self._is_closing = True
         self._results.close(is_dropped=False)
         self._thread.join()
 
@@ -73,7 +75,9 @@ class Writer:
         while finished := self._results.take_batch(lambda: MAX_WRITTEN_AT_ONCE, MAX_WAIT_S, self._is_more_coming):
             closed = items.Closed()
             try:
-                closed = retry_through_outages(lambda: self._write(finished), patience_s=OUTAGE_PATIENCE_S)
+                closed = retry_through_outages(
+                    lambda: self._write(finished), patience_s=OUTAGE_PATIENCE_S, is_ending=lambda: self._is_closing
+                )
             except DatabaseError as error:
                 if error.is_retryable:
                     logger.warning("%d images go back to the queue: %s", len(finished), str(error).strip())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from siglip_ingest.errors import CheckpointError
 from siglip_ingest.siglip.inference.towers import VisionTower
 
 
@@ -44,6 +45,11 @@ def observe(tower: VisionTower) -> Iterator[Mapping[str, Observed]]:
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             least, largest = (part.numpy() for part in torch.aminmax(inputs[0].flatten(0, -2), dim=0))
+            if not (np.isfinite(least).all() and np.isfinite(largest).all()):
+                raise CheckpointError(
+                    "The model's vision tower computes numbers that aren't finite: its weights are damaged. Fetch the "
+                    "checkpoint again."
+                )
             if name in seen:
                 least, largest = np.minimum(least, seen[name].least), np.maximum(largest, seen[name].largest)
             seen[name] = Observed(least, largest)
