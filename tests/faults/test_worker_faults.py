@@ -129,8 +129,8 @@ def test_redis_killed_and_started_again_loses_nothing(
     database: Database, ingestion: Ingestion, start_worker: StartWorker, own_redis: OwnRedis
 ) -> None:
     start_worker(**SLOW, broker_url=own_redis.url)
+    wait_until_in_the_middle(database)
     for _ in range(2):
-        wait_until_in_the_middle(database)
         own_redis.kill()
         time.sleep(1.5)
         own_redis.start()
@@ -141,15 +141,14 @@ def test_redis_killed_and_started_again_loses_nothing(
     assert remote.embed_images([make_image(40, 40)]).shape == (1, 32)
 
 
-def test_images_queued_while_redis_is_away_are_embedded_when_it_is_back(
+def test_images_are_embedded_while_redis_is_away(
     tmp_path: Path, database: Database, model_id: int, start_worker: StartWorker, own_redis: OwnRedis
 ) -> None:
     worker = start_worker(broker_url=own_redis.url)
     own_redis.kill()
     ingestion = enqueue_images(database, write_images(tmp_path / "photos", 5), model_id=model_id)
-    wait_until(lambda: "Redis" in worker.log)
-    own_redis.start()
     assert ingestion.wait(timeout_s=60).done == 5
+    wait_until(lambda: "Connection to broker lost" in worker.log)  # it noticed
 
 
 def test_connections_that_postgresql_ends_are_opened_again(
