@@ -88,7 +88,9 @@ class DeviceWorkers:
         logger.warning("The worker on %s ended with exit status %d; it is started again.", device, status)
         pause_s = min(LONGEST_PAUSE_S, 2 * self._pauses_s.get(place, 0.5)) if is_short else RESTART_PAUSE_S
         self._pauses_s[place] = pause_s
-        time.sleep(pause_s)
+        again_at = time.monotonic() + pause_s
+        while not self._is_stopping and time.monotonic() < again_at:
+            time.sleep(LOOK_S)
         if not self._is_stopping:
             self._start(place)
         return 0

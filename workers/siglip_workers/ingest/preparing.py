@@ -130,16 +130,14 @@ class Preparer:
             del content, fetched  # the queue bounds how many bytes there are
 
     def _fetch(self, item: items.ItemRow) -> bytes:
-        max_image_bytes = self._settings.max_image_bytes
         if item.has_content:
             return retry_through_outages(
                 lambda: self._load(item.image_id), patience_s=OUTAGE_PATIENCE_S, is_ending=lambda: self._is_closing
             )
-        timeout_s = self._settings.fetch_timeout_s
         return fetch(
             item.uri,
-            max_image_bytes=max_image_bytes,
-            timeout_s=timeout_s,
+            max_image_bytes=self._settings.max_image_bytes,
+            timeout_s=self._settings.fetch_timeout_s,
             policy=self._policy,
             version=item.source_version,
         )
