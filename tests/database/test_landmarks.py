@@ -151,7 +151,7 @@ def _count_graph_scans(connection: Connection) -> int:
 
 
 def test_landmarks_make_a_poor_graph_find_more(database: Database, vectors: dict[int, NDArray[np.float32]]) -> None:
-    queries = unit_vectors(40, DIMENSION, seed=9)
+    queries = unit_vectors(400, DIMENSION, seed=9)  # of few, a graph that came out well loses none
     found = {}
     with database.connection() as connection:
         _use_poor_graph(connection)
