@@ -68,9 +68,10 @@ def test_the_view_has_a_row_for_each_image_and_label(database: Database, image_i
         rows = connection.execute("SELECT * FROM siglip.label_scores")
         columns = [column.name for column in rows.description or ()]
         found: list[Any] = rows.fetchall()
-    assert columns == ["image_id", "label_set", "label", "similarity", "logit", "score"]
+    own = ["image_id", "label_set", "label", "similarity", "logit", "score"]
+    assert columns == [*own, "calibrated_score", "threshold", "is_accepted"]
     assert len(found) == 50 * 3
-    for image_id, _, label, similarity, logit, score in found:
+    for image_id, _, label, similarity, logit, score, *_ in found:
         assert similarity == pytest.approx(VECTORS[image_ids.index(image_id)] @ text_vector(_prompt(label)), abs=1e-3)
         assert logit == pytest.approx(np.exp(INFO.logit_scale) * similarity + INFO.logit_bias)
         assert score == pytest.approx(_scores(similarity))
