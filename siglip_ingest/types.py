@@ -265,12 +265,17 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class TextReader(Protocol):
-    """An embedder that has its model's tokenizer at hand, as those in this process have."""
+class TextChecker(Protocol):
+    """An embedder that can say which texts its model reads nothing of."""
 
     def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
         """Say for each text why it is refused; None where the model reads something of it."""
         ...
+
+
+@runtime_checkable
+class TextReader(TextChecker, Protocol):
+    """An embedder that has its model's tokenizer at hand, as those in this process have."""
 
     def describe_truncation(self, texts: Sequence[str]) -> str | None:
         """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""

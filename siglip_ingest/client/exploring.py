@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from siglip_ingest import search
 from siglip_ingest.active_model import embed_query
@@ -121,15 +121,14 @@ class ExploringClient(SearchingClient):
         self._check_model()
         if label_set is not None:
             checks.check_name(label_set, "A label set")
-        labels = [
-            _check_labels(value, name) for value, name in ((all_of, "all_of"), (any_of, "any_of"), (none_of, "none_of"))
-        ]
         options = {
             "min_score": checks.check_min_score(min_score),
             "limit": None if limit is None else checks.check_limit(limit),
             **exploring.narrowing(collection, filter),
         }
-        return exploring.find_labelled(self.database, label_set, *labels, options)
+        labels = {"all_of": all_of, "any_of": any_of, "none_of": none_of}
+        checked = {name: _check_labels(value, name) for name, value in labels.items()}
+        return exploring.find_labelled(self.database, label_set, {**checked, **options})
 
     def near_duplicates(
         self,
@@ -233,7 +232,7 @@ class ExploringClient(SearchingClient):
             embedding = checks.check_vector(query)
             with self.database.connection() as connection:
                 return models.described_model(connection)[0].model_id, embedding
-        image = self._open_image(query)
+        image = self._open_image(cast("Path | bytes | Image.Image", query))
         model, embedding = embed_query(
             self.database, self._get_embedder, lambda embedder: embedder.embed_images([image])
         )

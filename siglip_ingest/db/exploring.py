@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -54,16 +54,9 @@ def find_diverse(
     return [_match(*row) for row in database.fetch(SQL.find_diverse, parameters)]
 
 
-def find_labelled(
-    database: Database,
-    label_set: str | None,
-    all_of: Sequence[str],
-    any_of: Sequence[str],
-    none_of: Sequence[str],
-    options: Mapping[str, Any],
-) -> list[LabelMatch]:
+def find_labelled(database: Database, label_set: str | None, options: Mapping[str, Any]) -> list[LabelMatch]:
     """The images that have all labels of `all_of`, one of `any_of` and none of `none_of`, best first."""
-    parameters = {"label_set": label_set, "all_of": all_of, "any_of": any_of, "none_of": none_of, **options}
+    parameters = {"label_set": label_set, **options}
     return [LabelMatch(*row) for row in database.fetch(SQL.find_labelled, parameters)]
 
 
