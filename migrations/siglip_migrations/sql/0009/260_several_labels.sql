@@ -116,6 +116,8 @@ CREATE FUNCTION siglip.images_with_labels(
 LANGUAGE plpgsql VOLATILE ROWS 100
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
+SET hnsw.iterative_scan = relaxed_order
+SET hnsw.ef_search = 700
 AS $$
 #variable_conflict use_variable
 DECLARE

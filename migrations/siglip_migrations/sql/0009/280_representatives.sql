@@ -45,7 +45,6 @@ BEGIN
         RAISE EXCEPTION 'seed is NULL, not a number.'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'With the same seed the same images come back.';
     END IF;
-    PERFORM siglip.tell_servers(model.model_id);
     -- Twice as many as wanted, in case that some have no vector under this model.
     EXECUTE format(
         'SELECT array_agg(s.content_id ORDER BY s.place), array_agg(s.images ORDER BY s.place), array_agg(s.embedding ORDER BY s.place),'
