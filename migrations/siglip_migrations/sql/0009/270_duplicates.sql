@@ -18,8 +18,9 @@ COMMENT ON FUNCTION siglip.check_similarity(text, double precision, double preci
 Example: SELECT siglip.check_similarity(''min_similarity'', 0.95, 0.5);';
 
 -- For each content the graph is walked down to the similarity, in rounds of 20, 200 and 1,000 neighbours: a round whose last neighbour is
--- still alike is made again by the next, and after the last one by an exact pass. Where few contents are compared, or where there is no
--- graph of whole vectors, each is compared with each.
+-- still alike, or that came to another region than its own content's, is made again by the next, and after the last one by an exact pass.
+-- A pair may be found from both of its contents, and one walk in some hundreds misses a neighbour: those of one range make up for each
+-- other. Where few contents are compared, or where there is no graph of whole vectors, each is compared with each.
 CREATE FUNCTION siglip.near_duplicate_contents(
     model siglip.models, min_similarity double precision, collection text, filter jsonb,
     after_content_id bigint, up_to_content_id bigint
@@ -80,7 +81,7 @@ BEGIN
             ') AS n WHERE c.model_id = %2$s AND c.content_id = ANY (ARRAY(SELECT unnest($1)))', model.dimension, model.model_id, neighbours)
             USING content_ids, bound
         LOOP
-            IF cardinality(found.others) >= neighbours THEN
+            IF cardinality(found.others) >= neighbours OR (found.content_id = ANY (found.others)) IS NOT TRUE THEN
                 unfinished := unfinished || found.content_id;
             ELSIF cardinality(found.others) > 1 THEN  -- more than itself
                 first_ids := first_ids || array_fill(found.content_id, ARRAY[cardinality(found.others)]);
@@ -91,19 +92,23 @@ BEGIN
         content_ids := unfinished;
     END LOOP;
     IF content_ids IS NOT NULL THEN
-        RETURN QUERY EXECUTE format(
-            'SELECT a.content_id, b.content_id, siglip.similarity(a.embedding OPERATOR(@vector@.<#>) b.embedding)'
+        EXECUTE format(
+            'SELECT $3 || array_agg(n.content_id), $4 || array_agg(n.other_id), $5 || array_agg(n.distance) FROM ('
+            'SELECT a.content_id, b.content_id AS other_id, a.embedding OPERATOR(@vector@.<#>) b.embedding AS distance'
             ' FROM siglip.image_embeddings AS b JOIN siglip.image_embeddings AS a ON a.content_id < b.content_id'
             ' WHERE a.model_id = %1$s AND a.content_id = ANY (ARRAY(SELECT unnest($1))) AND b.model_id = %1$s'
-            ' AND a.embedding OPERATOR(@vector@.<#>) b.embedding <= $2'
-            ' AND EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = b.content_id%2$s)', model.model_id, conditions)
-            USING content_ids, bound;
+            ' AND a.embedding OPERATOR(@vector@.<#>) b.embedding <= $2) AS n', model.model_id)
+            INTO first_ids, other_ids, distances USING content_ids, bound, first_ids, other_ids, distances;
     END IF;
     RETURN QUERY EXECUTE
-        'SELECT p.content_id, p.other_id, siglip.similarity(p.distance) FROM unnest($1, $2, $3) AS p (content_id, other_id, distance)'
-        ' WHERE p.other_id > p.content_id'
+        'SELECT p.content_id, p.other_id, siglip.similarity(min(p.distance)) FROM ('
+        'SELECT least(u.content_id, u.other_id) AS content_id, greatest(u.content_id, u.other_id) AS other_id, u.distance'
+        ' FROM unnest($1, $2, $3) AS u (content_id, other_id, distance) WHERE u.content_id <> u.other_id'
+        ') AS p WHERE p.content_id > coalesce($4, 0)'
+        ' AND EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = p.content_id' || conditions || ')'
         ' AND EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = p.other_id' || conditions || ')'
-        USING first_ids, other_ids, distances;
+        ' GROUP BY p.content_id, p.other_id'
+        USING first_ids, other_ids, distances, after_content_id;
 END
 $$;
 
