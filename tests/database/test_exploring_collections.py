@@ -21,7 +21,9 @@ from tests.database.recall_helpers import add_wide_model, load_vectors, maintain
 LEAST = 0.95
 
 
-def make_bursts(sizes: list[int], noise: float = 0.02, seed: int = 0, dimension: int = DIMENSION) -> NDArray[np.float32]:
+def make_bursts(
+    sizes: list[int], noise: float = 0.02, seed: int = 0, dimension: int = DIMENSION
+) -> NDArray[np.float32]:
     """Vectors of images in bursts of these sizes, nearly the same within each."""
     generator = np.random.default_rng(seed)
     scenes = unit_vectors(len(sizes), dimension, seed + 1)
@@ -149,9 +151,7 @@ def many() -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("kind", ["halfvec", "bit_rerank"])
-def test_large_collections_are_walked_by_their_index(
-    database: Database, many: NDArray[np.float32], kind: str
-) -> None:
+def test_large_collections_are_walked_by_their_index(database: Database, many: NDArray[np.float32], kind: str) -> None:
     with database.connection() as connection:
         model_id = add_wide_model(connection)
         connection.execute("UPDATE siglip.models SET index_kind = %s WHERE model_id = %s", [kind, model_id])
@@ -295,7 +295,9 @@ def test_another_model_s_vectors_are_not_looked_at(database: Database, model_id:
     vectors = make_bursts([3, 1, 1], dimension=8)
     others = index_images(database, other_id, vectors, collection="other")
     with database.connection() as connection:
-        pairs = fetch(connection, f"SELECT image_id, other_image_id FROM siglip.near_duplicates(0.9, model_id => {other_id})")
+        pairs = fetch(
+            connection, f"SELECT image_id, other_image_id FROM siglip.near_duplicates(0.9, model_id => {other_id})"
+        )
         assert {n for pair in pairs for n in pair} == set(others[:3])
         groups = fetch(connection, f"SELECT image_ids FROM siglip.duplicate_groups(0.9, model_id => {other_id})")
         assert [set(group[0]) for group in groups] == [set(others[:3])]

@@ -19,8 +19,8 @@ $$;
 COMMENT ON FUNCTION siglip.narrowing(text, text, jsonb) IS 'The text of the conditions that a collection and a filter are, for images of that name in a query.
 Example: SELECT siglip.narrowing(''i'', ''holiday'', ''{"album": "2026"}'');';
 
--- The 500 best come out of the graph in milliseconds. Where all of them reach the score there may be more, and one pass over the vectors
--- finds them.
+-- The 50 best come out of the graph in a millisecond or two, the 500 best in some more. Where all of them reach the score there may be
+-- others, and one pass over the vectors finds them.
 CREATE FUNCTION siglip.images_above(
     model siglip.models, query_embedding @vector@.halfvec, min_score double precision, collection text, filter jsonb
 ) RETURNS SETOF siglip.image_match
@@ -33,21 +33,23 @@ SET min_parallel_table_scan_size = 0
 AS $$
 #variable_conflict use_column
 DECLARE
-    best_rows constant integer := 500;
+    best_rows integer;
     found     siglip.image_match[];
 BEGIN
     IF min_score IS NULL THEN
         RAISE EXCEPTION 'min_score is NULL, not a number from 0 to 1.'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.search_images finds the best whatever their score.';
     END IF;
-    query_embedding := siglip.check_search(model, query_embedding, best_rows, filter, min_score, 0, NULL);
-    found := ARRAY(
-        SELECT ROW(n.image_id, n.uri, n.similarity, n.score, n.metadata)::siglip.image_match
-        FROM siglip.nearest_images(model, query_embedding, best_rows, collection, filter, images_above.min_score, NULL) AS n);
-    IF cardinality(found) < best_rows THEN
-        RETURN QUERY SELECT f.* FROM unnest(found) AS f;
-        RETURN;
-    END IF;
+    query_embedding := siglip.check_search(model, query_embedding, 1, filter, min_score, 0, NULL);
+    FOREACH best_rows IN ARRAY ARRAY[50, 500] LOOP
+        found := ARRAY(
+            SELECT ROW(n.image_id, n.uri, n.similarity, n.score, n.metadata)::siglip.image_match
+            FROM siglip.nearest_images(model, query_embedding, best_rows, collection, filter, images_above.min_score, NULL) AS n);
+        IF cardinality(found) < best_rows THEN
+            RETURN QUERY SELECT f.* FROM unnest(found) AS f;
+            RETURN;
+        END IF;
+    END LOOP;
     RETURN QUERY EXECUTE format(
         'SELECT i.image_id, i.uri, s.similarity, siglip.score(s.similarity, $3, $4), i.metadata FROM ('
         'SELECT e.content_id, e.embedding OPERATOR(@vector@.<#>) $1 AS distance FROM siglip.image_embeddings AS e'
