@@ -42,20 +42,18 @@ def duplicates(
         if shows_pairs:
             pairs = client.near_duplicates(min_similarity, collection=collection, filter=metadata_filter)
             rows = [dataclasses.asdict(pair) for pair in islice(pairs, limit)]
-            headings = ("image_id", "other_image_id", "similarity", "same file")
         else:
-            groups = client.duplicate_groups(min_similarity, collection=collection, filter=metadata_filter)[:limit]
-            rows = [dataclasses.asdict(group) for group in groups]
-            headings = ("images", "similarity", "image_ids")
+            groups = client.duplicate_groups(min_similarity, collection=collection, filter=metadata_filter)
+            rows = [dataclasses.asdict(group) for group in groups[:limit]]
     if as_json:
         print_json(rows)
     elif not rows:
         click.echo("No duplicates.", err=True)
     elif shows_pairs:
-        print_table(headings, [tuple(row.values()) for row in rows])
+        print_table(("image_id", "other_image_id", "similarity", "same file"), [tuple(row.values()) for row in rows])
     else:
         print_table(
-            headings,
+            ("images", "similarity", "image_ids"),
             [(len(row["image_ids"]), row["least_similarity"], " ".join(map(str, row["image_ids"]))) for row in rows],
         )
 

@@ -164,7 +164,10 @@ def test_the_functions_of_sql_are_the_same(database: Database, client: SiglipCli
 
 
 def test_the_rarest_label_is_looked_up(database: Database, model_id: int, image_ids: list[int]) -> None:
-    landmarks = "INSERT INTO siglip.landmarks (content_id, model_id, embedding, rank) SELECT content_id, model_id, embedding, 1 FROM siglip.image_embeddings"
+    landmarks = (
+        "INSERT INTO siglip.landmarks (content_id, model_id, embedding, rank)"
+        " SELECT content_id, model_id, embedding, 1 FROM siglip.image_embeddings"
+    )
     rarest = (
         "SELECT (siglip.rarest_label(siglip.active_model(), ARRAY(SELECT n FROM siglip.named_labels("
         "siglip.active_model(), 'scenes', '{sunset,night sky,forest}', 0.3) AS n))).label"
@@ -228,7 +231,7 @@ def test_of_a_burst_the_best_is_there_once(database: Database, model_id: int) ->
         assert [image_ids.index(match.image_id) // 150 for match in found] == list(np.argsort(-(scenes @ scenes[0])))
         like = client.diverse_images(image_ids[0], limit=3, max_similarity=0.9)
         assert image_ids[0] not in {match.image_id for match in like}
-        assert [image_ids.index(match.image_id) // 150 for match in like][0] == 0
+        assert image_ids.index(like[0].image_id) // 150 == 0
         with pytest.raises(NotFoundError, match="There is no image 999999"):
             client.diverse_images(999_999)
         with pytest.raises(InvalidInputError, match=r"max_similarity must be a number from 0 to 1, not 1\.5"):
@@ -240,7 +243,7 @@ def test_files_that_are_the_same_are_one(database: Database, model_id: int) -> N
     image_ids = index_images(database, model_id, vectors, contents=[n // 5 for n in range(15)])
     with SiglipClient(database_url=_url(database), embedder=FakeEmbedder()) as client:
         found = client.diverse_images(vectors[0], limit=10, max_similarity=1)
-    assert [match.image_id for match in found][0] == image_ids[0]
+    assert found[0].image_id == image_ids[0]
     assert len(found) == 3
 
 
