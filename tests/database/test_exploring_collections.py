@@ -70,6 +70,12 @@ def burst_ids(database: Database, model_id: int) -> list[int]:
     return index_images(database, model_id, BURSTS, metadata=[{"n": n % 2} for n in range(len(BURSTS))])
 
 
+def add_copies(database: Database, model_id: int) -> None:
+    """The same files in another collection."""
+    contents = [f"file:///default/{n:05}.jpg" for n in range(len(BURSTS))]
+    index_images(database, model_id, BURSTS, collection="copies", contents=contents)
+
+
 def test_each_pair_is_found_once(client: SiglipClient, burst_ids: list[int]) -> None:
     found = list(client.near_duplicates(LEAST))
     pairs = [(burst_ids.index(pair.image_id), burst_ids.index(pair.other_image_id)) for pair in found]
@@ -94,7 +100,7 @@ def test_ranges_of_contents_give_the_same_pairs(
 
 
 def test_pairs_are_narrowed(database: Database, client: SiglipClient, model_id: int, burst_ids: list[int]) -> None:
-    index_images(database, model_id, BURSTS[:5], collection="copies", contents=[f"copy {n}" for n in range(5)])
+    add_copies(database, model_id)
     for pair in client.near_duplicates(LEAST, filter={"n": 1}, collection="default"):
         assert burst_ids.index(pair.image_id) % 2 == burst_ids.index(pair.other_image_id) % 2 == 1
     odd = {(a, b) for a, b in exact_pairs(BURSTS) if a % 2 == b % 2 == 1}
@@ -273,7 +279,7 @@ QUERIES = {
 
 def test_a_role_that_sees_a_part_gets_that_part(database: Database, model_id: int, burst_ids: list[int]) -> None:
     labeling.create_label_set(database, make_fake, "scenes", ["cat", "dog"])
-    index_images(database, model_id, BURSTS, collection="copies")  # the same files under other names
+    add_copies(database, model_id)
     with database.connection() as connection, connection.transaction(force_rollback=True):
         store_text(connection, model_id, "a lake")
         connection.execute("CREATE ROLE siglip_part_explored")
@@ -330,3 +336,15 @@ def test_pgvector_may_be_in_a_schema_of_its_own(empty_database_url: str, path: s
         for query in QUERIES.values():
             with database.session() as session:  # a new one: pgvector's library isn't loaded yet
                 assert fetch(session, query)
+
+
+def test_postgresql_16_will_do(postgres_16_url: str) -> None:
+    with Database(postgres_16_url) as database:
+        with database.connection() as connection:
+            model_id = add_model(connection)
+        index_images(database, model_id, BURSTS)
+        labeling.create_label_set(database, make_fake, "scenes", ["cat", "dog"])
+        with database.connection() as connection:
+            store_text(connection, model_id, "a lake")
+            for query in QUERIES.values():
+                assert fetch(connection, query)

@@ -38,12 +38,10 @@ DECLARE
     conditions  constant text := siglip.narrowing('i', collection, filter);
     bound       constant double precision := -min_similarity;
     content_ids bigint[];
-    unfinished  bigint[];
     first_ids   bigint[] := '{}';
     other_ids   bigint[] := '{}';
     distances   double precision[] := '{}';
     neighbours  integer;
-    found       record;
 BEGIN
     PERFORM siglip.check_similarity('min_similarity', min_similarity, 0.5);
     PERFORM siglip.tell_servers(model.model_id);
@@ -70,26 +68,22 @@ BEGIN
     FOREACH neighbours IN ARRAY CASE WHEN model.index_kind = 'halfvec' THEN ARRAY[20, 200, 1000] ELSE '{}'::integer[] END LOOP
         EXIT WHEN content_ids IS NULL;
         PERFORM set_config('hnsw.ef_search', least(1000, greatest(100, 2 * neighbours))::text, true);
-        unfinished := NULL;
-        FOR found IN EXECUTE format(
-            'SELECT c.content_id, n.others, n.distances FROM siglip.image_embeddings AS c CROSS JOIN LATERAL ('
+        EXECUTE format(
+            'WITH walks AS MATERIALIZED ('
+            'SELECT c.content_id, n.others, n.distances,'
+            ' coalesce(cardinality(n.others) < %3$s AND c.content_id = ANY (n.others), false) AS is_finished'
+            ' FROM siglip.image_embeddings AS c CROSS JOIN LATERAL ('
             'SELECT array_agg(w.content_id) AS others, array_agg(w.distance) AS distances FROM ('
             'SELECT e.content_id, e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) c.embedding AS distance'
             ' FROM siglip.image_embeddings AS e WHERE e.model_id = %2$s'
             ' ORDER BY e.embedding::@vector@.halfvec(%1$s) OPERATOR(@vector@.<#>) c.embedding LIMIT %3$s'
             ') AS w WHERE w.distance <= $2'
-            ') AS n WHERE c.model_id = %2$s AND c.content_id = ANY (ARRAY(SELECT unnest($1)))', model.dimension, model.model_id, neighbours)
-            USING content_ids, bound
-        LOOP
-            IF cardinality(found.others) >= neighbours OR (found.content_id = ANY (found.others)) IS NOT TRUE THEN
-                unfinished := unfinished || found.content_id;
-            ELSIF cardinality(found.others) > 1 THEN  -- more than itself
-                first_ids := first_ids || array_fill(found.content_id, ARRAY[cardinality(found.others)]);
-                other_ids := other_ids || found.others;
-                distances := distances || found.distances;
-            END IF;
-        END LOOP;
-        content_ids := unfinished;
+            ') AS n WHERE c.model_id = %2$s AND c.content_id = ANY (ARRAY(SELECT unnest($1)))'
+            ') SELECT $3 || array_agg(w.content_id), $4 || array_agg(u.other_id), $5 || array_agg(u.distance),'
+            ' (SELECT array_agg(f.content_id) FROM walks AS f WHERE NOT f.is_finished)'
+            ' FROM walks AS w CROSS JOIN LATERAL unnest(w.others, w.distances) AS u (other_id, distance)'
+            ' WHERE w.is_finished AND u.other_id <> w.content_id', model.dimension, model.model_id, neighbours)
+            INTO first_ids, other_ids, distances, content_ids USING content_ids, bound, first_ids, other_ids, distances;
     END LOOP;
     IF content_ids IS NOT NULL THEN
         EXECUTE format(
@@ -103,7 +97,7 @@ BEGIN
     RETURN QUERY EXECUTE
         'SELECT p.content_id, p.other_id, siglip.similarity(min(p.distance)) FROM ('
         'SELECT least(u.content_id, u.other_id) AS content_id, greatest(u.content_id, u.other_id) AS other_id, u.distance'
-        ' FROM unnest($1, $2, $3) AS u (content_id, other_id, distance) WHERE u.content_id <> u.other_id'
+        ' FROM unnest($1, $2, $3) AS u (content_id, other_id, distance)'
         ') AS p WHERE p.content_id > coalesce($4, 0)'
         ' AND EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = p.content_id' || conditions || ')'
         ' AND EXISTS (SELECT FROM siglip.images AS i WHERE i.content_id = p.other_id' || conditions || ')'
