@@ -14,7 +14,7 @@ from siglip_ingest.db.labels import LabelSetRow
 from siglip_ingest.db.models import check_same_model, described_model, hold_active_model
 from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, NotFoundError
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
-from siglip_ingest.types import Embedder, LabelScore, TextReader
+from siglip_ingest.types import Embedder, LabelScore, TextChecker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,16 +190,16 @@ def list_label_sets(database: Database) -> list[LabelSetRow]:
 
 
 def _keep_read(
-    embedder: Embedder, missing: Sequence[tuple[int, list[str]]], unreadable: set[int]
+    embedder: Embedder, missing: Sequence[tuple[int, list[str], list[str]]], unreadable: set[int]
 ) -> list[tuple[int, list[str]]]:
-    """Leave out the labels that have a prompt of which the model reads nothing, and warn of them."""
-    if not isinstance(embedder, TextReader):
-        return list(missing)
+    """Leave out the labels of which the model reads nothing, or nothing of one of their prompts, and warn of them."""
+    if not isinstance(embedder, TextChecker):
+        return [(label_id, prompts) for label_id, prompts, _ in missing]
     kept = []
-    for label_id, prompts in missing:
+    for label_id, prompts, texts in missing:
         if label_id in unreadable:
             continue
-        if refusals := [refusal for refusal in embedder.describe_refusals(prompts) if refusal is not None]:
+        if refusals := [refusal for refusal in embedder.describe_refusals(texts) if refusal is not None]:
             logger.warning(
                 "The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusals[0]
             )

@@ -43,6 +43,80 @@ class LabelScore(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LabelMatch:
+    """An image that has the labels that were asked for.
+
+    Attributes:
+        image_id: Key in `siglip.images`.
+        uri: Where the image was indexed from.
+        score: In [0, 1]: the least of its scores for labels that it must have, and of the best of those of which it
+            must have one.
+        metadata: What was given to `enqueue_images`.
+        scores: Its score for each label that was named, in [0, 1].
+    """
+
+    image_id: int
+    uri: str
+    score: float
+    metadata: dict[str, Any]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two images that are nearly the same.
+
+    Attributes:
+        image_id: Key in `siglip.images` of the one, the smaller.
+        other_image_id: Key of the other.
+        similarity: Cosine of their vectors, in [-1, 1].
+        is_same_content: Whether their files are the same, byte by byte.
+    """
+
+    image_id: int
+    other_image_id: int
+    similarity: float
+    is_same_content: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Images that pairs of near-duplicates connect.
+
+    Attributes:
+        image_ids: Keys in `siglip.images`, at least two; those with more pixels first.
+        least_similarity: Similarity of the pair that is the least alike of those that connect them.
+    """
+
+    image_ids: tuple[int, ...]
+    least_similarity: float
+
+    @property
+    def representative_id(self) -> int:
+        """The image that stands for the group: that with the most pixels, of those the one indexed first."""
+        return self.image_ids[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Representative:
+    """An image that stands for others.
+
+    Attributes:
+        image_id: Key in `siglip.images`.
+        uri: Where the image was indexed from.
+        images: For how many images it stands, itself included: no other representative is nearer to them.
+        similarity: Their mean similarity to it.
+        metadata: What was given to `enqueue_images`.
+    """
+
+    image_id: int
+    uri: str
+    images: int
+    similarity: float
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class IngestCounts:
     """How far an ingestion is; as a string "56 queued, 2 in progress, 544 done, 3 failed".
 
@@ -191,12 +265,17 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class TextReader(Protocol):
-    """An embedder that has its model's tokenizer at hand, as those in this process have."""
+class TextChecker(Protocol):
+    """An embedder that can say which texts its model reads nothing of."""
 
     def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
         """Say for each text why it is refused; None where the model reads something of it."""
         ...
+
+
+@runtime_checkable
+class TextReader(TextChecker, Protocol):
+    """An embedder that has its model's tokenizer at hand, as those in this process have."""
 
     def describe_truncation(self, texts: Sequence[str]) -> str | None:
         """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""

@@ -12,6 +12,7 @@ import click
 from siglip_ingest.cli import (
     deleting,
     demo,
+    exploring,
     images,
     labels,
     maintenance,
@@ -55,6 +56,8 @@ for _command in (
     deleting.sync,
     labels.label,
     labels.classify,
+    exploring.duplicates,
+    exploring.representatives,
     models.models,
     maintenance.maintain,
     recall.recall,

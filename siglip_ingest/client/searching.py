@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_NAME = 1024  # bytes, and more than any file's; longer texts are words
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     """Whether a text is the http(s) address of an image, and not words."""
     return is_web_address(text.strip()) and len(text.split()) == 1
 
@@ -91,7 +91,7 @@ class SearchingClient(BaseClient):
         )
         if search.is_vector(query):
             return search.search_by_embedding(self.database, query, options)
-        if isinstance(query, str) and not _is_address(query):
+        if isinstance(query, str) and not is_address(query):
             if hint := _describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
@@ -185,7 +185,7 @@ class SearchingClient(BaseClient):
             image = checks.check_image_id(image)
         if isinstance(image, int):
             return labeling.label_scores_of_image_id(self.database, image, label_set)
-        if isinstance(image, str) and not _is_address(image):
+        if isinstance(image, str) and not is_address(image):
             raise InvalidInputError(
                 f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
                 f"the id of an indexed image. {_describe_file(image)}".strip()

@@ -96,10 +96,11 @@ def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetR
     return [LabelSetRow(*row) for row in connection.execute(SQL.list_label_sets, {"name": name})]
 
 
-def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
-    """The labels that have no vector under a model: (label_id, prompts) of each."""
+def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str], list[str]]]:
+    """The labels that have no vector under a model: (label_id, prompts, texts that it must be able to read) of each."""
     return [
-        (label_id, prompts) for label_id, prompts in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
+        (label_id, prompts, read)
+        for label_id, prompts, read in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
     ]
 
 

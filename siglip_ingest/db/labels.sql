@@ -15,9 +15,12 @@ VALUES (%(label_set_id)s, %(position)s, %(label)s, %(prompts)s)
 RETURNING label_id;
 
 -- name: list_missing_labels
--- Lists the labels that have no vector under a model, each with its prompts.
-SELECT l.label_id, l.prompts
+-- Lists the labels that have no vector under a model, each with its prompts, and with what a model must be able to read: the prompts, and
+-- the label where its set's template made the prompt.
+SELECT l.label_id, l.prompts,
+       CASE WHEN l.prompts = ARRAY[pg_catalog.replace(s.template, '{label}', l.label)] THEN l.prompts || l.label ELSE l.prompts END
 FROM siglip.labels AS l
+JOIN siglip.label_sets AS s USING (label_set_id)
 WHERE NOT EXISTS (
     SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = %(model_id)s
 )
