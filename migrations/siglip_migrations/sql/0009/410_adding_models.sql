@@ -51,7 +51,7 @@ CREATE FUNCTION siglip.queue_missing_images(model_id integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
-#variable_conflict use_variable
+#variable_conflict use_column
 DECLARE
     queued bigint;
 BEGIN
