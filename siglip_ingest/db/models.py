@@ -338,7 +338,7 @@ def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
 
 
 def _one(row: Sequence[Any]) -> ModelRow:
-    model_id, name, revision, *flags, dimension, logit_scale, logit_bias, images, texts, arithmetics = row
-    logit_scale, logit_bias = (math.nan if number is None else number for number in (logit_scale, logit_bias))
+    model_id, name, revision, is_active, is_external, is_kept, dimension, *figures, images, texts, arithmetics = row
+    logit_scale, logit_bias = (math.nan if number is None else number for number in figures)
     info = None if dimension is None else ModelInfo(name, revision, dimension, logit_scale, logit_bias, images, texts)
-    return ModelRow(model_id, name, revision, *flags, info, tuple(arithmetics))
+    return ModelRow(model_id, name, revision, is_active, is_external, is_kept, info, tuple(arithmetics))
