@@ -236,8 +236,8 @@ def _run_model_workers(settings: Settings, environment: dict[str, str], devices:
 
     if settings.broker_url is None:
         raise ConfigurationError(
-            "A worker needs SIGLIP_BROKER_URL: set it. Where neither URL is set, `siglip-ingest worker` uses the embedded "
-            "PostgreSQL and Redis."
+            "A worker needs SIGLIP_BROKER_URL: set it. Where neither URL is set, `siglip-ingest worker` uses the "
+            "embedded PostgreSQL and Redis."
         )
     url = settings.direct_database_url or settings.database_url or ""
     with Database(url) as database:

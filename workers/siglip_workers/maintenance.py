@@ -17,8 +17,9 @@ IDLE_S = 5.0
 
 
 class Maintainer(StoppableThread):
-    """A thread that calls `siglip.maintain` and `siglip.free_dropped` until nothing is left, and looks again every few
-    seconds; of several workers, one at a time does it.
+    """A thread that does what `siglip.maintain` and `siglip.free_dropped` do, and looks again every few seconds.
+
+    Of several workers, one at a time does it.
     """
 
     def __init__(self, database: Database) -> None:
