@@ -32,6 +32,11 @@ from tests.segments import AT_REST, DIMENSION, WIDE, add_contents, maintain_all,
 COUNT = 600
 OTHER = dataclasses.replace(WIDE, name="other", logit_scale=2.0, logit_bias=-1.0)
 
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
 # What gives rows or a value that depends on vectors: how it is called with a model (NULL for the active one).
 CALLS = {
     "search_images(text,": "SELECT * FROM siglip.search_images('query 1', 20, model_id => {model})",
@@ -66,16 +71,13 @@ ACTIVE_CALLS = {
 }
 
 # What compares models, or changes which are there: two at a time is what it is for.
-CHANGES = set(  # noqa: SIM905  # one word each is easier to add to
-    """
+CHANGES = words("""
     add_external_model add_model compare_labels compare_marks compare_models compare_queries drop_model find_model
     kept_models mark_ranks missing_under_model queue_missing_images switch_model
-    """.split()
-)
+""")
 
 # Called by what is covered, which hands the model on as a parameter; or they know no vectors.
-INNER = set(  # noqa: SIM905  # one word each is easier to add to
-    """
+INNER = words("""
     add_server ask_segment ask_server ask_text away_servers build_memory can_write_texts check_label_set
     check_search close_segment connect_server content_conditions copy_vectors count_images
     create_embedding_partition create_foreign_segment create_index create_nearest_images create_search_settings
@@ -88,27 +90,22 @@ INNER = set(  # noqa: SIM905  # one word each is easier to add to
     remove_released_contents remove_server replace_segments report_away_servers run_on_server sample_queries
     search_embedded_text second_graph_query second_start segment_number segments_to_rebuild selection_conditions
     server_options server_state set_server_address setting_source settle_server store_text tell_servers touch_text
-    """.split()
-)
+""")
 
 # Views and tables with vectors or with what is computed from them: rows of each model apart, by model_id.
-RELATIONS = set(  # noqa: SIM905  # one word each is easier to add to
-    """
+RELATIONS = words("""
     batch_sizes collection_coverage image_embeddings image_labels index_settings index_status ingest_items
     ingestions label_calibrations label_embeddings label_rules landmarks model_coverage model_drops models
     recall_drift recall_history segments texts workers
-    """.split()
-)
+""")
 
 VERBS = {"search_images", "similar_images", "label_scores", "export_vectors", "index_recall", "tune_search"}
-OTHER_VERBS = set(  # noqa: SIM905  # one word each is easier to add to
-    """
+OTHER_VERBS = words("""
     add_model close collection_coverage compare_models create_index create_label_set database delete_images
     drop_model embed_under_model enqueue_images find_external_model follow_ingestion follow_model forget_inherited
     from_environment give_up_model import_vectors list_ingestions model model_coverage plan_sync prune_images
     retry_failed switch_model sync_folder
-    """.split()
-)
+""")
 
 
 class NamedEmbedder(FakeEmbedder):
