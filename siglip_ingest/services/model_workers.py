@@ -47,12 +47,15 @@ class ServedModels:
             DatabaseError: If the database can't be asked just now.
             ConfigurationError: If the active model is external, and there is no other to serve.
         """
-        try:
-            with mapped_errors(self._parameters):
-                return self._ask()
-        except DatabaseError:
-            self.close()
-            raise
+        return self._ask(self._require_names)
+
+    def list_names(self) -> list[str]:
+        """Names of the checkpoints, the active one first; none where there is nothing to serve.
+
+        Raises:
+            DatabaseError: If the database can't be asked just now.
+        """
+        return self._ask(_list_names)
 
     def close(self) -> None:
         """Close the connection; the next question opens another."""
@@ -60,13 +63,21 @@ class ServedModels:
             self._connection.close()
             self._connection = None
 
-    def _ask(self) -> list[str]:
-        if self._connection is None:
-            self._connection = connect(self._parameters, is_pooled=None)
-        names = list(dict.fromkeys(model.name for model in list_served_models(self._connection)))
+    def _ask(self, question: Callable[[Connection], list[str]]) -> list[str]:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._parameters, is_pooled=None)
+            with mapped_errors(self._parameters):
+                return question(self._connection)
+        except DatabaseError:
+            self.close()
+            raise
+
+    def _require_names(self, connection: Connection) -> list[str]:
+        names = _list_names(connection)
         if names:
             return names
-        active = get_active_model(self._connection)
+        active = get_active_model(connection)
         if active is None:
             return [DEFAULT_MODEL]
         raise ConfigurationError(
@@ -74,6 +85,10 @@ class ServedModels:
             "vectors import`). For a worker of another model, set SIGLIP_MODEL to its name, or add it: `siglip-ingest "
             "models add NAME`."
         )
+
+
+def _list_names(connection: Connection) -> list[str]:
+    return list(dict.fromkeys(model.name for model in list_served_models(connection)))
 
 
 @dataclass(slots=True)
