@@ -6,12 +6,14 @@ import dataclasses
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import psycopg
+import psycopg.sql
 import pytest
 
 from siglip_ingest import active_model, ingest, labeling, search
@@ -39,8 +41,11 @@ NEW = dataclasses.replace(INFO, name="new/model")  # of the same dimension
 IMAGES = 40
 
 
-def fetch(database: Database, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+def fetch(database: Database, statement: str, *parameters: Any, fetches: bool = True) -> list[tuple[Any, ...]]:
     with database.connection() as connection:
+        if not fetches:
+            connection.execute(statement.encode())
+            return []
         return connection.execute(statement, parameters).fetchall()  # type: ignore[call-overload, no-any-return]
 
 
@@ -679,3 +684,43 @@ def test_a_long_statement_only_delays_the_drop(database: Database, new_id: int) 
         assert not freeing.done()
         reader.rollback()
         assert freeing.result(60)[-1].startswith("The model new/model is gone")
+
+
+# Rights
+
+
+@pytest.fixture
+def reader(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """A session of a role that may only read."""
+    role = psycopg.sql.Identifier(f"siglip_reader_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(url_of(database), autocommit=True) as owner:
+        owner.execute(psycopg.sql.SQL("CREATE ROLE {}").format(role))
+        owner.execute(psycopg.sql.SQL("GRANT USAGE ON SCHEMA siglip TO {}").format(role))
+        owner.execute(psycopg.sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO {}").format(role))
+        with psycopg.connect(url_of(database), autocommit=True) as session:
+            session.execute(psycopg.sql.SQL("SET ROLE {}").format(role))
+            yield session
+        owner.execute(psycopg.sql.SQL("DROP OWNED BY {}").format(role))
+        owner.execute(psycopg.sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_who_may_only_read_can_compare_and_change_nothing(
+    database: Database, model_id: int, new_id: int, reader: psycopg.Connection[Any]
+) -> None:
+    assert len(reader.execute("SELECT * FROM siglip.compare_models(%s, %s)", [model_id, new_id]).fetchall()) == 10
+    assert len(reader.execute("SELECT * FROM siglip.model_coverage").fetchall()) == 2
+    for call in ("add_model('new/model')", "switch_model('new/model')", "drop_model('new/model')"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(f"SELECT siglip.{call}".encode())
+    assert active_id(database) == model_id
+
+
+def test_coverage_counts_the_images_that_the_caller_may_see(
+    database: Database, model_id: int, new_id: int, reader: psycopg.Connection[Any]
+) -> None:
+    fetch(database, "ALTER TABLE siglip.images ENABLE ROW LEVEL SECURITY", fetches=False)
+    fetch(database, "CREATE POLICY few ON siglip.images USING (image_id <= 5)", fetches=False)
+    rows = reader.execute("SELECT images, embedded, share FROM siglip.model_coverage").fetchall()
+    assert rows == [(5, 5, 1.0)] * 2
+    rows = reader.execute("SELECT images, embedded FROM siglip.collection_coverage").fetchall()
+    assert rows == [(5, 5)] * 2

@@ -89,10 +89,10 @@ class OtherWorkers:
         missing = [name for name in wanted if name not in self._workers]
         for name in missing:
             # One that can't be loaded is tried again and again, ever more slowly, as one that ended.
-            self._count += 1
             worker = Worker(self._folder, lambda: True, log=f"worker-{self._count % _LOGS + 2}.log")
             worker.start(self._environment_of(self._worker.environment, name))
             self._workers[name] = worker
+            self._count += 1
         return bool(unwanted or missing)
 
     @staticmethod

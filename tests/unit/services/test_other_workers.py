@@ -24,8 +24,9 @@ def test_a_worker_for_each_kept_model_comes_and_goes_with_it(embedded_home: Path
         run("INSERT INTO siglip.models (name, is_active, is_kept) VALUES ('demo', true, false), ('a/b', false, true)")
         services.ensure_worker(model="demo")
         wait_until(lambda: services_status(settings)["other_models"] == ["a/b"])
-        logs = [embedded_home / "logs" / name for name in ("worker.log", "worker-3.log")]
-        wait_until(lambda: [log.read_text().split()[-1] for log in logs if log.exists()] == ["demo", "a/b"])
+        logs = [embedded_home / "logs" / name for name in ("worker.log", "worker-2.log")]
+        wait_until(lambda: all(log.exists() for log in logs))
+        wait_until(lambda: ["serves demo" in logs[0].read_text(), "serves a/b" in logs[1].read_text()] == [True, True])
         assert services.has_ready_worker("a/b")
         assert not services.has_ready_worker("c/d")
 

@@ -9,6 +9,9 @@ CREATE TABLE siglip.model_drops (
     freed_bytes   bigint NOT NULL DEFAULT 0
 );
 
+-- Whoever asks for a model by its name looks here, roles included that were given their rights before there was such a table.
+GRANT SELECT ON siglip.model_drops TO PUBLIC;
+
 COMMENT ON TABLE siglip.model_drops
     IS 'One row is a model that siglip.drop_model takes away; it goes with the model once the last of its space is free.';
 COMMENT ON COLUMN siglip.model_drops.next_image_id IS 'The ledger has nothing of the model any more for images before this one.';
