@@ -10,7 +10,7 @@ from siglip_ingest import active_model, ingest, labeling
 from siglip_ingest.client.indexing import IndexingClient
 from siglip_ingest.db import Connection, model_changes
 from siglip_ingest.db.labels import list_missing_labels
-from siglip_ingest.db.models import ModelRow, find_model, get_model
+from siglip_ingest.db.models import ModelRow, find_model, get_active_model, get_model
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.errors import SiglipError
 from siglip_ingest.types import CollectionCoverage, ModelComparison, ModelCoverage
@@ -39,7 +39,12 @@ class ModelChangingClient(IndexingClient):
             CheckpointError: If `name` can't be the name of a checkpoint.
         """
         model_id = active_model.queue_for_model(self.database, name).model_id
-        return self._follow_model(model_id)
+        ingestion = self._follow_model(model_id)
+        if self.settings.is_embedded:  # beside the worker of the active model it has one for each that is kept
+            with self.database.connection() as connection:
+                active = get_active_model(connection)
+            self._workers.ensure_worker(self.database, model_id if active is None else active.model_id)
+        return ingestion
 
     def model_coverage(self) -> list[ModelCoverage]:
         """How much of all images each model has, and how fast its workers are; oldest first."""
@@ -122,7 +127,7 @@ class ModelChangingClient(IndexingClient):
         check_checkpoint(name, max_num_patches=max_num_patches)  # before anything is queued
         model_id = active_model.queue_for_model(self.database, name, max_num_patches).model_id
         try:
-            return self._follow_model(model_id)
+            return self._with_worker(self._follow_model(model_id))
         except SiglipError:
             self.give_up_model(model_id)
             raise
@@ -136,7 +141,7 @@ class ModelChangingClient(IndexingClient):
     def follow_model(self, model_id: int) -> ingest.Ingestion:
         """Queue what has come since `embed_under_model`, and follow all images of the model once more."""
         self._workers.send_tickets(model_id, active_model.queue_missing(self.database, model_id))
-        return self._follow_model(model_id)
+        return self._with_worker(self._follow_model(model_id))
 
     def give_up_model(self, model_id: int) -> None:
         """Take back an `embed_under_model` that failed; the embedded worker serves the active model again.

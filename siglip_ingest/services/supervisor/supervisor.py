@@ -185,7 +185,7 @@ class Supervisor:
         """Start the worker where none runs, and in place of one of another model that only this client uses."""
         environment: dict[str, str] = request["environment"]
         model = environment.get("SIGLIP_MODEL")
-        has_other_model = self._worker.is_wanted and model is not None and model != self._worker.model
+        has_other_model = self._worker.is_wanted and model not in {None, self._worker.model, *self._others.models}
         me = lease.channel.peer_pid
         users = sum(other.is_held and other.uses_worker and other.channel.peer_pid != me for other in self._leases)
         if has_other_model and users:
