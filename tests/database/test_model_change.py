@@ -724,3 +724,14 @@ def test_coverage_counts_the_images_that_the_caller_may_see(
     assert rows == [(5, 5, 1.0)] * 2
     rows = reader.execute("SELECT images, embedded FROM siglip.collection_coverage").fetchall()
     assert rows == [(5, 5)] * 2
+
+
+@pytest.mark.parametrize(
+    "call", ["count_labels('pets')", "label_histogram('pets')", "images_with_label('pets', 'cat')"]
+)
+def test_labels_are_counted_as_the_first_statement_of_a_session(
+    database: Database, model_id: int, image_ids: list[int], call: str
+) -> None:
+    add_labels_and_texts(database, model_id)
+    with psycopg.connect(url_of(database)) as connection:
+        connection.execute(f"SELECT * FROM siglip.{call}".encode())

@@ -1,6 +1,5 @@
 -- Purpose: another model becomes the active one, in one transaction.
--- Parameters: model_id, or the model's name; force switches though something is missing; keep_old: whether new images are embedded under
--- the model of before too (NULL leaves that as it is); timeout_s, seconds that missing images and labels are waited for.
+-- Parameters: model_id or a name; force switches though something is missing; keep_old, NULL for as it is; timeout_s, to wait for what is missing.
 -- A row means: nothing here has rows.
 
 -- What the active model has and the other one lacks, in words; NULL where it lacks nothing.
