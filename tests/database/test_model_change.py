@@ -735,3 +735,30 @@ def test_labels_are_counted_as_the_first_statement_of_a_session(
     add_labels_and_texts(database, model_id)
     with psycopg.connect(url_of(database)) as connection:
         connection.execute(f"SELECT * FROM siglip.{call}".encode())
+
+
+def test_adding_switching_and_dropping_at_once_end_in_order(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    barrier = threading.Barrier(6)
+
+    def change(caller: int) -> None:
+        name = f"new/model-{caller % 2}"
+        barrier.wait(30)
+        for n in range(12):
+            call = ["add_model(%s)", "switch_model(%s, force => true)", "drop_model(%s)"][(n + caller) % 3]
+            try:
+                with psycopg.connect(url_of(database), autocommit=True) as connection:
+                    connection.execute(f"SELECT siglip.{call}".encode(), [name])
+                    connection.execute("SELECT siglip.free_dropped()")
+            except (psycopg.errors.ObjectInUse, psycopg.errors.NoDataFound):
+                continue  # active, being dropped, or not there: said in a sentence, and nothing has changed
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(change, caller) for caller in range(6)]:
+            done.result(120)
+    steps(database)
+    assert fetch(database, "SELECT count(*) FROM siglip.models WHERE is_active") == [(1,)]
+    assert fetch(database, "SELECT count(*) FROM siglip.model_drops") == [(0,)]
+    with database.connection() as connection:
+        assert items.queue_missing(connection, active_id(database)) == 0

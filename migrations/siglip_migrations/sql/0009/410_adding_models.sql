@@ -2,8 +2,8 @@
 -- Parameters: add_model(name, of a checkpoint).
 -- A row means: how much of all images, or of a collection, a model has (model_coverage, collection_coverage).
 
--- The lock comes last: those who enqueue go on while the images are queued that are there already, and what they wrote meanwhile, without
--- knowing of the model, is queued then.
+-- The lock comes late: those who enqueue go on while the images are queued that are there already, and what they wrote meanwhile, without
+-- knowing of the model, is queued under it. Whoever locks a row of siglip.models has that lock before.
 CREATE FUNCTION siglip.add_model(name text) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -32,13 +32,13 @@ BEGIN
         INSERT INTO siglip.models AS m (name) VALUES (add_model.name) ON CONFLICT DO NOTHING;  -- another caller's, perhaps
         SELECT m.* INTO STRICT model FROM siglip.models AS m WHERE m.name = add_model.name ORDER BY m.model_id DESC LIMIT 1;
     END IF;
-    UPDATE siglip.models AS m SET is_kept = true WHERE m.model_id = model.model_id AND NOT m.is_kept;
     PERFORM siglip.queue_missing_images(model.model_id);
     PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
     IF EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = model.model_id) THEN
         RAISE EXCEPTION 'The model % was dropped meanwhile.', quote_literal(name)
             USING ERRCODE = 'object_in_use', HINT = 'Add it once that has ended: CALL siglip.finish_drops() waits for it.';
     END IF;
+    UPDATE siglip.models AS m SET is_kept = true WHERE m.model_id = model.model_id AND NOT m.is_kept;
     PERFORM siglip.queue_missing_images(model.model_id);
     RETURN model.model_id;
 END

@@ -12,7 +12,7 @@ DECLARE
     model siglip.models;
 BEGIN
     PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
-    SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = drop_model.model_id FOR UPDATE;
+    SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = drop_model.model_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no model %.', coalesce(drop_model.model_id::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT model_id, name FROM siglip.models shows what there is.';
