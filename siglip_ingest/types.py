@@ -201,6 +201,76 @@ class TuningStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCoverage:
+    """How much of all images a model has.
+
+    Attributes:
+        model_id: Key in `siglip.models`.
+        model: Name of the checkpoint.
+        state: `active`, `kept` (new images are embedded under it too), `unused`, or `dropped`.
+        images: All images.
+        embedded: Those that it has a vector of.
+        queued: Those that wait for its workers or are with one.
+        failed: Those that ended with an error.
+        not_queued: Those that nobody queued for it: `add_model` does.
+        share: `embedded` / `images`; None where there are no images.
+        per_s: Images that its workers embedded in a second, over the last minute; None where they did none.
+        remaining_s: Seconds that what is queued takes at that rate; None where that isn't known.
+        labels_missing: Labels without a vector under it.
+        texts: Queries in its cache.
+        workers: Workers that serve it.
+    """
+
+    model_id: int
+    model: str
+    state: str
+    images: int
+    embedded: int
+    queued: int
+    failed: int
+    not_queued: int
+    share: float | None
+    per_s: float | None
+    remaining_s: float | None
+    labels_missing: int
+    texts: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionCoverage:
+    """How much of a collection a model has; the attributes are those of `ModelCoverage`, of the collection's images."""
+
+    model_id: int
+    model: str
+    collection: str
+    images: int
+    embedded: int
+    queued: int
+    failed: int
+    not_queued: int
+    share: float
+
+
+class ModelComparison(NamedTuple):
+    """One measure of two models.
+
+    Attributes:
+        measure: What was measured, such as `overlap@10 of queries`.
+        value_a: Its value under the first model; None where there is nothing to compare.
+        value_b: Its value under the second; the same where it is a measure of both.
+        n: Cases: queries, images, labels or decisions.
+        note: What it says, or why there is nothing; a sentence.
+    """
+
+    measure: str
+    value_a: float | None
+    value_b: float | None
+    n: int
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class VectorImport:
     """What an import of vectors did.
 

@@ -231,9 +231,8 @@ def disown_items(connection: Connection, worker_id: UUID, lease_tokens: Sequence
 
 def queue_missing(connection: Connection, model_id: int) -> int:
     """Queue every image that has no item under the model, unless it is external; returns how many."""
-    queued = connection.execute(SQL.queue_missing, {"model_id": model_id}).rowcount
-    notify_workers(connection, model_id)
-    return queued
+    ((queued,),) = connection.execute(SQL.queue_missing, {"model_id": model_id}).fetchall()
+    return int(queued)
 
 
 def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int) -> int:

@@ -110,6 +110,27 @@ def test_the_ledger_works(database: Database, model_id: int) -> None:
         assert items.retry_failed(connection, model_id) == 1
 
 
+def test_models_are_compared_and_dropped(database: Database, model_id: int, image_ids: list[int]) -> None:
+    labeling.create_label_set(database, make_fake, "pets", ["cat"])
+    with database.connection() as connection:
+        new_id = add_model(connection, NEW, is_active=False)
+        store_text(connection, model_id, "cat")
+        store_text(connection, new_id, "cat", NEW)
+    index_images(database, new_id, VECTORS)
+    labeling.embed_labels_for_model(database, FakeEmbedder(NEW), new_id)
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO siglip.image_labels (label_id, image_id, is_accepted, marked_by)"
+            " SELECT label_id, image_id, true, 'me' FROM siglip.labels, siglip.images WHERE image_id < 4"
+        )
+        found: Any = connection.execute("SELECT * FROM siglip.compare_models(%s, %s)", [model_id, new_id]).fetchall()
+        assert all(n > 0 or measure == "average precision of marks" for measure, _, _, n, _ in found)
+        connection.execute("SELECT siglip.drop_model(%s)", [new_id])
+    active_model.free_dropped(database)
+    with database.connection() as connection:
+        assert connection.execute("SELECT model_id FROM siglip.model_coverage").fetchall() == [(model_id,)]
+
+
 def test_a_model_is_changed_and_one_is_taken_out(database: Database, model_id: int, image_ids: list[int]) -> None:
     labeling.create_label_set(database, make_fake, "pets", ["cat"])
     with database.connection() as connection:

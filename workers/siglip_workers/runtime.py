@@ -18,7 +18,7 @@ from siglip_ingest import labeling
 from siglip_ingest.active_model import DEFAULT_MODEL, enter_model
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
-from siglip_ingest.db import Database, items, models, workers
+from siglip_ingest.db import Database, items, model_changes, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -34,7 +34,7 @@ from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
 from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
-from siglip_workers.threads import Repeater, StoppableThread
+from siglip_workers.threads import Repeater, StoppableThread, stop_process
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -83,7 +83,7 @@ class Runtime:
             settings.database_url or "", pooler=settings.pooler, max_connections=1, idle_limit_s=IDLE_LIMIT_S
         )
         self._guard = SilenceGuard([self._pulse, database], self._heartbeat)
-        self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
+        self._labels = Repeater("labels", self._follow_model, LABELS_EVERY_S)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
         self._unreadable: set[int] = set()  # labels
@@ -150,7 +150,15 @@ class Runtime:
             )
         self._batch_size.keep()  # a round trip only where it has changed
 
-    def _embed_labels(self) -> None:
+    def _follow_model(self) -> None:
+        """End the worker where its model was dropped; else give new labels their vectors under it."""
+        with self.database.connection() as connection:
+            is_dropped = model_changes.is_dropped(connection, self.model_id)
+        if is_dropped:
+            logger.warning("The model %s was dropped; its worker ends.", self._embedder.info.name)
+            self._labels.stop()
+            stop_process()
+            return
         if count := labeling.embed_labels_for_model(
             self.database, self._embedder, self.model_id, unreadable=self._unreadable
         ):

@@ -110,6 +110,8 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
             return InvalidInputError(sentence)
         case pg.NoDataFound():
             return NotFoundError(sentence)
+        case pg.ObjectInUse() | pg.ObjectNotInPrerequisiteState():
+            return DatabaseError(sentence)
         case pg.InsufficientPrivilege():
             user = parameters.get("user", "in use")
             return DatabaseError(f"{sentence}. The role {user} needs more rights: migrations/README.md lists them.")
