@@ -104,10 +104,20 @@ def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int
     ]
 
 
-def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:
-    """Those of the labels that are still there, which can't be deleted before the transaction ends."""
+def hold_labels(connection: Connection, label_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The prompts of those of the labels that are still there; nobody changes these before the transaction ends."""
     parameters = {"label_ids": list(label_ids)}
-    return {label_id for (label_id,) in connection.execute(SQL.hold_labels, parameters)}
+    return dict(connection.execute(SQL.hold_labels, parameters).fetchall())
+
+
+def refresh_labels(connection: Connection) -> int:
+    """Do one step of bringing kept labels up to date, for instance after a change of a threshold or of the model.
+
+    Returns:
+        0 where nothing is left to do, or another session does it.
+    """
+    ((done,),) = connection.execute(SQL.refresh_labels).fetchall()
+    return int(done)
 
 
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:

@@ -27,8 +27,8 @@ WHERE NOT EXISTS (
 ORDER BY l.label_id;
 
 -- name: hold_labels
--- Keeps labels from being deleted until the transaction ends; returns those of label_ids that still exist.
-SELECT l.label_id FROM siglip.labels AS l WHERE l.label_id = ANY (%(label_ids)s::integer[]) ORDER BY l.label_id FOR KEY SHARE;
+-- Keeps labels from being deleted or changed until the transaction ends; returns those of label_ids that still exist, with their prompts.
+SELECT l.label_id, l.prompts FROM siglip.labels AS l WHERE l.label_id = ANY (%(label_ids)s::integer[]) ORDER BY l.label_id FOR SHARE;
 
 -- name: upsert_label_embedding
 -- Stores a label's vector under a model, in place of an earlier one.
@@ -68,3 +68,7 @@ FROM siglip.score_labels(query_embedding => %(embedding)b, label_set => %(name)s
 -- name: delete_label_set
 -- Deletes a label set, with its labels and their vectors.
 DELETE FROM siglip.label_sets WHERE name = %(name)s;
+
+-- name: refresh_labels
+-- Does one step of bringing kept labels up to date; returns 0 where nothing is left, or somebody else does it.
+SELECT siglip.refresh_labels();
