@@ -42,10 +42,13 @@ from .syncing import (
     SyncPlan as SyncPlan,
 )
 from .types import (
+    CollectionCoverage as CollectionCoverage,
     ImageFailure as ImageFailure,
     ImageMatch as ImageMatch,
     IngestCounts as IngestCounts,
     LabelScore as LabelScore,
+    ModelComparison as ModelComparison,
+    ModelCoverage as ModelCoverage,
     RecallMeasurement as RecallMeasurement,
     TuningStep as TuningStep,
     VectorImport as VectorImport,
