@@ -50,6 +50,9 @@ CREATE TABLE siglip.attached_changes (
     PRIMARY KEY (attachment_id, change_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- To compress them costs a bulk load more than to write them.
+ALTER TABLE siglip.attached_changes ALTER COLUMN row_keys SET STORAGE EXTERNAL;
+
 COMMENT ON TABLE siglip.attached_changes IS 'One row is a list of keys whose rows have changed since a worker looked last; NULL means all that have images.';
 
 CREATE TABLE siglip.released_images (

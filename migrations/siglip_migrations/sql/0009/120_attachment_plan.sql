@@ -4,7 +4,6 @@
 
 CREATE TYPE siglip.attachment_plan AS (
     row_key       text,
-    watched       text,
     has_image     text,
     matches       text,
     images        text,
@@ -100,8 +99,6 @@ BEGIN
     INTO plan.row_key, plan.matches
     FROM generate_series(1, ids) AS n;
     plan.has_image := format('r.%I IS NOT NULL', plan.uri_name);
-    SELECT format('ROW(%s)', string_agg(format('r.%I', names[n]), ', ' ORDER BY n)) INTO plan.watched
-    FROM generate_series(ids + 1, ids + 1 + metadata_n) AS n WHERE names[n] IS NOT NULL;
 
     item := CASE WHEN plan.is_content THEN 'CASE WHEN octet_length(v.item) > 0 THEN ''sha256:'' || encode(sha256(v.item), ''hex'') END'
                  ELSE 'btrim(v.item::text, E'' \t\r\n'')' END;

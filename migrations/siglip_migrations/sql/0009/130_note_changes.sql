@@ -14,9 +14,14 @@ SET bytea_output = 'hex'
 SET extra_float_digits = 1
 AS $$
 DECLARE
+    keys_at_once constant integer := 250000;  -- an array of the longest keys that an index takes has less than 1 GB
     is_allowed boolean := has_schema_privilege('siglip', 'USAGE');
-    plan       record;
+    table_row  record;
+    old_key    text;
+    new_key    text;
+    same_key   text;
     changed    text;
+    row_keys   text[];
     noted      bigint := 1;
 BEGIN
     IF is_allowed THEN  -- a statement of its own: without a right to the schema, its tables can't even be asked about
@@ -29,34 +34,62 @@ BEGIN
                   HINT = format('GRANT USAGE ON SCHEMA siglip TO %1$I; GRANT SELECT ON siglip.attachments TO %1$I; '
                                 'GRANT INSERT ON siglip.attached_changes TO %1$I', current_user);
     END IF;
-    SELECT a.attachment_id, p.* INTO plan
-    FROM siglip.attachments AS a CROSS JOIN LATERAL siglip.plan_attachment(a) AS p WHERE a.attached_table = TG_RELID;
-    IF NOT FOUND THEN
-        RETURN NULL;  -- restored without the data of siglip, or detached by hand
-    END IF;
-    IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO siglip.attached_changes (attachment_id) VALUES (plan.attachment_id);
+    -- Names of the columns as they are now: those of the key, that of the image, those of the metadata.
+    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain INTO table_row
+    FROM siglip.attachments AS a
+    CROSS JOIN LATERAL (
+        SELECT array_agg(quote_ident(c.attname) ORDER BY n.place) AS names,
+               -- Types that IS DISTINCT FROM surely works for.
+               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain
+        FROM unnest(a.id_columns || a.uri_column || a.metadata_columns, a.id_numbers || a.uri_number || a.metadata_numbers)
+             WITH ORDINALITY AS n (name, number, place)
+        LEFT JOIN pg_attribute AS c ON c.attrelid = TG_RELID AND c.attnum > 0 AND NOT c.attisdropped
+             AND CASE WHEN a.table_oid = TG_RELID THEN c.attnum = n.number ELSE c.attname = n.name END
+        LEFT JOIN pg_type AS t ON t.oid = c.atttypid
+    ) AS c
+    WHERE a.attached_table = TG_RELID;
+    IF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
+        -- It was restored without the data of siglip, or a column is gone. Whoever writes to it can't help it; siglip.attached_tables shows it.
+        RETURN NULL;
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO siglip.attached_changes (attachment_id) VALUES (table_row.attachment_id);
     ELSE
-        IF plan.problem IS NOT NULL THEN
-            RETURN NULL;  -- a column is gone: whoever writes to the table can't help it; siglip.attached_tables shows it
+        FOR n IN 1 .. table_row.ids LOOP
+            old_key := concat_ws(', ', old_key, format('o.%s::text', table_row.names[n]));
+            new_key := concat_ws(', ', new_key, format('r.%s::text', table_row.names[n]));
+            same_key := concat_ws(' AND ', same_key, format('o.%1$s = r.%1$s', table_row.names[n]));
+        END LOOP;
+        IF table_row.ids > 1 THEN
+            old_key := format('ARRAY[%s]::text', old_key);
+            new_key := format('ARRAY[%s]::text', new_key);
         END IF;
-        changed := CASE TG_OP
-            WHEN 'INSERT' THEN format('SELECT %s AS row_key FROM new_rows AS r WHERE %s', plan.row_key, plan.has_image)
-            WHEN 'DELETE' THEN format('SELECT %s AS row_key FROM old_rows AS r WHERE %s', plan.row_key, plan.has_image)
-            -- Compared by their bytes (*<>): that needs no operator of the columns' types.
-            ELSE format(
-                'SELECT u.row_key FROM (SELECT %1$s AS row_key, %2$s AS watched FROM old_rows AS r) AS o'
-                ' FULL JOIN (SELECT %1$s AS row_key, %2$s AS watched FROM new_rows AS r) AS n ON n.row_key = o.row_key'
-                ' CROSS JOIN LATERAL (SELECT coalesce(n.row_key, o.row_key)) AS u (row_key)'
-                ' WHERE o.row_key IS NULL OR n.row_key IS NULL OR o.watched OPERATOR(pg_catalog.*<>) n.watched',
-                plan.row_key, plan.watched)
-        END;
-        EXECUTE format(
-            'INSERT INTO siglip.attached_changes (attachment_id, row_keys)'
-            ' SELECT $1, array_agg(c.row_key) FROM (SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s) AS d) AS c'
-            ' GROUP BY c.part ORDER BY c.part', changed)
-            USING plan.attachment_id;
-        GET DIAGNOSTICS noted = ROW_COUNT;
+        IF TG_OP = 'INSERT' THEN
+            changed := format('SELECT %s FROM new_rows AS r WHERE r.%s IS NOT NULL', new_key, table_row.names[table_row.ids + 1]);
+        ELSIF TG_OP = 'DELETE' THEN
+            changed := format('SELECT %s FROM old_rows AS o WHERE o.%s IS NOT NULL', old_key, table_row.names[table_row.ids + 1]);
+        ELSE
+            FOR n IN table_row.ids + 1 .. cardinality(table_row.names) LOOP
+                -- By their bytes (*<>), which needs no operator of the type, where it isn't known to have one.
+                changed := concat_ws(' OR ', changed, CASE
+                    WHEN table_row.are_plain[n] THEN format('o.%1$s IS DISTINCT FROM r.%1$s', table_row.names[n])
+                    WHEN table_row.names[n] IS NOT NULL
+                    THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
+            END LOOP;
+            changed := format(
+                'SELECT coalesce(%1$s, %2$s) FROM old_rows AS o FULL JOIN new_rows AS r ON %3$s'
+                ' WHERE o.%4$s IS NULL OR r.%4$s IS NULL OR %5$s', new_key, old_key, same_key, table_row.names[1], changed);
+        END IF;
+        EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
+        noted := coalesce(cardinality(row_keys), 0);
+        IF noted > 0 THEN
+            INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (table_row.attachment_id, row_keys);
+        END IF;
+        IF noted = keys_at_once THEN
+            EXECUTE format(
+                'INSERT INTO siglip.attached_changes (attachment_id, row_keys) SELECT $1, array_agg(c.row_key) FROM ('
+                'SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s OFFSET %s) AS d (row_key)) AS c GROUP BY c.part ORDER BY c.part',
+                changed, keys_at_once) USING table_row.attachment_id;
+        END IF;
     END IF;
     IF noted > 0 THEN
         PERFORM pg_notify('siglip_ingest_items', 'attached');

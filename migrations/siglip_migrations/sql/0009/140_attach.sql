@@ -29,7 +29,8 @@ BEGIN
         RAISE EXCEPTION 'Row-level security hides rows of % from the role %.', attached_table, current_user
             USING ERRCODE = 'insufficient_privilege', HINT = 'Let the table''s owner do it, or a role with BYPASSRLS.';
     END IF;
-    INSERT INTO siglip.attached_changes (attachment_id) VALUES (attachment.attachment_id);
+    INSERT INTO siglip.attached_changes (attachment_id)
+    SELECT attachment.attachment_id WHERE EXISTS (SELECT FROM siglip.attached_images AS m WHERE m.attachment_id = attachment.attachment_id);
     EXECUTE format(
         'WITH noted AS (INSERT INTO siglip.attached_changes (attachment_id, row_keys)'
         ' SELECT $1, array_agg(c.row_key) FROM (SELECT %s AS row_key, row_number() OVER () / 1000 AS part FROM %s AS r WHERE %s) AS c'
@@ -55,7 +56,9 @@ BEGIN
     SELECT c.* INTO class FROM pg_class AS c WHERE c.oid = attached_table;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no table %.', coalesce(attached_table::text, 'NULL') USING ERRCODE = 'undefined_table';
-    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' OR class.relnamespace IN ('siglip'::regnamespace, 'pg_catalog'::regnamespace) THEN
+    -- A role called siglip has its own tables in the schema siglip, too; those that following writes to are ours.
+    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' OR class.oid < 16384 OR attached_table::text ~
+       '^siglip\.(images|image_bytes|image_embeddings|ingest_items|contents|attach\w+|released_\w+)$' THEN
         RAISE EXCEPTION '% can''t be attached: it is not a table of yours that all sessions see.', attached_table
             USING ERRCODE = 'wrong_object_type', HINT = 'Tables and partitioned tables can be; views, foreign and temporary tables can''t.';
     ELSIF class.relispartition OR (EXISTS (SELECT FROM pg_inherits AS i WHERE attached_table IN (i.inhrelid, i.inhparent)) AND class.relkind = 'r') THEN

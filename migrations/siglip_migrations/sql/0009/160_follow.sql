@@ -2,45 +2,57 @@
 -- Parameters: max_rows is about how many rows one call, a transaction, looks at.
 -- A row means: nothing here has rows.
 
--- Takes about max_rows keys of an attachment out of the notes. NULL for all that have images becomes notes of their own.
+-- Takes about max_rows keys of an attachment out of the notes. A note of many keys, as a bulk load makes it, becomes many notes first; and so
+-- does one of NULL, for all rows that have images.
 CREATE FUNCTION siglip.take_changes(attachment_id integer, max_rows integer) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    for_all boolean;
-    keys    text[];
+    is_split boolean;
+    keys     text[];
 BEGIN
+    WITH large AS (
+        DELETE FROM siglip.attached_changes AS c
+        WHERE c.attachment_id = take_changes.attachment_id AND c.change_id IN (
+            SELECT o.change_id FROM siglip.attached_changes AS o
+            WHERE o.attachment_id = take_changes.attachment_id AND (o.row_keys IS NULL OR cardinality(o.row_keys) > max_rows)
+            ORDER BY o.change_id LIMIT 1)
+        RETURNING c.row_keys
+    ), split AS (
+        INSERT INTO siglip.attached_changes (attachment_id, row_keys)
+        SELECT take_changes.attachment_id, array_agg(k.row_key ORDER BY k.place) FROM (
+            SELECT u.row_key, u.place, (u.place - 1) / max_rows AS part FROM large AS l CROSS JOIN unnest(l.row_keys) WITH ORDINALITY AS u (row_key, place)
+            UNION ALL
+            SELECT m.row_key, row_number() OVER (), (row_number() OVER () - 1) / max_rows
+            FROM siglip.attached_images AS m
+            WHERE m.attachment_id = take_changes.attachment_id AND m.place = 1 AND EXISTS (SELECT FROM large AS l WHERE l.row_keys IS NULL)
+        ) AS k WHERE k.row_key IS NOT NULL GROUP BY k.part ORDER BY k.part
+    )
+    SELECT EXISTS (SELECT FROM large) INTO is_split;
+    IF is_split THEN
+        RETURN '{}';
+    END IF;
+
     WITH counted AS MATERIALIZED (
-        SELECT c.change_id, sum(coalesce(cardinality(c.row_keys), 1)) OVER (ORDER BY c.change_id) - coalesce(cardinality(c.row_keys), 1) AS before
+        SELECT c.change_id, sum(cardinality(c.row_keys)) OVER (ORDER BY c.change_id) AS total
         FROM (SELECT c.change_id, c.row_keys FROM siglip.attached_changes AS c
               WHERE c.attachment_id = take_changes.attachment_id ORDER BY c.change_id LIMIT least(max_rows, 500)) AS c
     ), taken AS (
         DELETE FROM siglip.attached_changes AS c
-        WHERE c.attachment_id = take_changes.attachment_id AND c.change_id IN (SELECT n.change_id FROM counted AS n WHERE n.before < max_rows)
+        WHERE c.attachment_id = take_changes.attachment_id AND c.change_id IN (SELECT n.change_id FROM counted AS n WHERE n.total <= max_rows)
         RETURNING c.change_id, c.row_keys
     )
-    SELECT bool_or(t.row_keys IS NULL),
-           ARRAY(SELECT u.row_key FROM taken AS o CROSS JOIN unnest(o.row_keys) WITH ORDINALITY AS u (row_key, place)
+    SELECT ARRAY(SELECT u.row_key FROM taken AS o CROSS JOIN unnest(o.row_keys) WITH ORDINALITY AS u (row_key, place)
                  WHERE u.row_key IS NOT NULL GROUP BY u.row_key ORDER BY min(o.change_id), min(u.place))
-    INTO for_all, keys FROM taken AS t;
-    IF for_all THEN
-        INSERT INTO siglip.attached_changes (attachment_id, row_keys)
-        SELECT take_changes.attachment_id, array_agg(m.row_key)
-        FROM (SELECT m.row_key, row_number() OVER () / 1000 AS part
-              FROM siglip.attached_images AS m WHERE m.attachment_id = take_changes.attachment_id AND m.place = 1) AS m
-        GROUP BY m.part ORDER BY m.part;
-    END IF;
-    IF cardinality(keys) > max_rows THEN  -- forged, or few large images
-        INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (take_changes.attachment_id, keys[max_rows + 1 :]);
-    END IF;
-    RETURN CASE WHEN for_all IS NOT NULL THEN keys[1 : max_rows] END;
+    INTO keys;
+    RETURN keys;
 END
 $$;
 
 COMMENT ON FUNCTION siglip.take_changes(integer, integer)
-    IS 'Take keys of rows to look at out of siglip.attached_changes; NULL where there are none.
+    IS 'Take keys of rows to look at out of siglip.attached_changes; none where only large notes were split.
 Example: SELECT siglip.take_changes(1, 100);';
 
 CREATE FUNCTION siglip.follow_rows(attachment siglip.attachments, row_keys text[]) RETURNS void
