@@ -57,8 +57,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no table %.', coalesce(attached_table::text, 'NULL') USING ERRCODE = 'undefined_table';
     -- A role called siglip has its own tables in the schema siglip, too; those that following writes to are ours.
-    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' OR class.oid < 16384 OR attached_table::text ~
-       '^siglip\.(images|image_bytes|image_embeddings|ingest_items|contents|attach\w+|released_\w+)$' THEN
+    ELSIF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' OR class.oid < 16384 OR (
+       class.relnamespace = 'siglip'::regnamespace
+       AND class.relname ~ '^(images|image_bytes|image_embeddings.*|ingest_items|contents|attach\w+|released_\w+)$') THEN
         RAISE EXCEPTION '% can''t be attached: it is not a table of yours that all sessions see.', attached_table
             USING ERRCODE = 'wrong_object_type', HINT = 'Tables and partitioned tables can be; views, foreign and temporary tables can''t.';
     ELSIF class.relispartition OR (EXISTS (SELECT FROM pg_inherits AS i WHERE attached_table IN (i.inhrelid, i.inhparent)) AND class.relkind = 'r') THEN
@@ -109,6 +110,7 @@ DECLARE
     wrong      text;
     event      text;
 BEGIN
+    PERFORM siglip.check_attachable(attached_table, '{}');
     IF num_nonnulls(id_column, id_columns) = 0 THEN
         ids := ARRAY(
             SELECT a.attname::text FROM pg_index AS x CROSS JOIN unnest(x.indkey::smallint[]) WITH ORDINALITY AS n (number, place)

@@ -26,8 +26,8 @@ BEGIN
             SELECT u.row_key, u.place, (u.place - 1) / max_rows AS part FROM large AS l CROSS JOIN unnest(l.row_keys) WITH ORDINALITY AS u (row_key, place)
             UNION ALL
             SELECT m.row_key, row_number() OVER (), (row_number() OVER () - 1) / max_rows
-            FROM siglip.attached_images AS m
-            WHERE m.attachment_id = take_changes.attachment_id AND m.place = 1 AND EXISTS (SELECT FROM large AS l WHERE l.row_keys IS NULL)
+            FROM (SELECT DISTINCT a.row_key FROM siglip.attached_images AS a
+                  WHERE a.attachment_id = take_changes.attachment_id AND EXISTS (SELECT FROM large AS l WHERE l.row_keys IS NULL)) AS m
         ) AS k WHERE k.row_key IS NOT NULL GROUP BY k.part ORDER BY k.part
     )
     SELECT EXISTS (SELECT FROM large) INTO is_split;
