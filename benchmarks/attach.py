@@ -119,7 +119,10 @@ def compare(
             if number:  # the first warms up
                 taken.append(time.perf_counter() - started)
     plain, attached = (statistics.median(taken) * 1000 for taken in times.values())
-    print(f"  {name + ':':26} {plain:7.0f} ms without, {attached:7.0f} ms attached, {attached / plain:.2f} times", flush=True)
+    print(
+        f"  {name + ':':26} {plain:7.0f} ms without, {attached:7.0f} ms attached, {attached / plain:.2f} times",
+        flush=True,
+    )
 
 
 def singles(connection: psycopg.Connection, count: int = 500) -> None:

@@ -10,6 +10,7 @@ import warnings
 import click
 
 from siglip_ingest.cli import (
+    attaching,
     deleting,
     demo,
     images,
@@ -53,6 +54,9 @@ for _command in (
     deleting.delete,
     deleting.prune,
     deleting.sync,
+    attaching.attach,
+    attaching.detach,
+    attaching.attached,
     labels.label,
     labels.classify,
     models.models,

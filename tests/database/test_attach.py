@@ -51,7 +51,9 @@ def test_inserts_are_followed(connection: Connection) -> None:
 
 
 def test_a_row_without_an_address_has_no_image(connection: Connection) -> None:
-    connection.execute("INSERT INTO product (id, photo_url) VALUES (4, NULL), (5, ''), (6, ' '), (7, repeat('x', 2001))")
+    connection.execute(
+        "INSERT INTO product (id, photo_url) VALUES (4, NULL), (5, ''), (6, ' '), (7, repeat('x', 2001))"
+    )
     follow(connection)
     assert len(images_of(connection)) == 3
     connection.execute("UPDATE product SET photo_url = ' https://example.org/4.jpg\n' WHERE id = 4")

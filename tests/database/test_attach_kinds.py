@@ -31,7 +31,7 @@ def quote(name: str) -> str:
     ("type_name", "key"),
     [
         ("uuid", UUID),
-        ("text", "it's {a, \"b\"} \\ ☃"),
+        ("text", 'it\'s {a, "b"} \\ ☃'),
         ("varchar(20)", "x y"),
         ("char(5)", "ab"),
         ("bigint", str(2**62)),
@@ -67,7 +67,9 @@ def test_keys_of_any_type_are_followed_and_found_again(
 
 def test_keys_of_several_columns_are_followed(connection: Connection, database: Database, model_id: int) -> None:
     connection.execute("CREATE TABLE public.t (shop text, number integer, uri text, PRIMARY KEY (shop, number))")
-    connection.execute("INSERT INTO public.t VALUES ('a,b', 1, 'https://example.org/1.jpg'), ('\"', 2, 'https://example.org/2.jpg')")
+    connection.execute(
+        "INSERT INTO public.t VALUES ('a,b', 1, 'https://example.org/1.jpg'), ('\"', 2, 'https://example.org/2.jpg')"
+    )
     connection.execute("SELECT siglip.attach('public.t', 'uri', id_columns => '{number,shop}', collection => 'c')")
     follow(connection)
     assert [key for key, _, _ in rows_of(connection)] == ['{1,"a,b"}', '{2,"\\""}']
@@ -88,7 +90,9 @@ def test_keys_of_several_columns_are_followed(connection: Connection, database: 
 def test_arrays_are_several_images_of_a_row(connection: Connection, database: Database, model_id: int) -> None:
     connection.execute("CREATE TABLE public.t (id integer PRIMARY KEY, uris text[])")
     connection.execute("SELECT siglip.attach('public.t', 'uris')")
-    connection.execute("INSERT INTO public.t VALUES (1, '{https://a/1,NULL,https://a/2,https://a/1}'), (2, '{}'), (3, '{https://a/2}')")
+    connection.execute(
+        "INSERT INTO public.t VALUES (1, '{https://a/1,NULL,https://a/2,https://a/1}'), (2, '{}'), (3, '{https://a/2}')"
+    )
     follow(connection)
     assert rows_of(connection) == [
         ("1", 1, "https://a/1"),
@@ -118,7 +122,9 @@ def test_truncate_finds_rows_whose_first_place_has_no_image(connection: Connecti
 
 @pytest.mark.parametrize("is_array", [False, True])
 def test_bytes_are_kept_as_images(connection: Connection, is_array: bool) -> None:
-    connection.execute(f"CREATE TABLE public.t (id integer PRIMARY KEY, photo bytea{'[]' if is_array else ''})".encode())
+    connection.execute(
+        f"CREATE TABLE public.t (id integer PRIMARY KEY, photo bytea{'[]' if is_array else ''})".encode()
+    )
     connection.execute("SELECT siglip.attach('public.t', 'photo')")
     for n in range(120):
         content: Any = b"image %d" % (n // 2)
@@ -126,7 +132,9 @@ def test_bytes_are_kept_as_images(connection: Connection, is_array: bool) -> Non
     connection.execute("INSERT INTO public.t VALUES (1000, NULL), (1001, '')" if not is_array else "SELECT")
     follow(connection)
     stored = dict(
-        fetch(connection, "SELECT i.uri, b.content FROM siglip.images AS i JOIN siglip.image_bytes AS b USING (image_id)")
+        fetch(
+            connection, "SELECT i.uri, b.content FROM siglip.images AS i JOIN siglip.image_bytes AS b USING (image_id)"
+        )
     )
     assert stored == {
         f"sha256:{hashlib.sha256(content).hexdigest()}": content for content in (b"image %d" % n for n in range(60))
@@ -172,7 +180,10 @@ def test_metadata_of_types_without_equality_are_followed(connection: Connection)
     assert changes(connection) == []
     connection.execute("UPDATE public.t SET j = '{\"k\": 2}', m = 'happy' WHERE id = 1")
     follow(connection)
-    assert (images_of(connection, "t")["https://a/1"]["j"], images_of(connection, "t")["https://a/1"]["m"]) == ({"k": 2}, "happy")
+    assert (images_of(connection, "t")["https://a/1"]["j"], images_of(connection, "t")["https://a/1"]["m"]) == (
+        {"k": 2},
+        "happy",
+    )
 
 
 def test_a_partitioned_table_is_followed(connection: Connection) -> None:
@@ -217,7 +228,9 @@ def test_names_of_every_kind_are_safe(connection: Connection, database: Database
     connection.execute(
         f"CREATE TABLE {schema}.{table} ({quote(columns[0])} integer PRIMARY KEY, {quote(columns[1])} text, {quote(columns[2])} text)".encode()
     )
-    statement = "SELECT siglip.attach(%s::text::regclass, %s, id_column => %s, metadata_columns => ARRAY[%s], collection => %s)"
+    statement = (
+        "SELECT siglip.attach(%s::text::regclass, %s, id_column => %s, metadata_columns => ARRAY[%s], collection => %s)"
+    )
     connection.execute(statement.encode(), [f"{schema}.{table}", columns[1], columns[0], columns[2], name])
     insert = f"INSERT INTO {schema}.{table} VALUES (1, 'https://a/1', 'x'), (2, 'https://a/2', NULL)"
     connection.execute(insert.encode())
@@ -226,7 +239,9 @@ def test_names_of_every_kind_are_safe(connection: Connection, database: Database
     assert images_of(connection, name) == {f"https://a/{n}": {columns[2]: "y"} for n in (1, 2)}
     embed_all(database, model_id)
     query = half_vector(text_vector("https://a/1"))
-    found = fetch(connection, "SELECT row_key FROM siglip.search(%s::text::regclass, %s::halfvec)", f"{schema}.{table}", query)
+    found = fetch(
+        connection, "SELECT row_key FROM siglip.search(%s::text::regclass, %s::halfvec)", f"{schema}.{table}", query
+    )
     assert found == [("1",), ("2",)]
     assert fetch_one(connection, "SELECT siglip.detach(%s::text::regclass, true)", f"{schema}.{table}") == 2
     assert fetch_one(connection, "SELECT to_regclass('public.victim') IS NOT NULL")
@@ -245,7 +260,11 @@ def test_names_of_every_kind_are_safe(connection: Connection, database: Database
         ("'public.t', 'uri', 'id', id_columns => '{id}'", psycopg.errors.InvalidParameterValue, "are both given"),
         ("'public.t', 'uri', metadata_columns => '{id,NULL}'", psycopg.errors.UndefinedColumn, "has no column NULL"),
         ("'public.t', 'n'", psycopg.errors.DatatypeMismatch, "has the type integer. Images are given as text or bytea"),
-        ("'public.k', 'uri'", psycopg.errors.DatatypeMismatch, "Columns that name rows have one of PostgreSQL's own types"),
+        (
+            "'public.k', 'uri'",
+            psycopg.errors.DatatypeMismatch,
+            "Columns that name rows have one of PostgreSQL's own types",
+        ),
         ("'public.nokey', 'uri'", psycopg.errors.InvalidParameterValue, "it has no primary key"),
         ("'public.v', 'uri', 'id'", psycopg.errors.WrongObjectType, "not a table of yours"),
         ("'temporary', 'uri'", psycopg.errors.WrongObjectType, "not a table of yours"),

@@ -40,22 +40,24 @@ def test_renaming_the_table_and_its_columns_changes_nothing(
     connection: Connection, database: Database, model_id: int
 ) -> None:
     connection.execute("CREATE SCHEMA store")
-    connection.execute("ALTER TABLE product RENAME TO \"Article's\"")
-    connection.execute("ALTER TABLE \"Article's\" SET SCHEMA store")
+    connection.execute('ALTER TABLE product RENAME TO "Article\'s"')
+    connection.execute('ALTER TABLE "Article\'s" SET SCHEMA store')
     for old, new in (("id", "Key"), ("photo_url", "select"), ("price", 'a "b"')):
-        connection.execute(f"ALTER TABLE store.\"Article's\" RENAME {old} TO \"{new.replace(chr(34), chr(34) * 2)}\"".encode())
+        connection.execute(
+            f'ALTER TABLE store."Article\'s" RENAME {old} TO "{new.replace(chr(34), chr(34) * 2)}"'.encode()
+        )
     connection.execute("INSERT INTO store.\"Article's\" VALUES (4, 'n', 'https://example.org/4.jpg', 'hats', 4)")
-    connection.execute("UPDATE store.\"Article's\" SET \"a \"\"b\"\"\" = 9 WHERE \"Key\" = 1")
-    connection.execute("DELETE FROM store.\"Article's\" WHERE \"Key\" = 2")
+    connection.execute('UPDATE store."Article\'s" SET "a ""b""" = 9 WHERE "Key" = 1')
+    connection.execute('DELETE FROM store."Article\'s" WHERE "Key" = 2')
     follow(connection)
     assert images_of(connection) == {
         "https://example.org/1.jpg": {"category": "shoes", "price": 9.0},  # as they were called
         "https://example.org/3.jpg": {"category": "shoes", "price": 3.0},
         "https://example.org/4.jpg": {"category": "hats", "price": 4.0},
     }
-    assert fetch(connection, "SELECT id_columns, uri_column, metadata_columns, problem FROM siglip.attached_tables") == [
-        (["Key"], "select", ["category", 'a "b"'], None)
-    ]
+    assert fetch(
+        connection, "SELECT id_columns, uri_column, metadata_columns, problem FROM siglip.attached_tables"
+    ) == [(["Key"], "select", ["category", 'a "b"'], None)]
     embed_all(database, model_id)
     query = half_vector(text_vector("x"))
     assert len(fetch(connection, "SELECT * FROM siglip.search('store.\"Article''s\"', %s::halfvec)", query)) == 3
@@ -92,7 +94,9 @@ def test_without_its_column_writes_go_on_and_the_problem_is_shown(connection: Co
 
 
 def test_a_column_of_another_type_is_followed_or_shown(connection: Connection) -> None:
-    connection.execute("ALTER TABLE product ALTER id TYPE bigint, ALTER photo_url TYPE varchar(300), ALTER price TYPE integer")
+    connection.execute(
+        "ALTER TABLE product ALTER id TYPE bigint, ALTER photo_url TYPE varchar(300), ALTER price TYPE integer"
+    )
     add_products(connection, 4, 4)
     follow(connection)
     assert images_of(connection)["https://example.org/4.jpg"]["price"] == 4
@@ -223,7 +227,9 @@ def test_a_table_with_a_problem_does_not_stop_the_others(connection: Connection)
     connection.execute("INSERT INTO public.other VALUES (1, 'https://a/1')")
     follow(connection)
     assert list(images_of(connection, "other")) == ["https://a/1"]
-    assert fetch(connection, PROBLEM + " ORDER BY attachment_id")[0][0].startswith("The triggers of public.product are gone")
+    assert fetch(connection, PROBLEM + " ORDER BY attachment_id")[0][0].startswith(
+        "The triggers of public.product are gone"
+    )
     assert len(images_of(connection)) == 3
 
 
@@ -241,7 +247,9 @@ def test_a_table_restored_from_a_dump_is_found_by_its_names(connection: Connecti
     connection.execute("ALTER TABLE product RENAME photo_url TO address")
     connection.execute("UPDATE product SET price = 2 WHERE id = 1")
     follow(connection)
-    connection.execute("CREATE TABLE public.restored (name text, address text, price numeric, category text, id integer PRIMARY KEY)")
+    connection.execute(
+        "CREATE TABLE public.restored (name text, address text, price numeric, category text, id integer PRIMARY KEY)"
+    )
     connection.execute("INSERT INTO restored (id, address) SELECT id, address FROM product")
     for event in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
         tables = {"INSERT": "NEW TABLE AS new_rows", "DELETE": "OLD TABLE AS old_rows"}
@@ -249,7 +257,9 @@ def test_a_table_restored_from_a_dump_is_found_by_its_names(connection: Connecti
         referencing = f"REFERENCING {tables[event]}" if event in tables else ""
         connection.execute(
             f"CREATE TRIGGER siglip_note AFTER {event} ON restored {referencing}"
-            " FOR EACH STATEMENT EXECUTE FUNCTION siglip.note_attached_changes()".replace("siglip_note ", f"siglip_note_{event} ").encode()
+            " FOR EACH STATEMENT EXECUTE FUNCTION siglip.note_attached_changes()".replace(
+                "siglip_note ", f"siglip_note_{event} "
+            ).encode()
         )
     connection.execute("UPDATE siglip.attachments SET attached_table = 'public.restored'")
     connection.execute("INSERT INTO restored (id, address) VALUES (9, 'https://example.org/9.jpg')")
@@ -265,11 +275,15 @@ def test_a_table_restored_from_a_dump_is_found_by_its_names(connection: Connecti
 
 def test_coverage_is_shown(connection: Connection, database: Database, model_id: int) -> None:
     embed_all(database, model_id)
-    connection.execute("INSERT INTO product VALUES (4, 'twin', 'https://example.org/1.jpg'), (5, 'new', 'https://example.org/5.jpg')")
+    connection.execute(
+        "INSERT INTO product VALUES (4, 'twin', 'https://example.org/1.jpg'), (5, 'new', 'https://example.org/5.jpg')"
+    )
     columns = "rows_waiting, rows, images, embedded, failed"
     assert fetch(connection, f"SELECT {columns} FROM siglip.attached_tables") == [(2, 3, 3, 3, 0)]
     follow(connection)
-    connection.execute("UPDATE siglip.ingest_items SET state = 'failed', error_code = 'x', error_message = 'y' WHERE state = 'queued'")
+    connection.execute(
+        "UPDATE siglip.ingest_items SET state = 'failed', error_code = 'x', error_message = 'y' WHERE state = 'queued'"
+    )
     assert fetch(connection, f"SELECT {columns} FROM siglip.attached_tables") == [(0, 5, 4, 3, 1)]
 
 

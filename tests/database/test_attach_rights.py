@@ -12,7 +12,16 @@ from psycopg import sql
 
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.connection.vectors import half_vector
-from tests.database.attached_tables import ATTACH, changes, create_products, embed_all, fetch, fetch_one, follow, images_of
+from tests.database.attached_tables import (
+    ATTACH,
+    changes,
+    create_products,
+    embed_all,
+    fetch,
+    fetch_one,
+    follow,
+    images_of,
+)
 from tests.database.helpers import text_vector
 from tests.database.listeners import listening
 
@@ -21,9 +30,7 @@ NOTING = (
     "GRANT INSERT ON siglip.attached_changes TO {role}"
 )
 SEARCHING = "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO {role}"
-WORKING = (
-    "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA siglip TO {role}"
-)
+WORKING = "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA siglip TO {role}"
 WRITING = "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.product TO {role}"
 OWNING = "ALTER TABLE public.product OWNER TO {role}"
 
@@ -95,7 +102,9 @@ def test_a_writer_without_rights_is_told_which(connection: Connection, make_role
         grant(connection, role, given)
         act_as(connection, role)
         for statement in statements:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="but not note for siglip what changes") as raised:
+            with pytest.raises(
+                psycopg.errors.InsufficientPrivilege, match="but not note for siglip what changes"
+            ) as raised:
                 connection.execute(statement.encode())
             assert (raised.value.diag.message_hint or "").startswith(f"GRANT USAGE ON SCHEMA siglip TO {role};")
         connection.execute("RESET ROLE")
@@ -150,7 +159,9 @@ def test_a_worker_that_may_not_read_the_table_says_so(connection: Connection, ma
     assert len(images_of(connection)) == 3
 
 
-def test_a_worker_that_does_not_see_all_rows_deletes_none(connection: Connection, make_role: Callable[..., str]) -> None:
+def test_a_worker_that_does_not_see_all_rows_deletes_none(
+    connection: Connection, make_role: Callable[..., str]
+) -> None:
     connection.execute(ATTACH.encode())
     follow(connection)
     connection.execute("ALTER TABLE product ENABLE ROW LEVEL SECURITY")

@@ -45,7 +45,11 @@ def test_workers_are_told(connection: Connection, database: Database, model_id: 
 
 def test_metadata_are_merged_and_keys_kept(connection: Connection) -> None:
     enqueue(connection, URIS, ", keys => '{k2,k1,k3}', metadata => '{\"a\": 1, \"b\": 1}'")
-    enqueue(connection, URIS, ", metadata => '{\"b\": 2}', each_metadata => ARRAY['{\"c\": 2}', NULL, '{\"b\": 3}']::jsonb[]")
+    enqueue(
+        connection,
+        URIS,
+        ", metadata => '{\"b\": 2}', each_metadata => ARRAY['{\"c\": 2}', NULL, '{\"b\": 3}']::jsonb[]",
+    )
     assert images_of(connection, "c") == {
         "https://a/2": {"a": 1, "b": 2, "c": 2},
         "https://a/1": {"a": 1, "b": 2},
@@ -59,7 +63,9 @@ def test_what_is_done_stays_so_and_what_failed_is_queued_again(
 ) -> None:
     enqueue(connection, URIS)
     assert embed_all(database, model_id) == 3
-    connection.execute("UPDATE siglip.ingest_items SET state = 'failed', error_code = 'x', error_message = 'y' WHERE item_id = 1")
+    connection.execute(
+        "UPDATE siglip.ingest_items SET state = 'failed', error_code = 'x', error_message = 'y' WHERE item_id = 1"
+    )
     enqueue(connection, URIS)
     assert states(connection, model_id) == {"done": 2, "queued": 1}
 
@@ -111,7 +117,9 @@ def test_an_image_is_queued_by_its_bytes(connection: Connection, model_id: int) 
 def test_without_a_model_it_says_what_to_do(database: Database) -> None:
     with database.session() as connection:
         for statement in ("enqueue_images('{https://a/1}')", "enqueue_image('x'::bytea)", "retry_failed()"):
-            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no model that a worker can load is active"):
+            with pytest.raises(
+                psycopg.errors.ObjectNotInPrerequisiteState, match="no model that a worker can load is active"
+            ):
                 connection.execute(f"SELECT siglip.{statement}".encode())
         connection.execute("SELECT siglip.add_external_model('elsewhere', 16)")
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
