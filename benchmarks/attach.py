@@ -1,9 +1,9 @@
-"""What does a bulk load cost into a table that is attached, beside the same one that isn't, and how fast is it followed?
+"""What does a bulk load into an attached table cost, beside the same one that isn't, and how fast is it followed?
 
     python benchmarks/attach.py [--count 100000] [--rounds 5]
 
-Rounds alternate between the two tables, each emptied before; the ratio is that of the medians. The server writes to the disk as a real one
-does, except for fsync, whose time varies more than what is measured.
+Rounds alternate between the two tables, each emptied before; the ratio is that of the medians. Nothing waits for the
+disk (fsync = off): its time varies more than what is measured, and would make the ratios look better.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ CREATE TABLE %s (
     created_at timestamptz NOT NULL DEFAULT now()
 )
 """
-ATTACH = b"SELECT siglip.attach('public.attached', 'photo_url', collection => 'shop', metadata_columns => '{category,price}')"
+ATTACH = b"""
+SELECT siglip.attach('public.attached', 'photo_url', collection => 'shop', metadata_columns => '{category,price}')
+"""
 COPY = b"COPY %s (id, name, photo_url, category, price) FROM STDIN"
 SELECT = b"""
 INSERT INTO %s (id, name, photo_url, category, price)

@@ -7,7 +7,11 @@ from typing import Any
 from siglip_ingest.db import Connection, Database
 from tests.database.helpers import claim, complete, completed, text_vector
 
-PRODUCTS = "CREATE TABLE public.product (id integer PRIMARY KEY, name text, photo_url text, category text, price numeric(10, 2))"
+PRODUCTS = """
+CREATE TABLE public.product (
+    id integer PRIMARY KEY, name text, photo_url text, category text, price numeric(10, 2)
+)
+"""
 ATTACH = (
     "SELECT siglip.attach('public.product', id_column => 'id', uri_column => 'photo_url', collection => 'shop',"
     " metadata_columns => '{category,price}')"

@@ -30,7 +30,10 @@ NOTING = (
     "GRANT INSERT ON siglip.attached_changes TO {role}"
 )
 SEARCHING = "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO {role}"
-WORKING = "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA siglip TO {role}"
+WORKING = (
+    "GRANT USAGE ON SCHEMA siglip TO {role};"
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA siglip TO {role}"
+)
 WRITING = "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON public.product TO {role}"
 OWNING = "ALTER TABLE public.product OWNER TO {role}"
 
@@ -85,7 +88,7 @@ def test_only_the_owner_attaches(connection: Connection, make_role: Callable[...
 def test_an_owner_that_may_not_read_it_cannot_attach_it(connection: Connection, make_role: Callable[..., str]) -> None:
     role = make_role(WORKING, OWNING, "REVOKE SELECT ON public.product FROM {role}")
     act_as(connection, role)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not read the column id of public.product"):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"may not read the column id of public\.product"):
         connection.execute(ATTACH.encode())
 
 
@@ -212,7 +215,7 @@ def test_a_writer_under_row_level_security_is_followed(connection: Connection, m
 
 
 def test_an_attached_column_runs_nobodys_code(connection: Connection, make_role: Callable[..., str]) -> None:
-    """A worker reads the table with its own rights: a cast or an operator of the table's owner must not run under them."""
+    """A worker reads the table with its own rights: the owner's casts and operators must not run."""
     owner = make_role(WORKING, "GRANT CREATE ON SCHEMA public TO {role}")
     act_as(connection, owner)
     connection.execute("CREATE TYPE public.evil AS ENUM ('a')")

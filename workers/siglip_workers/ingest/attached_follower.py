@@ -1,4 +1,4 @@
-"""Follows the attached tables: turns the changes that their triggers noted into images; one worker at a time does it."""
+"""Follows the attached tables: turns changes that their triggers noted into images; one worker at a time does it."""
 
 from __future__ import annotations
 
