@@ -1,4 +1,4 @@
-"""Tables of the user whose rows have images: attached, a collection follows them. The work is `siglip.follow_attached`."""
+"""Tables of the user that collections follow. The work is done by `siglip.follow_attached`."""
 
 from __future__ import annotations
 

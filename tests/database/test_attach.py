@@ -21,12 +21,12 @@ from tests.database.attached_tables import (
     images_of,
     rows_of,
 )
-from tests.database.helpers import states, text_vector
+from tests.database.helpers import add_model, states, text_vector
 
 
 @pytest.fixture
 def connection(database: Database, model_id: int) -> Any:
-    """A connection without a transaction of its own, to a database with three products that are attached and followed."""
+    """A session on a database with three products that are attached and followed."""
     with database.session() as session:
         create_products(session, 3)
         assert fetch_one(session, ATTACH) == 3
@@ -154,8 +154,8 @@ def test_a_transaction_that_is_rolled_back_leaves_no_trace(connection: Connectio
 
 def test_an_upsert_is_followed(connection: Connection) -> None:
     connection.execute(
-        "INSERT INTO product (id, photo_url, price) VALUES (3, 'https://example.org/3b.jpg', 1), (4, 'https://example.org/4.jpg', 2)"
-        " ON CONFLICT (id) DO UPDATE SET photo_url = excluded.photo_url"
+        "INSERT INTO product (id, photo_url, price) VALUES (3, 'https://example.org/3b.jpg', 1),"
+        " (4, 'https://example.org/4.jpg', 2) ON CONFLICT (id) DO UPDATE SET photo_url = excluded.photo_url"
     )
     follow(connection)
     assert [uri for _, _, uri in rows_of(connection)][2:] == ["https://example.org/3b.jpg", "https://example.org/4.jpg"]
@@ -209,3 +209,22 @@ def test_rows_of_a_table_are_found_with_their_scores(connection: Connection, dat
     assert len(found) == 2
     with pytest.raises(psycopg.errors.NoDataFound, match="is not attached"):
         connection.execute("SELECT siglip.search('siglip.models', 'red shoes')")
+
+
+def test_postgresql_16_does_the_same(postgres_16_url: str) -> None:
+    with Database(postgres_16_url) as database, database.session() as connection:
+        with connection.transaction():
+            model_id = add_model(connection)
+        create_products(connection, 3)
+        connection.execute(ATTACH.encode())
+        connection.execute("UPDATE product SET price = 7, id = 9 WHERE id = 1")
+        connection.execute("DELETE FROM product WHERE id = 2")
+        follow(connection)
+        assert embed_all(database, model_id) == 2
+        assert images_of(connection)["https://example.org/1.jpg"]["price"] == 7
+        query = half_vector(text_vector("x"))
+        found = fetch(connection, "SELECT row_key FROM siglip.search('public.product', %s::halfvec)", query)
+        assert sorted(found) == [("3",), ("9",)]
+        connection.execute("TRUNCATE product")
+        follow(connection)
+        assert images_of(connection) == {}

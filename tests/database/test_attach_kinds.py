@@ -1,4 +1,4 @@
-"""Attached tables of every kind: other keys, arrays, bytes, partitions, types of one's own, and names that need quotes."""
+"""Attached tables of every kind: other keys, arrays, bytes, partitions, types of one's own, names that need quotes."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ def test_metadata_of_types_without_equality_are_followed(connection: Connection)
     connection.execute("CREATE TYPE public.mood AS ENUM ('sad', 'happy')")
     connection.execute("CREATE TYPE public.pair AS (a integer, b text)")
     connection.execute(
-        "CREATE TABLE public.t (id integer PRIMARY KEY, uri text, j json, p point, m public.mood, r public.pair, a integer[], x json,"
-        " d timestamptz, n numeric)"
+        "CREATE TABLE public.t (id integer PRIMARY KEY, uri text, j json, p point, m public.mood, r public.pair,"
+        " a integer[], x json, d timestamptz, n numeric)"
     )
     connection.execute("SELECT siglip.attach('public.t', 'uri', metadata_columns => '{j,p,m,r,a,d,n}')")
     connection.execute(
@@ -226,7 +226,8 @@ def test_names_of_every_kind_are_safe(connection: Connection, database: Database
     connection.execute(f"CREATE SCHEMA {schema}".encode())
     columns = [f"{name} {n}" for n in range(3)]
     connection.execute(
-        f"CREATE TABLE {schema}.{table} ({quote(columns[0])} integer PRIMARY KEY, {quote(columns[1])} text, {quote(columns[2])} text)".encode()
+        f"CREATE TABLE {schema}.{table} ({quote(columns[0])} integer PRIMARY KEY, {quote(columns[1])} text,"
+        f" {quote(columns[2])} text)".encode()
     )
     statement = (
         "SELECT siglip.attach(%s::text::regclass, %s, id_column => %s, metadata_columns => ARRAY[%s], collection => %s)"

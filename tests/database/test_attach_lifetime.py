@@ -1,4 +1,4 @@
-"""What becomes of an attachment: renamed, altered, dropped, detached, attached again, dumped and restored; and its faults."""
+"""What becomes of an attachment: its table is renamed, altered, dropped, restored; it is detached; it has faults."""
 
 from __future__ import annotations
 
@@ -162,9 +162,10 @@ def test_a_table_is_attached_once(connection: Connection) -> None:
 
 def test_attaching_needs_a_transaction_that_sees_all_rows(connection: Connection) -> None:
     connection.execute("SELECT siglip.detach('public.product')")
-    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="READ COMMITTED"), connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="READ COMMITTED"):
         connection.execute(ATTACH.encode())
+    connection.execute("ROLLBACK")
 
 
 def test_rows_that_are_written_meanwhile_are_not_missed(connection: Connection, database: Database) -> None:
@@ -209,8 +210,9 @@ def test_changes_that_commit_late_are_not_missed(connection: Connection, databas
 
 def test_forged_notes_do_no_harm(connection: Connection) -> None:
     connection.execute(
-        "INSERT INTO siglip.attached_changes (attachment_id, row_keys) SELECT a.attachment_id, n.keys FROM siglip.attachments AS a,"
-        " (VALUES ('{not a number,99999999999999,7,NULL}'::text[]), ('{}'), (NULL), (array_fill('1'::text, ARRAY[5000]))) AS n (keys)"
+        "INSERT INTO siglip.attached_changes (attachment_id, row_keys) SELECT a.attachment_id, n.keys"
+        " FROM siglip.attachments AS a, (VALUES ('{not a number,99999999999999,7,NULL}'::text[]), ('{}'), (NULL),"
+        " ('{{1},{2}}'), (array_fill('1'::text, ARRAY[5000]))) AS n (keys)"
     )
     connection.execute("INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (12345, '{1}')")
     follow(connection)

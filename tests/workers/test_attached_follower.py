@@ -34,8 +34,8 @@ def insert_photos(database: Database, paths: list[Path], first: int = 0) -> None
 def found_rows(database: Database) -> list[int]:
     found = fetch_all(
         database,
-        "SELECT p.id FROM siglip.search('public.photo', 'a boat', 100) AS s JOIN public.photo AS p ON p.id = s.row_key::integer"
-        " ORDER BY p.id",
+        "SELECT p.id FROM siglip.search('public.photo', 'a boat', 100) AS s"
+        " JOIN public.photo AS p ON p.id = s.row_key::integer ORDER BY p.id",
     )
     return [int(str(row[0])) for row in found]
 
