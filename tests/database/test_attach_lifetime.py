@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.connection.vectors import half_vector
+from siglip_ingest.services.supervisor.postgres import find_binaries
 from tests.database.attached_tables import (
     ATTACH,
     add_products,
@@ -304,3 +306,25 @@ def test_images_that_were_deleted_by_hand_come_back_by_refreshing(connection: Co
     assert fetch_one(connection, "SELECT siglip.refresh_attached('public.product')") == 3
     follow(connection)
     assert len(images_of(connection)) == 3
+
+
+def test_a_dump_that_is_restored_goes_on(
+    connection: Connection, database_url: str, empty_database_url: str, model_id: int
+) -> None:
+    connection.execute("ALTER TABLE product DROP COLUMN name")  # the numbers of the columns change with the restore
+    follow(connection)
+    programs = find_binaries()
+    dump = subprocess.run([programs / "pg_dump", "--no-owner", database_url], capture_output=True, check=True).stdout
+    restore = [programs / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", empty_database_url]
+    done = subprocess.run(restore, input=dump, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with Database(empty_database_url) as database, database.session() as restored:
+        restored.execute("UPDATE product SET price = 7 WHERE id = 1")
+        restored.execute("DELETE FROM product WHERE id = 2")
+        restored.execute("INSERT INTO product VALUES (4, 'https://example.org/4.jpg', 'hats', 4)")
+        follow(restored)
+        assert images_of(restored) == {
+            "https://example.org/1.jpg": {"category": "shoes", "price": 7.0},
+            "https://example.org/3.jpg": {"category": "shoes", "price": 3.0},
+            "https://example.org/4.jpg": {"category": "hats", "price": 4.0},
+        }

@@ -232,3 +232,19 @@ def test_an_attached_column_runs_nobodys_code(connection: Connection, make_role:
     connection.execute("RESET ROLE")
     follow(connection)
     assert images_of(connection, "t") == {"https://a/1": {"e": "a"}}
+
+
+def test_the_rights_that_the_document_names_are_enough_to_attach(
+    connection: Connection, make_role: Callable[..., str]
+) -> None:
+    tables = "siglip.attachments, siglip.attached_changes, siglip.attached_images, siglip.released_images"
+    rights = f"GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {{role}}"
+    owner = make_role(OWNING, "GRANT USAGE ON SCHEMA siglip TO {role}", rights)
+    act_as(connection, owner)
+    connection.execute(ATTACH.encode())
+    connection.execute("UPDATE product SET price = 9")
+    connection.execute("RESET ROLE")
+    follow(connection)
+    act_as(connection, owner)
+    assert fetch_one(connection, "SELECT siglip.refresh_attached('public.product')") == 3
+    assert fetch_one(connection, "SELECT siglip.detach('public.product', true)") == 3
