@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from siglip_ingest.db import Database
-from siglip_ingest.errors import DatabaseUnavailableError
+from siglip_ingest.errors import DatabaseError, DatabaseUnavailableError
 from siglip_workers.ingest import attached_follower
 from siglip_workers.ingest.attached_follower import AttachedFollower
 from tests.database.attached_tables import fetch_one, follow
@@ -130,3 +131,17 @@ def test_several_workers_follow_each_change_once(database: Database, model_id: i
     with database.session() as session:
         assert follow(session) == 0
         assert fetch_one(session, "SELECT count(*) FROM siglip.attached_images") == 60
+
+
+def test_a_role_that_may_not_follow_leaves_it_to_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    follower = AttachedFollower(database)
+
+    def refuse() -> int:
+        raise DatabaseError("permission denied") from psycopg.errors.InsufficientPrivilege()
+
+    monkeypatch.setattr(follower, "follow", refuse)
+    follower.run()
+    assert "This role may not follow attached tables" in caplog.text

@@ -12,26 +12,23 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+    versions constant jsonb := CASE WHEN source_versions IS NOT NULL THEN jsonb_object(uris, source_versions) END;  -- the last of a URI
     existing bigint[];
     changed  bigint[];
     stored   bigint[];
 BEGIN
-    WITH given AS (
-        SELECT DISTINCT ON (g.uri) g.uri, g.source_version
-        FROM unnest(uris, source_versions) WITH ORDINALITY AS g (uri, source_version, place)
-        ORDER BY g.uri, g.place DESC
-    ), locked AS MATERIALIZED (
+    -- A lookup, not a join: of the length of arrays the planner knows nothing, and would compare each with each.
+    SELECT array_agg(l.image_id),
+           array_agg(l.image_id) FILTER (
+               WHERE versions ->> l.uri <> coalesce(l.source_version, '') OR (store_images.reads_exif AND NOT l.reads_exif))
+    INTO existing, changed
+    FROM (
         SELECT i.image_id, i.uri, i.source_version, i.reads_exif
         FROM siglip.images AS i
         WHERE i.collection = store_images.collection AND i.uri = ANY (uris)
         ORDER BY i.collection, i.uri
         FOR NO KEY UPDATE
-    )
-    SELECT array_agg(l.image_id),
-           array_agg(l.image_id) FILTER (
-               WHERE g.source_version <> coalesce(l.source_version, '') OR (store_images.reads_exif AND NOT l.reads_exif))
-    INTO existing, changed
-    FROM locked AS l JOIN given AS g USING (uri);
+    ) AS l;
 
     INSERT INTO siglip.images AS i (collection, uri, key, source_version, metadata, reads_exif)
     SELECT DISTINCT ON (g.uri) store_images.collection, g.uri, g.key, g.source_version, coalesce(g.metadata, '{}'), store_images.reads_exif

@@ -75,9 +75,9 @@ BEGIN
                     WHEN table_row.names[n] IS NOT NULL
                     THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
             END LOOP;
-            changed := format(
-                'SELECT coalesce(%1$s, %2$s) FROM old_rows AS o FULL JOIN new_rows AS r ON %3$s'
-                ' WHERE o.%4$s IS NULL OR r.%4$s IS NULL OR %5$s', new_key, old_key, same_key, table_row.names[1], changed);
+            -- A key that is gone, or new, stands beside NULLs: it differs where there is anything to see.
+            changed := format('SELECT coalesce(%s, %s) FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
+                              new_key, old_key, same_key, changed);
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);

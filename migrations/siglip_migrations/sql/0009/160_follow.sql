@@ -111,10 +111,12 @@ BEGIN
 
     WITH gone AS (
         DELETE FROM siglip.attached_images AS m
-        WHERE m.attachment_id = attachment.attachment_id AND m.row_key = ANY (row_keys)
-          AND NOT EXISTS (
-              SELECT FROM unnest(keys, places, image_ids) AS n (row_key, place, image_id)
-              WHERE n.row_key = m.row_key AND n.place = m.place AND n.image_id = m.image_id)
+        USING (
+            SELECT o.row_key, o.place, o.image_id FROM siglip.attached_images AS o
+            WHERE o.attachment_id = attachment.attachment_id AND o.row_key = ANY (row_keys)
+            EXCEPT SELECT n.row_key, n.place, n.image_id FROM unnest(keys, places, image_ids) AS n (row_key, place, image_id)
+        ) AS e
+        WHERE m.attachment_id = attachment.attachment_id AND m.row_key = e.row_key AND m.place = e.place
         RETURNING m.image_id
     )
     SELECT array_agg(DISTINCT g.image_id) INTO released FROM gone AS g;
