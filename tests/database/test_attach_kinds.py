@@ -102,7 +102,7 @@ def test_arrays_are_several_images_of_a_row(connection: Connection, database: Da
     ]
     embed_all(database, model_id)
     query = half_vector(text_vector("https://a/2"))
-    found = fetch(connection, "SELECT row_key, place FROM siglip.search('public.t', %s::halfvec, 2)", query)
+    found = fetch(connection, "SELECT row_key, place FROM siglip.search('public.t', %s::halfvec)", query)
     assert found == [("1", 3), ("3", 1)]  # each row once, by its best image
     connection.execute("UPDATE public.t SET uris = uris[1:1] WHERE id = 1")
     connection.execute("DELETE FROM public.t WHERE id = 3")
