@@ -10,6 +10,7 @@ import warnings
 import click
 
 from siglip_ingest.cli import (
+    attaching,
     deleting,
     demo,
     exploring,
@@ -54,6 +55,9 @@ for _command in (
     deleting.delete,
     deleting.prune,
     deleting.sync,
+    attaching.attach,
+    attaching.detach,
+    attaching.attached,
     labels.label,
     labels.classify,
     exploring.duplicates,

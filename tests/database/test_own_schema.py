@@ -12,6 +12,7 @@ from siglip_ingest.db import Database, images, items, texts
 from siglip_ingest.db.models import delete_unused_model
 from siglip_ingest.db.schema import migrate
 from siglip_ingest.db.search import SearchOptions
+from tests.database.attached_tables import embed_all
 from tests.database.helpers import (
     DIMENSION,
     FakeEmbedder,
@@ -129,6 +130,23 @@ def test_models_are_compared_and_dropped(database: Database, model_id: int, imag
     active_model.free_dropped(database)
     with database.connection() as connection:
         assert connection.execute("SELECT model_id FROM siglip.model_coverage").fetchall() == [(model_id,)]
+
+
+def test_attached_tables_are_followed_and_searched(database: Database, model_id: int) -> None:
+    with database.session() as connection:
+        connection.execute("CREATE TABLE public.product (id integer PRIMARY KEY, uri text, price numeric)")
+        connection.execute("SELECT siglip.attach('public.product', 'uri', metadata_columns => '{price}')")
+        connection.execute("INSERT INTO public.product SELECT n, 'https://a/' || n, n FROM generate_series(1, 3) AS n")
+        connection.execute("UPDATE public.product SET price = 7 WHERE id = 1")
+        connection.execute("SELECT siglip.follow_attached()")
+        connection.execute("DELETE FROM public.product WHERE id = 2")
+        embed_all(database, model_id)
+        with listening(database, model_id):
+            rows: Any = connection.execute(
+                "SELECT (s.found).id FROM siglip.search_rows(NULL::public.product, 'red shoes') AS s ORDER BY 1"
+            ).fetchall()
+        assert rows == [(1,), (3,)]
+        assert connection.execute("SELECT siglip.detach('public.product', true)").fetchone() == (3,)
 
 
 def test_a_model_is_changed_and_one_is_taken_out(database: Database, model_id: int, image_ids: list[int]) -> None:

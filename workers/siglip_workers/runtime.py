@@ -29,6 +29,7 @@ from siglip_workers.batch_size import BatchSize
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
 from siglip_workers.heartbeat import Heartbeat, SilenceGuard
+from siglip_workers.ingest.attached_follower import AttachedFollower
 from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
@@ -87,6 +88,7 @@ class Runtime:
         self._labels = Repeater("labels", self._follow_model, LABELS_EVERY_S)
         self._keeper = LabelKeeper(database)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
+        self._follower = AttachedFollower(database)
         self._watcher: LedgerWatcher | None = None
         self._unreadable: set[int] = set()  # labels
 
@@ -102,7 +104,13 @@ class Runtime:
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
         self._watcher = LedgerWatcher(
-            self.database, self._broker, self.feeder, self.worker_id, self.model_id, self.settings
+            self.database,
+            self._broker,
+            self.feeder,
+            self.worker_id,
+            self.model_id,
+            self.settings,
+            on_attached=self._follower.look,
         )
         with contextlib.suppress(DatabaseError):  # the heartbeat tries again
             self._beat()  # others look after what a worker leaves behind once they know it
@@ -138,7 +146,16 @@ class Runtime:
     def _threads(self) -> list[StoppableThread]:
         """In the order in which they are closed: what keeps the others from waiting for ever comes last."""
         images = [] if self._watcher is None else [self.feeder, self._watcher]
-        return [*images, self._labels, self._keeper, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
+        return [
+            *images,
+            self._follower,
+            self._labels,
+            self._keeper,
+            *self._listeners,
+            *self._maintainer,
+            self._heartbeat,
+            self._guard,
+        ]
 
     def _beat(self) -> None:
         with self._pulse.connection() as connection:
