@@ -1,0 +1,8 @@
+-- Purpose: say which revision the schema is at, where siglip-ingest looks for it.
+-- Parameters: none.
+-- A row means: the revision (alembic_version); there is one row.
+
+CREATE TABLE siglip.alembic_version (
+    version_num varchar(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
