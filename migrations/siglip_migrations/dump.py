@@ -67,7 +67,7 @@ def _rows(connection: Connection, name: str, *parameters: object) -> list[tuple[
 
 
 def _comment(about: object) -> str:
-    return f"-- {about}\n" if about else ""
+    return "".join(f"-- {line}\n" for line in str(about).splitlines()) if about else ""
 
 
 def main() -> int:
