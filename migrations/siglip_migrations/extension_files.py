@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 NAME = "siglip"
@@ -38,20 +39,17 @@ def extension_files(revisions: Iterable[str], *, first: str = FIRST) -> dict[str
     found = {
         f"{NAME}.control": _CONTROL.format(name=NAME, version=newest),
         f"{NAME}--{newest}.sql": _script(
-            _own("010_before"),
-            *map(_migration, known),
-            _own("020_revision"),
-            f"INSERT INTO siglip.alembic_version (version_num) VALUES ('{newest}');\n",
-            _own("040_kept_rows"),
+            _own("010_before"), *map(_migration, known), _own("020_revision", newest), _own("040_kept_rows")
         ),
-        f"{NAME}--{UNPACKAGED}.sql": _script(_require_revision(first)),
+        f"{NAME}--{UNPACKAGED}.sql": _script(_own("015_migrated", first)),
         f"{NAME}--{UNPACKAGED}--{first}.sql": _script(
-            _require_revision(first), _own("030_members"), _own("040_kept_rows")
+            _own("015_migrated", first), _own("030_members"), _own("040_kept_rows")
         ),
     }
-    for before, after in zip(updates, updates[1:], strict=False):
-        moved = f"UPDATE siglip.alembic_version SET version_num = '{after}';\n"
-        found[f"{NAME}--{before}--{after}.sql"] = _script(_migration(after), moved, _own("040_kept_rows"))
+    for before, after in pairwise(updates):
+        found[f"{NAME}--{before}--{after}.sql"] = _script(
+            _migration(after), _own("050_updated", after), _own("040_kept_rows")
+        )
     return found
 
 
@@ -91,18 +89,6 @@ def _migration(revision: str) -> str:
     return text.replace("@vector@", "@extschema:vector@")
 
 
-def _own(name: str) -> str:
-    return (files("siglip_migrations") / "sql" / "extension" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _require_revision(revision: str) -> str:
-    return f"""DO $$
-BEGIN
-    IF to_regclass('siglip.alembic_version') IS NULL
-       OR NOT EXISTS (SELECT FROM siglip.alembic_version AS v WHERE v.version_num = '{revision}') THEN
-        RAISE EXCEPTION 'The schema siglip isn''t at revision {revision}.'
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run siglip-ingest migrate --revision {revision} first.';
-    END IF;
-END
-$$;
-"""
+def _own(name: str, revision: str = "") -> str:
+    text = (files("siglip_migrations") / "sql" / "extension" / f"{name}.sql").read_text(encoding="utf-8")
+    return text.replace("@revision@", revision)

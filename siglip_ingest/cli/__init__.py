@@ -12,6 +12,7 @@ import click
 from siglip_ingest.cli import (
     deleting,
     demo,
+    extension,
     images,
     labels,
     maintenance,
@@ -44,6 +45,7 @@ for _command in (
     services.status,
     services.psql,
     services.migrate,
+    extension.extension,
     services.worker,
     images.index,
     images.retry,

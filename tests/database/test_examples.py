@@ -25,7 +25,7 @@ CALLED_BY_OTHERS = {
 
 
 @pytest.fixture(scope="module")
-def _filled(services: Services, _template: str) -> Iterator[str]:
+def filled(services: Services, _template: str) -> Iterator[str]:
     """Name of a filled example database that nobody is connected to."""
     with clone_database(services, _template) as url:
         with Database(url) as database:
@@ -34,9 +34,9 @@ def _filled(services: Services, _template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def example_url(services: Services, _filled: str) -> Iterator[str]:
+def example_url(services: Services, filled: str) -> Iterator[str]:
     """URL of the example database, with workers that answer texts."""
-    with clone_database(services, _filled) as url, Database(url) as database, answering(database):
+    with clone_database(services, filled) as url, Database(url) as database, answering(database):
         yield url
 
 
@@ -92,13 +92,13 @@ def test_examples_leave_nothing_behind(example_url: str) -> None:
         assert connection.execute("SELECT count(*) FROM siglip.models").fetchone() == (2,)
 
 
-def test_every_procedure_s_example_runs(services: Services, _filled: str, example_url: str) -> None:
+def test_every_procedure_s_example_runs(services: Services, filled: str, example_url: str) -> None:
     """Each in a database of its own, outside of a transaction: a procedure commits."""
     failures = []
     for example in _examples(example_url):
         if not example.is_procedure:
             continue
-        with clone_database(services, _filled) as url, psycopg.connect(url, autocommit=True) as connection:
+        with clone_database(services, filled) as url, psycopg.connect(url, autocommit=True) as connection:
             try:
                 connection.execute(example.statement.encode())
             except psycopg.Error as error:

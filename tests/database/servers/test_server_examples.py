@@ -19,7 +19,7 @@ _ON_OTHERS = "SELECT siglip.require_extensions(), siglip.add_server('archive', {
 
 
 @pytest.fixture(scope="module")
-def _filled(_servers: list[PostgresServer]) -> Iterator[str]:
+def filled(_servers: list[PostgresServer]) -> Iterator[str]:
     """URL of a filled example database that nobody is connected to; `archive` is added where it is copied."""
     url = replace_database(_servers[0].url, "example")
     _execute(_servers[0], "CREATE DATABASE example")
@@ -30,9 +30,9 @@ def _filled(_servers: list[PostgresServer]) -> Iterator[str]:
     _execute(_servers[0], "DROP DATABASE example WITH (FORCE)")
 
 
-def test_every_example_with_a_server_runs(_servers: list[PostgresServer], _filled: str) -> None:
+def test_every_example_with_a_server_runs(_servers: list[PostgresServer], filled: str) -> None:
     failures = []
-    with psycopg.connect(_filled) as connection:
+    with psycopg.connect(filled) as connection:
         examples = [example for example in find_examples(connection) if example.needs_servers]
     assert len(examples) >= 10
     own, archive, second = (replace_database(_servers[n].url, "example_copy") for n in (0, 1, 2))

@@ -2,6 +2,8 @@
 -- Parameters: none.
 -- A row means: nothing here has rows.
 
+SET LOCAL client_min_messages = error;  -- else revision 0001 warns, where wal_level is lower, of a publication that 0004 drops
+
 DO $$
 DECLARE
     revision text;

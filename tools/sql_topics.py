@@ -1,0 +1,98 @@
+"""Under which heading of docs/sql.md each function stands that people call."""
+
+from __future__ import annotations
+
+# In the order of the page. What no topic lists and something else calls is one of the parts that others use.
+TOPICS: dict[str, tuple[str, ...]] = {
+    "Searching": (
+        "search_images",
+        "similar_images",
+        "embed_text",
+        "score",
+        "least_similarity",
+        "similarity",
+        "compose",
+        "minus",
+        "like",
+        "relevant_images",
+        "diverse_images",
+    ),
+    "Tables of your own": (
+        "attach",
+        "detach",
+        "search",
+        "matches_of",
+        "refresh_attached",
+    ),
+    "Images": (
+        "enqueue_images",
+        "enqueue_image",
+        "retry_failed",
+        "count_images",
+        "delete_images",
+        "near_duplicates",
+        "duplicate_groups",
+        "representatives",
+    ),
+    "Labels": (
+        "images_with_label",
+        "count_labels",
+        "label_histogram",
+        "score_labels",
+        "any_of",
+        "all_of",
+        "images_with_labels",
+        "explain_score",
+        "create_label_set",
+        "rename_label_set",
+        "keep_label_set",
+        "drop_label_set",
+        "add_label",
+        "change_label",
+        "rename_label",
+        "remove_label",
+        "label_from_images",
+        "mark_images",
+        "unmark_images",
+        "label_coverage",
+        "refresh_labels",
+    ),
+    "Calibrating labels": (
+        "calibrate",
+        "calibrations",
+        "use_calibration",
+        "recalibrate",
+        "suggest_examples",
+    ),
+    "Models": (
+        "active_model",
+        "described_model",
+        "kept_models",
+        "add_model",
+        "add_external_model",
+        "compare_models",
+        "compare_labels",
+        "compare_marks",
+        "compare_queries",
+        "switch_model",
+        "drop_model",
+        "finish_drops",
+    ),
+    "Segments and their maintenance": (
+        "maintain",
+        "create_index",
+        "rebuild_segments",
+    ),
+    "Recall": (
+        "index_recall",
+        "tune_search",
+    ),
+    "Segments on other servers": (
+        "add_server",
+        "move_segment",
+        "remove_server",
+        "server_state",
+    ),
+}
+# What workers, the library's Python or a statement in a string call, and nothing whose text says so.
+INTERNAL: frozenset[str] = frozenset()
