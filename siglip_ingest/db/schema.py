@@ -59,8 +59,8 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
         DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector 0.8; or if another
             migration of the database doesn't end.
         InvalidInputError: If there is no such revision.
-        SchemaVersionError: If the database is at a revision that this version doesn't know, or if CREATE EXTENSION siglip
-            made the schema, at another one.
+        SchemaVersionError: If the database is at a revision that this version doesn't know, or if CREATE EXTENSION
+            siglip made the schema, at another one.
     """
     import siglip_migrations
 
@@ -100,8 +100,8 @@ def _mapped_migration_errors(parameters: dict[str, str], revision: str) -> Itera
         ) from error
     except siglip_migrations.ExtensionError as error:
         raise SchemaVersionError(
-            f"The schema siglip in {describe_server(parameters)} was made by CREATE EXTENSION siglip and is at revision "
-            f"{error.found}. {_describe_change(error.wanted)}"
+            f"The schema siglip in {describe_server(parameters)} was made by CREATE EXTENSION siglip and is at "
+            f"revision {error.found}. {_describe_change(error.wanted)}"
         ) from error
     except CommandError as error:
         raise SchemaVersionError(

@@ -28,11 +28,11 @@ MARKS = {1: True, 2: True, 3: True, 4: False, 5: False}  # image_id: whether it 
 SERVER_URL = "postgresql://siglip:secret@10.0.0.8/segments"  # in examples; a test puts a real one in its place
 
 _FIND_EXAMPLES = """
-SELECT p.oid::regprocedure::text, p.proname, p.prokind::text, p.proretset, coalesce(obj_description(p.oid, 'pg_proc'), ''),
-       p.prorettype = 'trigger'::regtype
+SELECT p.oid::regprocedure::text, p.proname, p.prokind::text, p.proretset,
+       coalesce(obj_description(p.oid, 'pg_proc'), ''), p.prorettype = 'trigger'::regtype
 FROM pg_proc AS p
 WHERE p.pronamespace = 'siglip'::regnamespace
-  AND p.proname !~ '^nearest_images_[0-9]+$'  -- made for each model at run time, and called by siglip.nearest_images alone
+  AND p.proname !~ '^nearest_images_[0-9]+$'  -- made for each model, called by siglip.nearest_images alone
 ORDER BY 1
 """
 _ADD_IMAGES_TO_OTHER = """
@@ -160,7 +160,7 @@ def answering(database: Database) -> Iterator[None]:
 
 
 def _image_vectors(model_id: int) -> NDArray[np.float32]:
-    """(40, 16): images 1 to 3 are near sunset, 4 and 5 near night sky, the others anywhere; 7 and 8 are nearly the same."""
+    """(40, 16): images 1 to 3 are near sunset, 4 and 5 near night sky, others anywhere; 7 and 8 are nearly the same."""
     rows = [vector_of(f"image {number}", model_id) for number in range(1, 41)]
     for number in range(1, 6):
         prompt = labeling.DEFAULT_TEMPLATE.replace("{label}", LABELS[0] if number <= 3 else LABELS[1])
@@ -180,14 +180,14 @@ def _add_to_other(connection: Connection) -> None:
     connection.execute(_ADD_IMAGES_TO_OTHER.encode())
     for image_id, vector in enumerate(_image_vectors(2), 1):
         connection.execute(
-            "INSERT INTO siglip.image_embeddings SELECT 2, i.content_id, %s::real[]::public.halfvec FROM siglip.images AS i"
-            " WHERE i.image_id = %s",
+            "INSERT INTO siglip.image_embeddings SELECT 2, i.content_id, %s::real[]::public.halfvec"
+            " FROM siglip.images AS i WHERE i.image_id = %s",
             [vector.tolist(), image_id],
         )
     for label in LABELS:
         prompt = labeling.DEFAULT_TEMPLATE.replace("{label}", label)
         connection.execute(
-            "INSERT INTO siglip.label_embeddings SELECT 2, l.label_id, %s::real[]::public.halfvec FROM siglip.labels AS l"
-            " WHERE l.label = %s",
+            "INSERT INTO siglip.label_embeddings SELECT 2, l.label_id, %s::real[]::public.halfvec"
+            " FROM siglip.labels AS l WHERE l.label = %s",
             [vector_of(prompt, 2).tolist(), label],
         )

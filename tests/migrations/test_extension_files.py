@@ -1,4 +1,4 @@
-"""CREATE EXTENSION siglip: the same schema as the migrations', kept by pg_dump, updated and taken away as extensions are."""
+"""CREATE EXTENSION siglip: the schema that the migrations make, kept by pg_dump, updated and dropped by its name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEARCHES = (
     "SELECT image_id, score FROM siglip.similar_images(7, 10, model_id => 2)",
     "SELECT image_id, score FROM siglip.images_with_label('scenes', 'forest', 0)",
     "SELECT image_id, label, score FROM siglip.label_scores ORDER BY image_id, label",
-    "SELECT segment::text, from_content_id, to_content_id, is_open FROM siglip.segments ORDER BY segment::text",
+    "SELECT segment::text, index::text, is_index_valid, to_content_id, is_open FROM siglip.segments ORDER BY segment::text",
 )
 TABLES = """
 SELECT c.relname FROM pg_class AS c
@@ -166,6 +166,7 @@ def _fill(url: str) -> None:
         fill_example_database(database)
         with answering(database):
             _run(url, "SELECT siglip.embed_text('sunset'), siglip.embed_text('sunset', 2)")
+    _run(url, "SELECT siglip.create_segment_index('siglip.image_embeddings_1_1', 16, 'halfvec', 40)")
 
 
 def _contents(url: str) -> dict[str, Any]:
@@ -194,7 +195,10 @@ def test_the_extension_makes_the_schema_that_the_migrations_make(server: Server)
         with Database(made) as database:
             check_schema(database)
         assert migrate(made) == SCHEMA_REVISION
-        kept = "SELECT x.relname FROM pg_extension, unnest(extconfig) AS k JOIN pg_class AS x ON x.oid = k WHERE extname = 'siglip'"
+        kept = (
+            "SELECT c.relname FROM pg_extension AS x, unnest(x.extconfig) AS k JOIN pg_class AS c ON c.oid = k"
+            " WHERE x.extname = 'siglip'"
+        )
         unkept = {name for (name,) in _run(made, TABLES)} - {name for (name,) in _run(made, kept)}
         assert unkept == {
             "alembic_version",
@@ -228,6 +232,7 @@ def test_a_dump_restores_to_a_database_that_searches_the_same(server: Server, tm
         server.restore(target, tmp_path / "dump", way)
         assert _contents(target) == before
         assert len(before[SEARCHES[0]]) == 40
+        assert before[SEARCHES[-1]][0][1:3] == ("image_embeddings_1_1_hnsw_idx", True)
         _check_that_it_goes_on(target)
 
 
@@ -257,7 +262,8 @@ def test_a_migrated_database_becomes_an_extension(server: Server, tmp_path: Path
 
 def test_members_are_the_same_whichever_way_it_became_an_extension(server: Server) -> None:
     members = (
-        "SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend AS d JOIN pg_extension AS x ON x.oid = d.refobjid"
+        "SELECT pg_describe_object(classid, objid, objsubid)"
+        " FROM pg_depend AS d JOIN pg_extension AS x ON x.oid = d.refobjid"
         " WHERE x.extname = 'siglip' AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' ORDER BY 1"
     )
     with server.database("made") as made, server.database("became") as became:
@@ -296,6 +302,7 @@ def test_only_drop_extension_takes_it_away(server: Server) -> None:
             migrate(url, "0001")
         with pytest.raises(psycopg.errors.DependentObjectsStillExist):
             _run(url, "DROP EXTENSION siglip")
+        _run(url, "BEGIN; DROP EXTENSION siglip CASCADE; DROP SCHEMA siglip; ROLLBACK")
         _run(url, "DROP EXTENSION siglip CASCADE")
         assert _run(url, "SELECT FROM pg_class WHERE relnamespace = to_regnamespace('siglip')") == []
         assert _run(url, "SELECT FROM pg_proc WHERE pronamespace = to_regnamespace('siglip')") == []

@@ -19,6 +19,11 @@ _ON_OTHERS = "SELECT siglip.require_extensions(), siglip.add_server('archive', {
 
 
 @pytest.fixture(scope="module")
+def servers(_servers: list[PostgresServer]) -> list[PostgresServer]:
+    return _servers
+
+
+@pytest.fixture(scope="module")
 def filled(_servers: list[PostgresServer]) -> Iterator[str]:
     """URL of a filled example database that nobody is connected to; `archive` is added where it is copied."""
     url = replace_database(_servers[0].url, "example")
@@ -30,15 +35,15 @@ def filled(_servers: list[PostgresServer]) -> Iterator[str]:
     _execute(_servers[0], "DROP DATABASE example WITH (FORCE)")
 
 
-def test_every_example_with_a_server_runs(_servers: list[PostgresServer], filled: str) -> None:
+def test_every_example_with_a_server_runs(servers: list[PostgresServer], filled: str) -> None:
     failures = []
     with psycopg.connect(filled) as connection:
         examples = [example for example in find_examples(connection) if example.needs_servers]
     assert len(examples) >= 10
-    own, archive, second = (replace_database(_servers[n].url, "example_copy") for n in (0, 1, 2))
+    own, archive, second = (replace_database(servers[n].url, "example_copy") for n in (0, 1, 2))
     for example in examples:
-        _execute(_servers[0], "CREATE DATABASE example_copy TEMPLATE example")
-        for server in _servers[1:]:
+        _execute(servers[0], "CREATE DATABASE example_copy TEMPLATE example")
+        for server in servers[1:]:
             _execute(server, "CREATE DATABASE example_copy")
         with psycopg.connect(own, autocommit=True) as connection:
             connection.execute(sql.SQL(_ON_OTHERS).format(archive))
@@ -48,7 +53,7 @@ def test_every_example_with_a_server_runs(_servers: list[PostgresServer], filled
                 run_example(own, dataclasses.replace(example, comment=comment))
         except psycopg.Error as error:
             failures.append(f"{example.function}\n    {example.statement}\n    {error}")
-        for server in _servers:
+        for server in servers:
             _execute(server, "DROP DATABASE example_copy WITH (FORCE)")
     assert not failures, "\n".join(failures)
 

@@ -15,6 +15,14 @@ BEGIN
         SELECT format('ALTER EXTENSION siglip ADD ROUTINE %s', p.oid::regprocedure)
         FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'siglip'::regnamespace AND p.proname !~ '^nearest_images_[0-9]+$'
+        UNION ALL
+        SELECT format('ALTER EXTENSION siglip ADD TYPE siglip.%I', t.typname)
+        FROM pg_catalog.pg_type AS t
+        WHERE t.typnamespace = 'siglip'::regnamespace AND t.typtype IN ('d', 'e', 'r')
+        UNION ALL
+        SELECT format('ALTER EXTENSION siglip ADD OPERATOR %s', o.oid::regoperator)
+        FROM pg_catalog.pg_operator AS o
+        WHERE o.oprnamespace = 'siglip'::regnamespace
     LOOP
         EXECUTE statement;
     END LOOP;
