@@ -21,6 +21,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "attach",
         "detach",
         "search",
+        "search_rows",
         "matches_of",
         "refresh_attached",
     ),
@@ -95,4 +96,4 @@ TOPICS: dict[str, tuple[str, ...]] = {
     ),
 }
 # What workers, the library's Python or a statement in a string call, and nothing whose text says so.
-INTERNAL: frozenset[str] = frozenset()
+INTERNAL: frozenset[str] = frozenset({"embed_example_labels"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,16 @@ MARKS = {1: True, 2: True, 3: True, 4: False, 5: False}  # image_id: whether it 
 
 SERVER_URL = "postgresql://siglip:secret@10.0.0.8/segments"  # in examples; a test puts a real one in its place
 
+# What is said before an example, in its transaction: to the table that is attached, to the label that is calibrated.
+_PREPARATIONS = {
+    r"siglip\.(attachments|search|search_rows)\b|UPDATE public\.product": (
+        "SELECT siglip.attach('public.product', id_column => 'id', uri_column => 'photo_url', collection => 'product')",
+        "SELECT siglip.follow_attached()",
+    ),
+    r"siglip\.(calibrations|use_calibration|recalibrate)\(": (
+        "SELECT siglip.calibrate('scenes', 'sunset', positives => '{1,2,3}', negatives => '{4,5}')",
+    ),
+}
 _FIND_EXAMPLES = """
 SELECT p.oid::regprocedure::text, p.proname, p.prokind::text, p.proretset,
        coalesce(obj_description(p.oid, 'pg_proc'), ''), p.prorettype = 'trigger'::regtype
@@ -102,6 +113,9 @@ def find_examples(connection: psycopg.Connection[Any]) -> list[Example]:
 def run_example(url: str, example: Example) -> list[Any]:
     """Run an example in a transaction that is rolled back; returns its rows."""
     with psycopg.connect(url) as connection:
+        for pattern, statements in _PREPARATIONS.items():
+            for statement in statements if re.search(pattern, example.statement) else ():
+                connection.execute(statement.encode())
         cursor = connection.execute(example.statement.encode(), prepare=True)  # prepared: more statements are an error
         rows = cursor.fetchall() if cursor.description else []
         connection.rollback()

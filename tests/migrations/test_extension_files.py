@@ -36,7 +36,7 @@ SEARCHES = (
     "SELECT image_id, score FROM siglip.similar_images(7, 10, model_id => 2)",
     "SELECT image_id, score FROM siglip.images_with_label('scenes', 'forest', 0)",
     "SELECT image_id, label, score FROM siglip.label_scores ORDER BY image_id, label",
-    "SELECT segment::text, index::text, is_index_valid, to_content_id, is_open FROM siglip.segments ORDER BY segment::text",
+    "SELECT segment::text, index::text, is_index_valid, to_content_id FROM siglip.segments ORDER BY segment::text",
 )
 TABLES = """
 SELECT c.relname FROM pg_class AS c
