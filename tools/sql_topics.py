@@ -96,4 +96,4 @@ TOPICS: dict[str, tuple[str, ...]] = {
     ),
 }
 # What workers, the library's Python or a statement in a string call, and nothing whose text says so.
-INTERNAL: frozenset[str] = frozenset({"embed_example_labels"})
+INTERNAL: frozenset[str] = frozenset({"embed_example_labels", "follow_attached"})

@@ -151,7 +151,7 @@ BEGIN
         JOIN pg_proc AS p ON starts_with(format('%s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)), e.function)
         WHERE p.pronamespace = 'siglip'::regnamespace AND obj_description(p.oid, 'pg_proc') NOT LIKE E'%\nExample: %'
     LOOP
-        EXECUTE format('COMMENT ON FUNCTION %s IS %L', example.function, example.sentence || E'\nExample: ' || example.statement);
+        EXECUTE format('COMMENT ON ROUTINE %s IS %L', example.function, example.sentence || E'\nExample: ' || example.statement);
     END LOOP;
 END
 $do$;

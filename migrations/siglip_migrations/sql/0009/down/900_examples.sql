@@ -11,7 +11,7 @@ BEGIN
         FROM pg_proc AS p
         WHERE p.pronamespace = 'siglip'::regnamespace AND obj_description(p.oid, 'pg_proc') LIKE E'%\nExample: %'
     LOOP
-        EXECUTE format('COMMENT ON FUNCTION %s IS %L', example.function, split_part(example.description, E'\nExample: ', 1));
+        EXECUTE format('COMMENT ON ROUTINE %s IS %L', example.function, split_part(example.description, E'\nExample: ', 1));
     END LOOP;
 END
 $$;
