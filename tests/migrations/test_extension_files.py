@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 import siglip_migrations
 from siglip_ingest.db import Database
 from siglip_ingest.db.schema import SCHEMA_REVISION, check_schema, migrate
 from siglip_ingest.errors import SchemaVersionError
-from siglip_ingest.services.accounts import allow_traversal, find_account
-from siglip_ingest.services.supervisor.postgres import find_binaries
 from siglip_migrations import dump
-from siglip_migrations.extension_files import extension_files, known_revisions, write_extension
-from tests.conftest import Services, replace_database
+from siglip_migrations.extension_files import extension_files, known_revisions
 from tests.database.example_database import answering, fill_example_database
 from tests.database.helpers import INFO, add_model, index_images, unit_vectors
-from tests.servers import POSTGRES_16, PostgresServer
-
-BEFORE = "0008"  # the revision that updates are tried from
+from tests.migrations.extension_servers import BEFORE, Server, run_statements
 
 SEARCHES = (
     "SELECT image_id, uri, score FROM siglip.search_images('sunset', 40)",
@@ -44,136 +33,19 @@ WHERE c.relnamespace = 'siglip'::regnamespace AND c.relkind IN ('r', 'p') AND NO
 """
 
 
-@dataclass(frozen=True)
-class Server:
-    """A PostgreSQL that has the extension's files, and the programs of its version."""
-
-    url: str
-    programs: Path
-    control_path: str | None
-
-    @contextmanager
-    def database(self, name: str, *, vector: str | None = "public") -> Iterator[str]:
-        """URL of an empty database, with pgvector in a schema."""
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(drop)
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            if self.control_path is not None:
-                connection.execute(
-                    sql.SQL("ALTER DATABASE {} SET extension_control_path = {}").format(
-                        sql.Identifier(name), self.control_path
-                    )
-                )
-        url = replace_database(self.url, name)
-        if vector is not None:
-            _run(url, f"CREATE SCHEMA IF NOT EXISTS {vector}", f"CREATE EXTENSION vector SCHEMA {vector}")
-        yield url
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(drop)
-
-    def dump(self, url: str, file: Path, *options: str) -> str:
-        self._call("pg_dump", f"--dbname={url}", f"--file={file}", *options)
-        return "" if "--format=custom" in options else file.read_text()
-
-    def restore(self, url: str, file: Path, way: str = "psql") -> None:
-        options = "-c session_replication_role=replica" if way == "several at once" else ""
-        if way == "psql":
-            self._call("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={url}", f"--file={file}")
-        else:
-            jobs = ["--jobs=2"] if options else []
-            self._call("pg_restore", "--exit-on-error", *jobs, f"--dbname={url}", str(file), PGOPTIONS=options)
-
-    def _call(self, program: str, *arguments: str, **environment: str) -> None:
-        done = subprocess.run(
-            [self.programs / program, *arguments],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == "", done.stderr
-
-
-def _write_files(folder: Path) -> None:
-    """The files as they are, and those that an update from the revision before needs."""
-    write_extension(folder)
-    for name, content in extension_files(known_revisions()[:-1], first=BEFORE).items():
-        if name == f"siglip--{BEFORE}.sql":
-            (folder / name).write_text(content)
-    update = f"siglip--{BEFORE}--{SCHEMA_REVISION}.sql"
-    (folder / update).write_text(extension_files(known_revisions(), first=BEFORE)[update])
-
-
-@pytest.fixture(scope="module", params=["18", "16"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from request.getfixturevalue(f"_server_{request.param}")()
-
-
-@pytest.fixture(scope="module")
-def _server_18(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The session's server; a setting of the database says where the files are."""
-
-    def serve() -> Iterator[Server]:
-        if os.environ.get("SIGLIP_TEST_DATABASE_URL"):
-            pytest.skip("the server is somebody else's: the files can't be given to it")
-        folder = tmp_path_factory.mktemp("extension")
-        _write_files(folder / "extension")
-        if (account := find_account()) is not None:
-            allow_traversal(folder / "extension", account)
-            for path in [folder, *folder.rglob("*")]:
-                path.chmod(0o755 if path.is_dir() else 0o644)
-        yield Server(services.database_url, find_binaries(), f"$system:{folder}")
-
-    return serve
-
-
-@pytest.fixture(scope="module")
-def _server_16(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A copy of PostgreSQL 16, which looks for the files in a folder of its own alone."""
-
-    def serve() -> Iterator[Server]:
-        folder = tmp_path_factory.mktemp("postgres_16_with_files")
-        package = find_binaries(POSTGRES_16).parents[1]
-        programs = folder / package.name / POSTGRES_16 / "bin"
-        shutil.copytree(package / POSTGRES_16, programs.parent, symlinks=True)
-        if (libraries := package.with_name(f"{package.name}.libs")).exists():  # where its programs look for libpq
-            shutil.copytree(libraries, folder / libraries.name)
-        _write_files(next(programs.parent.rglob("vector.control")).parent)
-        postgres = PostgresServer(folder, programs)
-        try:
-            postgres.initialise()
-            postgres.start()
-            yield Server(postgres.url, programs, None)
-        finally:
-            postgres.stop()
-
-    return serve
-
-
-def _run(url: str, *statements: str) -> list[Any]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = None
-        for statement in statements:
-            cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor is not None and cursor.description else []
-
-
 def _fill(url: str) -> None:
     with Database(url) as database:
         fill_example_database(database)
         with answering(database):
-            _run(url, "SELECT siglip.embed_text('sunset'), siglip.embed_text('sunset', 2)")
-    _run(url, "SELECT siglip.create_segment_index('siglip.image_embeddings_1_1', 16, 'halfvec', 40)")
+            run_statements(url, "SELECT siglip.embed_text('sunset'), siglip.embed_text('sunset', 2)")
+    run_statements(url, "SELECT siglip.create_segment_index('siglip.image_embeddings_1_1', 16, 'halfvec', 40)")
 
 
 def _contents(url: str) -> dict[str, Any]:
     """What is in each table, and what searches find."""
-    found: dict[str, Any] = {query: _run(url, query) for query in SEARCHES}
-    for (table,) in _run(url, TABLES):
-        found[table] = _run(url, f"SELECT t::text FROM siglip.{table} AS t ORDER BY 1")
+    found: dict[str, Any] = {query: run_statements(url, query) for query in SEARCHES}
+    for (table,) in run_statements(url, TABLES):
+        found[table] = run_statements(url, f"SELECT t::text FROM siglip.{table} AS t ORDER BY 1")
     return found
 
 
@@ -184,12 +56,12 @@ def _check_that_it_goes_on(url: str) -> None:
         assert index_images(database, 1, unit_vectors(2, seed=5), collection="new") == [41, 42]
         with database.connection() as connection:
             assert add_model(connection, INFO, is_active=False) == 3
-    assert len(_run(url, "SELECT * FROM siglip.similar_images(41, 50)")) == 41
+    assert len(run_statements(url, "SELECT * FROM siglip.similar_images(41, 50)")) == 41
 
 
 def test_the_extension_makes_the_schema_that_the_migrations_make(server: Server) -> None:
     with server.database("made") as made, server.database("migrated") as migrated:
-        _run(made, "CREATE EXTENSION siglip")
+        run_statements(made, "CREATE EXTENSION siglip")
         migrate(migrated)
         assert dump.dump_schema(made) == dump.dump_schema(migrated)
         with Database(made) as database:
@@ -199,7 +71,7 @@ def test_the_extension_makes_the_schema_that_the_migrations_make(server: Server)
             "SELECT c.relname FROM pg_extension AS x, unnest(x.extconfig) AS k JOIN pg_class AS c ON c.oid = k"
             " WHERE x.extname = 'siglip'"
         )
-        unkept = {name for (name,) in _run(made, TABLES)} - {name for (name,) in _run(made, kept)}
+        unkept = {name for (name,) in run_statements(made, TABLES)} - {name for (name,) in run_statements(made, kept)}
         assert unkept == {
             "alembic_version",
             "image_embeddings",
@@ -208,20 +80,20 @@ def test_the_extension_makes_the_schema_that_the_migrations_make(server: Server)
 
 def test_pgvector_may_be_in_any_schema(server: Server) -> None:
     with server.database("elsewhere", vector='"Its own"') as url:
-        _run(url, "CREATE EXTENSION siglip")
+        run_statements(url, "CREATE EXTENSION siglip")
         with Database(url) as database:
             with database.connection() as connection:
                 model_id = add_model(connection)
             index_images(database, model_id, unit_vectors(5))
-        rows = _run(url, "SET search_path = pg_catalog", "SELECT * FROM siglip.similar_images(1)")
+        rows = run_statements(url, "SET search_path = pg_catalog", "SELECT * FROM siglip.similar_images(1)")
         assert len(rows) == 4
-        assert _run(url, "SELECT proname FROM pg_proc WHERE prosrc ~ '@(extschema|vector)'") == []
+        assert run_statements(url, "SELECT proname FROM pg_proc WHERE prosrc ~ '@(extschema|vector)'") == []
 
 
 @pytest.mark.parametrize("way", ["psql", "pg_restore", "several at once"])
 def test_a_dump_restores_to_a_database_that_searches_the_same(server: Server, tmp_path: Path, way: str) -> None:
     with server.database("source") as source, server.database("target", vector=None) as target:
-        _run(source, "CREATE EXTENSION siglip")
+        run_statements(source, "CREATE EXTENSION siglip")
         _fill(source)
         text = server.dump(source, tmp_path / "dump", *([] if way == "psql" else ["--format=custom"]))
         if way == "psql":
@@ -252,8 +124,10 @@ def test_a_migrated_database_becomes_an_extension(server: Server, tmp_path: Path
         migrate(source)
         _fill(source)
         page, before = dump.dump_schema(source), _contents(source)
-        _run(source, "CREATE EXTENSION siglip VERSION 'unpackaged'", "ALTER EXTENSION siglip UPDATE")
-        assert _run(source, "SELECT extversion FROM pg_extension WHERE extname = 'siglip'") == [(SCHEMA_REVISION,)]
+        run_statements(source, "CREATE EXTENSION siglip VERSION 'unpackaged'", "ALTER EXTENSION siglip UPDATE")
+        assert run_statements(source, "SELECT extversion FROM pg_extension WHERE extname = 'siglip'") == [
+            (SCHEMA_REVISION,)
+        ]
         assert "CREATE TABLE siglip.images " not in server.dump(source, tmp_path / "dump")
         server.restore(target, tmp_path / "dump")
         assert _contents(source) == _contents(target) == before
@@ -267,46 +141,46 @@ def test_members_are_the_same_whichever_way_it_became_an_extension(server: Serve
         " WHERE x.extname = 'siglip' AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' ORDER BY 1"
     )
     with server.database("made") as made, server.database("became") as became:
-        _run(made, "CREATE EXTENSION siglip")
+        run_statements(made, "CREATE EXTENSION siglip")
         migrate(became)
-        _run(became, "CREATE EXTENSION siglip VERSION 'unpackaged'", "ALTER EXTENSION siglip UPDATE")
-        assert _run(made, members) == _run(became, members)
+        run_statements(became, "CREATE EXTENSION siglip VERSION 'unpackaged'", "ALTER EXTENSION siglip UPDATE")
+        assert run_statements(made, members) == run_statements(became, members)
 
 
 def test_an_update_brings_an_older_version_to_the_newest(server: Server) -> None:
     with server.database("updated") as url, server.database("migrated") as migrated:
-        _run(url, f"CREATE EXTENSION siglip VERSION '{BEFORE}'")
+        run_statements(url, f"CREATE EXTENSION siglip VERSION '{BEFORE}'")
         assert siglip_migrations.current_revision(url) == BEFORE
         with pytest.raises(
             SchemaVersionError, match=r"CREATE EXTENSION siglip and is at revision 0008\. ALTER EXTENSION"
         ):
             migrate(url)
-        _run(url, "INSERT INTO siglip.images (uri) VALUES ('file:///a.jpg')", "ALTER EXTENSION siglip UPDATE")
+        run_statements(url, "INSERT INTO siglip.images (uri) VALUES ('file:///a.jpg')", "ALTER EXTENSION siglip UPDATE")
         migrate(migrated)
         assert dump.dump_schema(url) == dump.dump_schema(migrated)
-        assert _run(url, "SELECT uri FROM siglip.images") == [("file:///a.jpg",)]
+        assert run_statements(url, "SELECT uri FROM siglip.images") == [("file:///a.jpg",)]
         kept = (
             "SELECT 'siglip.image_labels'::regclass::oid = ANY (extconfig) FROM pg_extension WHERE extname = 'siglip'"
         )
-        assert _run(url, kept) == [(True,)]
+        assert run_statements(url, kept) == [(True,)]
         assert migrate(url) == SCHEMA_REVISION
 
 
 def test_only_drop_extension_takes_it_away(server: Server) -> None:
     with server.database("dropped") as url:
-        _run(url, "CREATE EXTENSION siglip")
+        run_statements(url, "CREATE EXTENSION siglip")
         _fill(url)
         with pytest.raises(SchemaVersionError, match="DROP EXTENSION siglip CASCADE"):
             migrate(url, "base")
         with pytest.raises(SchemaVersionError, match="UPDATE TO '0001'"):
             migrate(url, "0001")
         with pytest.raises(psycopg.errors.DependentObjectsStillExist):
-            _run(url, "DROP EXTENSION siglip")
-        _run(url, "BEGIN; DROP EXTENSION siglip CASCADE; DROP SCHEMA siglip; ROLLBACK")
-        _run(url, "DROP EXTENSION siglip CASCADE")
-        assert _run(url, "SELECT FROM pg_class WHERE relnamespace = to_regnamespace('siglip')") == []
-        assert _run(url, "SELECT FROM pg_proc WHERE pronamespace = to_regnamespace('siglip')") == []
-        _run(url, "CREATE EXTENSION siglip", "DROP TABLE public.product")
+            run_statements(url, "DROP EXTENSION siglip")
+        run_statements(url, "BEGIN; DROP EXTENSION siglip CASCADE; DROP SCHEMA siglip; ROLLBACK")
+        run_statements(url, "DROP EXTENSION siglip CASCADE")
+        assert run_statements(url, "SELECT FROM pg_class WHERE relnamespace = to_regnamespace('siglip')") == []
+        assert run_statements(url, "SELECT FROM pg_proc WHERE pronamespace = to_regnamespace('siglip')") == []
+        run_statements(url, "CREATE EXTENSION siglip", "DROP TABLE public.product")
         _fill(url)
 
 
@@ -314,12 +188,12 @@ def test_a_schema_that_is_there_already_is_refused(server: Server) -> None:
     with server.database("there") as url:
         migrate(url)
         with pytest.raises(psycopg.errors.DuplicateSchema, match=r"(?s)is here already, at revision .*unpackaged"):
-            _run(url, "CREATE EXTENSION siglip")
+            run_statements(url, "CREATE EXTENSION siglip")
         migrate(url, BEFORE)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is at revision 0008, not at 0009"):
-            _run(url, "CREATE EXTENSION siglip VERSION 'unpackaged'")
+            run_statements(url, "CREATE EXTENSION siglip VERSION 'unpackaged'")
         migrate(url, "base")
-        _run(url, "CREATE EXTENSION siglip")
+        run_statements(url, "CREATE EXTENSION siglip")
         assert migrate(url) == SCHEMA_REVISION
 
 
@@ -327,26 +201,26 @@ def test_pgvector_in_our_schema_is_refused(server: Server) -> None:
     """CASCADE puts it there for a role called siglip, as that of the embedded PostgreSQL is."""
     with server.database("cascade", vector=None) as url:
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="CREATE EXTENSION vector SCHEMA public"):
-            _run(url, "CREATE EXTENSION siglip CASCADE")
-        assert _run(url, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql'") == []
+            run_statements(url, "CREATE EXTENSION siglip CASCADE")
+        assert run_statements(url, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql'") == []
 
 
 def test_an_owner_of_a_database_may_create_it(server: Server) -> None:
     """No superuser is needed, but for pgvector."""
     with server.database("owned") as url:
-        _run(url, "DROP ROLE IF EXISTS owner_of_a_database", "CREATE ROLE owner_of_a_database")
-        _run(url, "GRANT CREATE ON DATABASE owned TO owner_of_a_database")
-        _run(url, "SET ROLE owner_of_a_database", "CREATE EXTENSION siglip")
+        run_statements(url, "DROP ROLE IF EXISTS owner_of_a_database", "CREATE ROLE owner_of_a_database")
+        run_statements(url, "GRANT CREATE ON DATABASE owned TO owner_of_a_database")
+        run_statements(url, "SET ROLE owner_of_a_database", "CREATE EXTENSION siglip")
         owner = "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'siglip'::regnamespace"
-        assert _run(url, owner) == [("owner_of_a_database",)]
-        _run(url, "DROP OWNED BY owner_of_a_database CASCADE", "DROP ROLE owner_of_a_database")
+        assert run_statements(url, owner) == [("owner_of_a_database",)]
+        run_statements(url, "DROP OWNED BY owner_of_a_database CASCADE", "DROP ROLE owner_of_a_database")
 
 
 def test_what_others_add_to_its_tables_is_dumped_as_the_document_says(server: Server, tmp_path: Path) -> None:
     """pg_dump keeps grants on an extension's tables, and neither policies nor indexes."""
     with server.database("added") as url:
-        _run(url, "CREATE EXTENSION siglip")
-        _run(
+        run_statements(url, "CREATE EXTENSION siglip")
+        run_statements(
             url,
             "CREATE INDEX taken_at_idx ON siglip.images ((metadata ->> 'taken_at'))",
             "ALTER TABLE siglip.images ENABLE ROW LEVEL SECURITY",
