@@ -105,8 +105,9 @@ bench-vectors: $(READY)  ## Rows per second of importing and exporting vectors (
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py
 
-docs: $(READY)  ## Write docs/settings.md from the code, and run the examples that the documents show
+docs: $(READY)  ## Write docs/settings.md and docs/sql.md from the code, and run the examples that the documents show
 	@$(BIN)/python -m tools.settings_page
+	@$(BIN)/python -m tools.sql_page
 	@$(BIN)/pytest tests/project/test_docs.py
 
 clean:  ## Remove the virtual environment and caches
