@@ -26,7 +26,7 @@ from sqlalchemy.sql.functions import Function
 from sqlalchemy.types import TypeEngine
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.sqlalchemy.vectors import HalfVec, SearchPosition
+from siglip_ingest.sqlalchemy.vectors import HalfVec, SearchPosition, to_floats
 from siglip_ingest.types import ImageMatch
 
 if TYPE_CHECKING:
@@ -88,11 +88,15 @@ def call(
 
 
 def query_argument(query: str | Vector | SQLColumnExpression[Any]) -> tuple[list[ColumnElement[Any]], dict[str, Any]]:
-    """What to search by, as the first argument and its name: a text or a vector, or an expression for either."""
+    """What to search by, by its name, or as the first argument where its type is known to the database only.
+
+    Raises:
+        InvalidInputError: If it is neither a text nor an expression, nor one row of finite numbers.
+    """
     if isinstance(query, str):
         return [], {"query": query}
     if not isinstance(query, SQLColumnExpression):
-        return [], {"query_embedding": query}
+        return [], {"query_embedding": to_floats(query)}
     kind = getattr(query, "type", None)
     if isinstance(kind, String):
         return [], {"query": query}

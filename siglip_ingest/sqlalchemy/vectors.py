@@ -32,12 +32,8 @@ class HalfVec(_Decorator):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> list[float] | None:  # noqa: ARG002
-        """Make a parameter of (D,) numbers.
-
-        Raises:
-            InvalidInputError: If it isn't one row of finite numbers.
-        """
-        return None if value is None else _to_floats(value)
+        """Make a parameter of (D,) numbers; what isn't that is refused as `to_floats` does it."""
+        return None if value is None else to_floats(value)
 
     process_literal_param = process_bind_param  # type: ignore[assignment]  # HALFVEC makes text of it afterwards
 
@@ -52,7 +48,12 @@ class HalfVec(_Decorator):
         return x is y or (x is not None and y is not None and np.array_equal(x, y))
 
 
-def _to_floats(value: Sequence[float] | NDArray[np.floating]) -> list[float]:
+def to_floats(value: Sequence[float] | NDArray[np.number[Any]]) -> list[float]:
+    """Make a list of a vector, (D,) numbers, in single precision.
+
+    Raises:
+        InvalidInputError: If it isn't one row of finite numbers.
+    """
     try:
         vector = np.asarray(value.to_list() if isinstance(value, HalfVector) else value, dtype=np.float32)
     except (TypeError, ValueError) as error:
