@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 @pytest.fixture
 def url(database_url: str) -> str:
-    """The database's URL as SQLAlchemy wants it."""
-    return database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+    """The database's URL as SQLAlchemy wants it, with the search_path that docs/sqlalchemy.md asks for."""
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    return url.update_query_dict({"options": "-c search_path=public"}).render_as_string(hide_password=False)
 
 
 @pytest.fixture
