@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from siglip_ingest.db import Database
 from siglip_ingest.sqlalchemy import Image, is_ours
 from tests.database.helpers import index_images, unit_vectors
+from tests.database.orm.documents import code_blocks
 from tests.database.orm.products import Base, Product
-from tests.database.orm.test_docs import DOCUMENT
-from tests.project.test_docs import code_blocks
 
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine
+from tests.database.orm.documents import code_blocks
 from tests.database.orm.products import Base
 
 target_metadata = Base.metadata
@@ -47,7 +47,7 @@ def downgrade():
     ${downgrades if downgrades else "pass"}
 """
 
-(DOCUMENTED,) = [block for block in code_blocks("python", DOCUMENT) if "context.configure" in block]
+(DOCUMENTED,) = [block for block in code_blocks("sqlalchemy.md") if "context.configure" in block]
 PLAIN = "context.configure(connection=connection, target_metadata=target_metadata)"
 WITHOUT = "context.configure(connection=connection, target_metadata=target_metadata, include_schemas=True)"
 

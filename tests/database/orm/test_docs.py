@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +15,10 @@ import siglip_ingest.sqlalchemy as orm
 from siglip_ingest.db import Database
 from siglip_ingest.labeling import create_label_set
 from tests.database.helpers import make_fake
-from tests.project.test_docs import code_blocks
+from tests.database.orm.documents import DOCS, code_blocks
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "sqlalchemy.md").read_text()
-PROGRAM = [block for block in code_blocks("python", DOCUMENT) if "context." not in block and "siglip@" not in block]
+DOCUMENT = (DOCS / "sqlalchemy.md").read_text()
+PROGRAM = [block for block in code_blocks("sqlalchemy.md") if "context." not in block and "siglip@" not in block]
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_relationships_lead_from_an_image_to_all_that_is_known(session: Session,
         """),
         {"image_id": image_ids[0]},
     )
-    image = session.get_one(Image, image_ids[0])
+    image = session.scalars(select(Image).where(Image.image_id == image_ids[0])).one()
     assert image.content is not None
     assert image.content.images == [image]
     assert image.embeddings[0].embedding.shape == (16,)
@@ -166,7 +166,7 @@ def test_metadata_are_filtered_as_json(session: Session, image_ids: list[int]) -
 
 
 def test_a_deleted_image_leaves_by_the_databases_own_rules(session: Session, image_ids: list[int]) -> None:
-    image = session.get_one(Image, image_ids[0])
+    image = session.scalars(select(Image).where(Image.image_id == image_ids[0])).one()
     assert image.ingest_items
     session.delete(image)
     session.commit()
