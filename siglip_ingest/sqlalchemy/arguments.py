@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Vector: TypeAlias = "Sequence[float] | NDArray[np.number[Any]]"
-Argument: TypeAlias = T | SQLColumnExpression[T]
+Argument: TypeAlias = T | SQLColumnExpression[T | None]  # a column may be NULL
 Ids: TypeAlias = Iterable[int] | Select[Any] | SQLColumnExpression[Any]
 Position: TypeAlias = tuple[float, int] | ImageMatch | SQLColumnExpression[Any]
 Filter: TypeAlias = Mapping[str, Any] | SQLColumnExpression[Any]
