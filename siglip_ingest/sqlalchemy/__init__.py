@@ -3,16 +3,13 @@
 docs/sqlalchemy.md shows how they are used, with Alembic too. Importing `siglip_ingest` doesn't import this package.
 """
 
-from siglip_ingest.sqlalchemy.arguments import named
+from siglip_ingest.sqlalchemy.arguments import function, named
 from siglip_ingest.sqlalchemy.base import Base, is_ours
 from siglip_ingest.sqlalchemy.functions import (
-    count_images,
     count_labels,
-    delete_images,
-    embed_text,
+    image_matches,
     images_with_label,
     label_histogram,
-    score,
     search_images,
     similar_images,
 )
@@ -30,6 +27,7 @@ from siglip_ingest.sqlalchemy.tables import (
     Model,
     Text,
 )
+from siglip_ingest.sqlalchemy.values import count_images, delete_images, embed_text, enqueue_images, score
 from siglip_ingest.sqlalchemy.vectors import HalfVec
 from siglip_ingest.sqlalchemy.views import IndexStatus, LabelRule, LabelScore, Server
 
@@ -59,6 +57,9 @@ __all__ = [
     "count_labels",
     "delete_images",
     "embed_text",
+    "enqueue_images",
+    "function",
+    "image_matches",
     "images_with_label",
     "is_ours",
     "label_histogram",

@@ -45,6 +45,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "after": SearchPosition(),
     "bins": Integer(),
     "collection": Text(),
+    "each_metadata": ARRAY(JSONB(none_as_null=True)),
     "filter": JSONB(),
     "image_id": BigInteger(),
     "image_ids": ARRAY(BigInteger),
@@ -53,6 +54,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "label_set": Text(),
     "max_images": Integer(),
     "max_results": Integer(),
+    "metadata": JSONB(),
     "min_score": Double(),
     "model_id": Integer(),
     "query": Text(),
@@ -65,29 +67,44 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 
 
 def named(name: str, value: Any, type_: TypeEngine[Any] | None = None) -> ColumnElement[Any]:
-    """An argument by its name, `name => value`, for functions that this module doesn't wrap.
-
-    For instance `func.siglip.index_recall(named("sample", 50))`.
+    """An argument by its name, `name => value`.
 
     Args:
         name: The parameter's name.
         value: A value, which is bound; or an expression.
-        type_: What a value is bound as; by default what its Python type says.
+        type_: What a value is bound as; by default what parameters of that name are, or what its Python type says.
     """
-    return column(name).op("=>")(value if isinstance(value, SQLColumnExpression) else literal(value, type_))
+    if isinstance(value, SQLColumnExpression):
+        return column(name).op("=>")(value)
+    return column(name).op("=>")(literal(value, type_ or _TYPES.get(name) or _type_of(value)))
+
+
+def function(name: str, type_: TypeEngine[Any] | None = None, /, **arguments: Any) -> Function[Any]:
+    """A call of any function of the schema, by the names that its arguments have in SQL.
+
+        rows = function("index_recall", sample=50).table_valued("kind", "recall")
+
+    Args:
+        name: The function's name, without the schema.
+        type_: The type of its value.
+        arguments: Values, which are bound (a mapping as jsonb, a numpy array as a vector), or expressions. What is None
+            is left out.
+    """
+    return call(name, type_, **arguments)
 
 
 def call(
-    name: str, type_: TypeEngine[Any] | None = None, /, *first: ColumnElement[Any], **arguments: Any
+    name: str, type_: TypeEngine[Any] | None = None, /, *first: SQLColumnExpression[Any], **arguments: Any
 ) -> Function[Any]:
     """A call of `siglip.<name>`. Arguments that are None are left out, so that the function's own default holds."""
-    given = {argument: value for argument, value in arguments.items() if value is not None}
-    by_name = [named(argument, value, _TYPES[argument]) for argument, value in given.items()]
-    function: Function[Any] = getattr(func, "siglip").__getattr__(name)(*first, *by_name, type_=type_)  # noqa: B009
-    return function
+    by_name = [named(argument, value) for argument, value in arguments.items() if value is not None]
+    made: Function[Any] = getattr(func.siglip, name)(*first, *by_name, type_=type_)
+    return made
 
 
-def query_argument(query: str | Vector | SQLColumnExpression[Any]) -> tuple[list[ColumnElement[Any]], dict[str, Any]]:
+def query_argument(
+    query: str | Vector | SQLColumnExpression[Any],
+) -> tuple[list[SQLColumnExpression[Any]], dict[str, Any]]:
     """What to search by, by its name, or as the first argument where its type is known to the database only.
 
     Raises:
@@ -100,7 +117,7 @@ def query_argument(query: str | Vector | SQLColumnExpression[Any]) -> tuple[list
     kind = getattr(query, "type", None)
     if isinstance(kind, String):
         return [], {"query": query}
-    return ([], {"query_embedding": query}) if isinstance(kind, HalfVec) else ([query], {})  # type: ignore[list-item]
+    return ([], {"query_embedding": query}) if isinstance(kind, HalfVec) else ([query], {})
 
 
 def ids_argument(ids: Ids | None) -> Any:
@@ -122,6 +139,17 @@ def position_argument(after: Position | None) -> Any:
 def filter_argument(filter: Filter | None) -> Any:  # noqa: A002
     """Keys and values that the metadata must contain."""
     return dict(filter) if isinstance(filter, Mapping) else filter
+
+
+def _type_of(value: Any) -> TypeEngine[Any] | None:
+    """The type of what SQLAlchemy has none for: objects of JSON, vectors as arrays, lists of texts and of ids."""
+    if isinstance(value, Mapping):
+        return JSONB()
+    if getattr(value, "ndim", 0) == 1:
+        return HalfVec()
+    if isinstance(value, list) and value:
+        return ARRAY(Text) if isinstance(value[0], str) else ARRAY(BigInteger) if isinstance(value[0], int) else None
+    return None
 
 
 def _position(after: Any) -> tuple[float, int]:

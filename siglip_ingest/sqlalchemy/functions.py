@@ -1,4 +1,4 @@
-"""The functions of the schema `siglip`, as what SQLAlchemy selects from (searches) or selects (values).
+"""The functions of the schema `siglip` that give rows, as what SQLAlchemy selects from and joins.
 
 Python's names of arguments are those of `SiglipClient`; each is a value, which is bound, or an expression, such as a
 column of your own. What is None is left to the function in the database.
@@ -6,8 +6,7 @@ column of your own. What is None is left to the function in the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import BigInteger, Double, SQLColumnExpression, TableValuedAlias, Text, column
 from sqlalchemy.dialects.postgresql import JSONB
@@ -21,15 +20,11 @@ from siglip_ingest.sqlalchemy.arguments import (
     Vector,
     call,
     filter_argument,
+    function,
     ids_argument,
     position_argument,
     query_argument,
 )
-from siglip_ingest.sqlalchemy.vectors import HalfVec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def search_images(
@@ -188,7 +183,7 @@ def count_labels(
     Returns:
         Rows with the columns `label` and `images`.
     """
-    function = call(
+    counts = call(
         "count_labels",
         None,
         label_set=label_set,
@@ -197,7 +192,7 @@ def count_labels(
         filter=filter_argument(filter),
         model_id=model_id,
     )
-    return function.table_valued(column("label", Text), column("images", BigInteger))
+    return counts.table_valued(column("label", Text), column("images", BigInteger))
 
 
 def label_histogram(
@@ -213,7 +208,7 @@ def label_histogram(
     Returns:
         Rows with the columns `label`, `from_score`, `to_score` and `images`.
     """
-    function = call(
+    bars = call(
         "label_histogram",
         None,
         label_set=label_set,
@@ -222,70 +217,29 @@ def label_histogram(
         filter=filter_argument(filter),
         model_id=model_id,
     )
-    return function.table_valued(
+    return bars.table_valued(
         column("label", Text), column("from_score", Double), column("to_score", Double), column("images", BigInteger)
     )
 
 
-def embed_text(
-    query: Argument[str], *, model_id: Argument[int] | None = None, timeout_s: Argument[float] | None = None
-) -> Function[NDArray[np.float32]]:
-    """A text's unit vector, from the cache or from a worker, which the statement waits for."""
-    return call("embed_text", HalfVec(), query=query, model_id=model_id, timeout_s=timeout_s)
+def image_matches(name: str, /, **arguments: Any) -> TableValuedAlias:
+    """The rows of any function of the schema that returns `siglip.image_match`, such as `search_images`.
+
+    Args:
+        name: The function's name, without the schema.
+        arguments: Its arguments, by the names that they have in SQL; see `function`.
+
+    Returns:
+        Rows as those of `search_images`.
+    """
+    return _matches(function(name, **arguments))
 
 
-def score(similarity: Argument[float], *, model_id: Argument[int] | None = None) -> Function[float]:
-    """A model's score of a similarity, in [0, 1]; by default the active model's."""
-    return call("score", Double(), similarity=similarity, model_id=model_id)
-
-
-def count_images(
-    *,
-    image_ids: Ids | None = None,
-    uris: Iterable[str] | None = None,
-    keys: Iterable[str] | None = None,
-    collection: Argument[str] | None = None,
-    filter: Filter | None = None,  # noqa: A002
-) -> Function[int]:
-    """How many images there are to which all that is given applies."""
-    return call("count_images", BigInteger(), **_selection(image_ids, uris, keys, collection, filter))
-
-
-def delete_images(
-    *,
-    image_ids: Ids | None = None,
-    uris: Iterable[str] | None = None,
-    keys: Iterable[str] | None = None,
-    collection: Argument[str] | None = None,
-    filter: Filter | None = None,  # noqa: A002
-    max_images: Argument[int] | None = None,
-) -> Function[int]:
-    """Delete the images to which all that is given applies, at most `max_images`; the value is how many those were."""
-    selection = _selection(image_ids, uris, keys, collection, filter)
-    return call("delete_images", BigInteger(), **selection, max_images=max_images)
-
-
-def _matches(function: Function[Any]) -> TableValuedAlias:
-    return function.table_valued(
+def _matches(found: Function[Any]) -> TableValuedAlias:
+    return found.table_valued(
         column("image_id", BigInteger),
         column("uri", Text),
         column("similarity", Double),
         column("score", Double),
         column("metadata", JSONB),
     )
-
-
-def _selection(
-    image_ids: Ids | None,
-    uris: Iterable[str] | None,
-    keys: Iterable[str] | None,
-    collection: Argument[str] | None,
-    filter: Filter | None,  # noqa: A002
-) -> dict[str, Any]:
-    return {
-        "image_ids": ids_argument(image_ids),
-        "uris": None if uris is None else list(uris),
-        "keys": None if keys is None else list(keys),
-        "collection": collection,
-        "filter": filter_argument(filter),
-    }

@@ -20,6 +20,7 @@ class Product(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     price: Mapped[int]
+    photo_url: Mapped[str | None]
     image_id: Mapped[int | None] = mapped_column(ForeignKey(Image.image_id, ondelete="SET NULL"))
 
     image: Mapped[Image | None] = relationship(Image)

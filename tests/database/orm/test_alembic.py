@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from siglip_ingest.db import Database
 from siglip_ingest.sqlalchemy import Image, is_ours
 from tests.database.helpers import index_images, unit_vectors
-from tests.database.orm.documents import code_blocks
+from tests.database.orm.documents import code_blocks, need_function
 from tests.database.orm.products import Base, Product
 
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine
-from tests.database.orm.documents import code_blocks
+from tests.database.orm.documents import code_blocks, need_function
 from tests.database.orm.products import Base
 
 target_metadata = Base.metadata
@@ -48,6 +48,7 @@ def downgrade():
 """
 
 (DOCUMENTED,) = [block for block in code_blocks("sqlalchemy.md") if "context.configure" in block]
+(ATTACHING,) = [block for block in code_blocks("sqlalchemy.md") if "op.execute" in block]
 PLAIN = "context.configure(connection=connection, target_metadata=target_metadata)"
 WITHOUT = "context.configure(connection=connection, target_metadata=target_metadata, include_schemas=True)"
 
@@ -102,6 +103,27 @@ def test_generated_scripts_leave_our_schema_alone(tmp_path: Path, url: str, engi
         assert connection.scalar(text("SELECT version_num FROM siglip.alembic_version")) != connection.scalar(
             text("SELECT version_num FROM public.alembic_version")
         )
+
+
+def test_an_attached_table_needs_no_filter(tmp_path: Path, url: str, engine: Engine, database_url: str) -> None:
+    need_function(database_url, "attach")
+    project = Project(tmp_path / "alembic", url, DOCUMENTED)
+    project.generate()
+    script = command.revision(project.config)
+    assert isinstance(script, Script)
+    content = Path(script.path).read_text().partition("def upgrade")[0]
+    Path(script.path).write_text(content + ATTACHING)
+    project.upgrade()
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO product (name, price, photo_url) VALUES ('a scarf', 1, 'https://a.example/1')")
+        )
+        assert connection.scalar(
+            text("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'product'::regclass AND NOT tgisinternal")
+        )
+    assert project.generate().count("pass") == 2
+    command.downgrade(project.config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
 
 
 def test_without_the_filter_it_would_drop_our_tables(tmp_path: Path, url: str) -> None:

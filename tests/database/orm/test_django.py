@@ -18,13 +18,14 @@ from siglip_ingest.labeling import create_label_set
 from tests.conftest import replace_database
 from tests.database.helpers import add_model, index_images, make_fake, text_vector
 from tests.database.listeners import listening
-from tests.database.orm.documents import code_blocks
+from tests.database.orm.documents import code_blocks, need_function
 
 pytest.importorskip("django", minversion="5.2")
 
 NAMES = ["red shoes", "a scarf", "gloves"]
 BLOCKS = code_blocks("django.md")
 FILES = {match[1]: block for block in BLOCKS if (match := re.match(r"# (\S+\.py)\n", block))}
+ATTACHING = "shop/migrations/0004_attach.py"
 (QUERIES,) = [block for block in BLOCKS if not block.startswith("# ")]
 
 SETTINGS = """
@@ -70,7 +71,8 @@ class Project:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         for name, content in FILES.items():
-            self.write(name, content)
+            if name != ATTACHING:
+                self.write(name, content)
         self.write("settings.py", FILES["settings.py"] + SETTINGS)
         self.write("shop/__init__.py", "")
         self.write("shop/migrations/__init__.py", "")
@@ -170,6 +172,17 @@ def test_an_image_that_a_product_has_can_be_deleted(project: Project, database: 
         row = connection.execute("SELECT image_id FROM shop_product WHERE name = 'red shoes'").fetchone()
     assert row == (None,)
     assert project.run("from shop.models import Product; print(Product.objects.filter(image=None).count())") == ["1"]
+
+
+def test_an_attached_table_is_a_migration_like_another(project: Project, empty_database_url: str) -> None:
+    need_function(empty_database_url, "attach")
+    project.write(ATTACHING, FILES[ATTACHING])
+    with Database(empty_database_url) as database, database.connection() as connection:
+        add_model(connection)
+    project.manage("migrate")
+    assert "No changes detected" in project.manage("makemigrations", "--check", "--dry-run")
+    assert "Ran 1 test" in project.manage("test", "shop")
+    project.manage("migrate", "shop", "0003")
 
 
 def test_the_test_database_has_our_schema(project: Project, empty_database_url: str) -> None:

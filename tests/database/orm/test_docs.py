@@ -9,16 +9,19 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import siglip_ingest.sqlalchemy as orm
 from siglip_ingest.db import Database
 from siglip_ingest.labeling import create_label_set
 from tests.database.helpers import make_fake
-from tests.database.orm.documents import DOCS, code_blocks
+from tests.database.orm.documents import DOCS, code_blocks, need_function
 
 DOCUMENT = (DOCS / "sqlalchemy.md").read_text()
-PROGRAM = [block for block in code_blocks("sqlalchemy.md") if "context." not in block and "siglip@" not in block]
+BLOCKS = code_blocks("sqlalchemy.md")
+(ENQUEUEING,) = [block for block in BLOCKS if "enqueue_images(" in block]
+PROGRAM = [b for b in BLOCKS if not any(w in b for w in ("context.", "op.execute", "siglip@", ENQUEUEING))]
 
 
 @pytest.fixture
@@ -89,6 +92,18 @@ def test_the_recipes_are_correct(names: dict[str, Any], labelled_image: int) -> 
     with Session(names["engine"]) as session:
         assert {row.label for row in session.execute(names["scores"])} == {"sunset", "night sky"}
         assert session.scalars(names["accepted"]).all() == ["file:///product/00000.jpg"]
+
+
+def test_rows_and_images_are_one_transaction(names: dict[str, Any], database_url: str) -> None:
+    need_function(database_url, "enqueue_images")
+    exec(compile(ENQUEUEING, "docs/sqlalchemy.md", "exec", dont_inherit=True), names)
+    with Session(names["engine"]) as session:
+        hats = session.scalars(select(names["Product"]).where(names["Product"].name.like("% hat"))).all()
+        rows = [(hat.name, hat.image.uri, hat.image.ingest_items[0].state) for hat in hats if hat.photo_url]
+        assert rows == [
+            ("a blue hat", "https://example.com/blue.jpg", "queued"),
+            ("a black hat", "https://example.com/black.jpg", "queued"),
+        ]
 
 
 def test_the_document_names_what_is_public() -> None:

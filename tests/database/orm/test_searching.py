@@ -25,6 +25,8 @@ from siglip_ingest.sqlalchemy import (
     count_labels,
     delete_images,
     embed_text,
+    function,
+    image_matches,
     images_with_label,
     label_histogram,
     named,
@@ -212,6 +214,12 @@ def test_values_come_from_functions(session: Session, model_id: int, image_ids: 
 
 
 def test_any_function_takes_its_arguments_by_name(session: Session, image_ids: list[int]) -> None:
+    measured = function("index_recall", sample=2, max_results=1, filter=None).table_valued("kind", "recall")
+    assert {row.kind: row.recall for row in session.execute(select(measured))} == {"images": 1.0, "texts": 1.0}
+    found = image_matches("similar_images", image_id=image_ids[0], max_results=1)
+    assert session.scalars(select(found.c.image_id)).one() in image_ids[1:]
+    found = image_matches("search_images", query_embedding=RED, filter={"number": 0}, image_ids=[1, 2])
+    assert session.scalars(select(found.c.image_id)).one() == image_ids[0]
     assert session.scalar(select(func.siglip.score(named("similarity", 1.0)))) == pytest.approx(1 / (1 + np.exp(-8)))
     hostile = 'x => 1), pg_sleep(100); --"'
     with pytest.raises(DBAPIError, match="does not exist"):
