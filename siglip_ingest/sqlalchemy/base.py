@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import NoReturn
 
-from sqlalchemy import DateTime, Double, LargeBinary, MetaData, Text, Uuid, event
+from sqlalchemy import DateTime, Double, Interval, LargeBinary, MetaData, Text, Uuid, event
 from sqlalchemy.orm import DeclarativeBase
 
 from siglip_ingest.errors import InvalidInputError
@@ -25,6 +25,7 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         uuid.UUID: Uuid,
         datetime.datetime: DateTime(timezone=True),
+        datetime.timedelta: Interval,
     }
 
 

@@ -90,11 +90,12 @@ def test_the_classes_have_the_columns_of_the_schema(engine: Engine) -> None:
 
 def test_the_comparison_names_what_is_missing(engine: Engine) -> None:
     with engine.connect() as connection:
+        before = compare(list(connection.execute(text(COLUMNS)).all()), mapped_tables())
         connection.execute(text("CREATE TABLE siglip.moods (mood text NOT NULL, strength real)"))
         connection.execute(text("ALTER TABLE siglip.images ADD COLUMN mood text, ALTER COLUMN uri TYPE varchar"))
         connection.execute(text("ALTER TABLE siglip.images ALTER COLUMN key SET NOT NULL, DROP COLUMN source_version"))
         problems = compare(list(connection.execute(text(COLUMNS)).all()), mapped_tables())
-    assert set(problems) == {
+    assert set(problems) - set(before) == {
         "siglip.moods isn't mapped: add a class, or name it in INTERNAL. Columns: mood text NOT NULL, strength real.",
         "images.mood isn't mapped: text.",
         "images.source_version is mapped, and isn't there.",
@@ -118,7 +119,9 @@ def test_the_classes_have_the_keys_of_the_schema(engine: Engine) -> None:
         for constraint in table.constraints
         if isinstance(constraint, ForeignKeyConstraint)
     }
-    assert {key for key in foreign if key[0] in tables} == {key for key in mapped if key[0] not in views}
+    assert {key for key in foreign if {key[0], key[-1]} <= tables.keys()} == {
+        key for key in mapped if key[0] not in views
+    }
 
 
 def test_every_class_is_public_and_can_be_read(session: Session) -> None:
