@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Double, SQLColumnExpression, TableValuedAlias
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.functions import Function
 
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.sqlalchemy.arguments import (
     Argument,
     Filter,
@@ -63,8 +64,14 @@ def search_images(
     Returns:
         Rows with the columns `image_id`, `uri`, `similarity`, `score` and `metadata`. Order them by
         `similarity.desc()` and `image_id`: a join keeps no order.
+
+    Raises:
+        InvalidInputError: If the query is neither a text nor a vector nor an expression, `after` is no place, or
+            `timeout_s` is given with a vector, which nobody waits for.
     """
     first, by_name = query_argument(query)
+    if timeout_s is not None and "query_embedding" in by_name:
+        raise InvalidInputError("timeout_s is for a text, which a worker may have to embed; a vector needs none.")
     return _matches(
         call(
             "search_images",

@@ -104,6 +104,11 @@ def test_what_is_no_vector_is_refused(session: Session, query: Any) -> None:
         session.scalar(select(literal([[query]], HalfVec)))
 
 
+def test_a_vector_needs_no_time(session: Session) -> None:
+    with pytest.raises(InvalidInputError, match="timeout_s is for a text"):
+        search_images(RED, timeout_s=1)
+
+
 def test_a_vector_of_another_model_is_refused(session: Session, image_ids: list[int]) -> None:
     with pytest.raises(DBAPIError, match="3 "):
         session.execute(best_first(search_images([1, 2, 3])))
