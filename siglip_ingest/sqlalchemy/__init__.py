@@ -4,6 +4,7 @@ docs/sqlalchemy.md shows how they are used, with Alembic too. Importing `siglip_
 """
 
 from siglip_ingest.sqlalchemy.arguments import function, named
+from siglip_ingest.sqlalchemy.attached import AttachedImage, AttachedTable
 from siglip_ingest.sqlalchemy.base import Base, is_ours
 from siglip_ingest.sqlalchemy.functions import (
     count_labels,
@@ -29,10 +30,13 @@ from siglip_ingest.sqlalchemy.tables import (
 )
 from siglip_ingest.sqlalchemy.values import count_images, delete_images, embed_text, enqueue_images, score
 from siglip_ingest.sqlalchemy.vectors import HalfVec
-from siglip_ingest.sqlalchemy.views import IndexStatus, LabelRule, LabelScore, Server
+from siglip_ingest.sqlalchemy.views import CollectionCoverage, IndexStatus, LabelRule, LabelScore, ModelCoverage, Server
 
 __all__ = [
+    "AttachedImage",
+    "AttachedTable",
     "Base",
+    "CollectionCoverage",
     "Content",
     "HalfVec",
     "Image",
@@ -49,6 +53,7 @@ __all__ = [
     "LabelScore",
     "LabelSet",
     "Model",
+    "ModelCoverage",
     "RecallRecord",
     "Server",
     "Text",

@@ -26,6 +26,9 @@ class LabelScore(Base):
     similarity: Mapped[float]
     logit: Mapped[float]
     score: Mapped[float]
+    calibrated_score: Mapped[float]
+    threshold: Mapped[float]
+    is_accepted: Mapped[bool]
 
     image: Mapped[Image] = relationship(viewonly=True)
 
@@ -82,3 +85,43 @@ class Server(Base):
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     unused_tables: Mapped[int | None] = mapped_column(BigInteger)
     is_reachable: Mapped[bool | None]
+
+
+class ModelCoverage(Base):
+    """One row is one model: how many images and labels it has, what is queued, and how long that takes."""
+
+    __tablename__ = "model_coverage"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("siglip.models.model_id"), primary_key=True)
+    model: Mapped[str]
+    is_active: Mapped[bool]
+    is_kept: Mapped[bool]
+    is_external: Mapped[bool]
+    state: Mapped[str]
+    images: Mapped[int] = mapped_column(BigInteger)
+    embedded: Mapped[int] = mapped_column(BigInteger)
+    queued: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    not_queued: Mapped[int] = mapped_column(BigInteger)
+    share: Mapped[float | None]
+    per_s: Mapped[float | None]
+    remaining: Mapped[datetime.timedelta | None]
+    labels_missing: Mapped[int | None] = mapped_column(BigInteger)
+    texts: Mapped[int] = mapped_column(BigInteger)
+    workers: Mapped[int] = mapped_column(BigInteger)
+
+
+class CollectionCoverage(Base):
+    """One row is one collection under one model: how many of its images are embedded."""
+
+    __tablename__ = "collection_coverage"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("siglip.models.model_id"), primary_key=True)
+    model: Mapped[str]
+    collection: Mapped[str] = mapped_column(primary_key=True)
+    images: Mapped[int] = mapped_column(BigInteger)
+    embedded: Mapped[int] = mapped_column(BigInteger)
+    queued: Mapped[int] = mapped_column(BigInteger)
+    failed: Mapped[int] = mapped_column(BigInteger)
+    not_queued: Mapped[int] = mapped_column(BigInteger)
+    share: Mapped[float | None]

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 import siglip_ingest.sqlalchemy as orm
@@ -20,8 +20,9 @@ from tests.database.orm.documents import DOCS, code_blocks, need_function
 
 DOCUMENT = (DOCS / "sqlalchemy.md").read_text()
 BLOCKS = code_blocks("sqlalchemy.md")
+(ATTACHED,) = [block for block in BLOCKS if '"search"' in block]
 (ENQUEUEING,) = [block for block in BLOCKS if "enqueue_images(" in block]
-PROGRAM = [b for b in BLOCKS if not any(w in b for w in ("context.", "op.execute", "siglip@", ENQUEUEING))]
+PROGRAM = [b for b in BLOCKS if not any(w in b for w in ("context.", "op.execute", "siglip@", '"search"', ENQUEUEING))]
 
 
 @pytest.fixture
@@ -104,6 +105,24 @@ def test_rows_and_images_are_one_transaction(names: dict[str, Any], database_url
             ("a blue hat", "https://example.com/blue.jpg", "queued"),
             ("a black hat", "https://example.com/black.jpg", "queued"),
         ]
+
+
+def test_an_attached_tables_rows_are_searched(names: dict[str, Any], database_url: str, labelled_image: int) -> None:
+    need_function(database_url, "attach")
+    with Session(names["engine"]) as session, session.begin():
+        session.execute(
+            text("UPDATE product AS p SET photo_url = i.uri FROM siglip.images AS i WHERE i.image_id = p.image_id")
+        )
+        attached = names["function"]("attach", attached_table="public.product", uri_column="photo_url")
+        session.execute(select(attached)).all()
+    with Session(names["engine"]) as session, session.begin():
+        session.execute(text("SELECT siglip.follow_attached()"))  # as a worker does it
+    exec(compile(ATTACHED, "docs/sqlalchemy.md", "exec", dont_inherit=True), names)
+    with Session(names["engine"]) as session:
+        rows = session.execute(names["query"].order_by(names["found"].c.score.desc())).all()
+        assert rows[0][0].image_id == labelled_image
+        assert session.scalars(select(orm.AttachedTable)).one().rows == len(rows)
+        assert session.scalars(select(orm.AttachedImage)).first().image.collection == "product"
 
 
 def test_the_document_names_what_is_public() -> None:

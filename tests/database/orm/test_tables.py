@@ -20,12 +20,16 @@ from tests.database.orm.products import Product
 # What the library keeps for itself, or what is better asked by SQL than row by row.
 INTERNAL = {
     "alembic_version",
+    "attached_changes",
+    "attachments",
     "batch_sizes",
     "image_bytes",
     "index_settings",
     "landmarks",
+    "model_drops",
     "recall_drift",
     "released_contents",
+    "released_images",
     "segment_builds",
     "segment_servers",
     "segments",
