@@ -96,7 +96,7 @@ def test_a_query_is_a_text_or_a_vector_or_an_expression(session: Session, image_
 NO_VECTORS = [[], [[1.0, 2.0]], [float("nan")], [float("inf"), 0], ["red"], [object()], np.zeros((2, 3)), 42, None, {}]
 
 
-@pytest.mark.parametrize("query", NO_VECTORS, ids=str)
+@pytest.mark.parametrize("query", NO_VECTORS, ids=range(len(NO_VECTORS)))
 def test_what_is_no_vector_is_refused(session: Session, query: Any) -> None:
     with pytest.raises(InvalidInputError, match="vector"):
         search_images(query)
@@ -129,7 +129,7 @@ def test_a_vector_of_another_model_is_refused(session: Session, image_ids: list[
         ({"image_ids": select(Product.image_id).where(Product.price >= 40)}, [4, 5]),
         ({"image_ids": (product_id for product_id in (2,))}, [1]),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
 )
 def test_options_narrow_a_search(
     session: Session, image_ids: list[int], options: dict[str, Any], numbers: list[int]
