@@ -48,9 +48,9 @@ from .syncing import (
     SyncPlan as SyncPlan,
 )
 from .types import (
+    CollectionCoverage as CollectionCoverage,
     DuplicateGroup as DuplicateGroup,
     DuplicatePair as DuplicatePair,
-    CollectionCoverage as CollectionCoverage,
     ImageFailure as ImageFailure,
     ImageMatch as ImageMatch,
     IngestCounts as IngestCounts,

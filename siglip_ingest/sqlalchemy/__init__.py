@@ -30,7 +30,16 @@ from siglip_ingest.sqlalchemy.tables import (
 )
 from siglip_ingest.sqlalchemy.values import count_images, delete_images, embed_text, enqueue_images, score
 from siglip_ingest.sqlalchemy.vectors import HalfVec
-from siglip_ingest.sqlalchemy.views import CollectionCoverage, IndexStatus, LabelRule, LabelScore, ModelCoverage, Server
+from siglip_ingest.sqlalchemy.views import (
+    CollectionCoverage,
+    IndexStatus,
+    LabelCoverage,
+    LabeledImage,
+    LabelRule,
+    LabelScore,
+    ModelCoverage,
+    Server,
+)
 
 __all__ = [
     "AttachedImage",
@@ -48,10 +57,12 @@ __all__ = [
     "IngestionImages",
     "Label",
     "LabelCalibration",
+    "LabelCoverage",
     "LabelEmbedding",
     "LabelRule",
     "LabelScore",
     "LabelSet",
+    "LabeledImage",
     "Model",
     "ModelCoverage",
     "RecallRecord",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Numeric
-from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy import REAL, BigInteger, ForeignKey, Numeric
+from sqlalchemy.dialects.postgresql import JSONB, REGCLASS
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from siglip_ingest.sqlalchemy.base import Base
@@ -48,6 +49,39 @@ class LabelRule(Base):
 
     label: Mapped[Label] = relationship(viewonly=True)
     model: Mapped[Model] = relationship(viewonly=True)
+
+
+class LabeledImage(Base):
+    """One row is a label that an image has, kept by the model or marked by a person, or a mark that it hasn't."""
+
+    __tablename__ = "labeled_images"
+
+    image_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("siglip.images.image_id"), primary_key=True)
+    uri: Mapped[str]
+    collection: Mapped[str]
+    label_set: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    is_accepted: Mapped[bool]
+    score: Mapped[float | None] = mapped_column(REAL)
+    marked_by: Mapped[str | None]
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("siglip.models.model_id"))
+    updated_at: Mapped[datetime.datetime]
+    metadata_: Mapped[Any] = mapped_column("metadata", JSONB)
+
+    image: Mapped[Image] = relationship(viewonly=True)
+
+
+class LabelCoverage(Base):
+    """One row is a label of a kept set, and how far its rows are under the active model."""
+
+    __tablename__ = "label_coverage"
+
+    label_set: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    state: Mapped[str]
+    share: Mapped[float]
+    completed_at: Mapped[datetime.datetime | None]
 
 
 class IndexStatus(Base):
