@@ -7497,8 +7497,8 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'There is no model % in the database.', switch_model.model_id USING ERRCODE = 'no_data_found';
         END IF;
-        IF to_regprocedure('siglip.recalibrate(integer)') IS NOT NULL THEN
-            EXECUTE 'SELECT siglip.recalibrate($1)' USING model.model_id;
+        IF model.logit_scale IS NOT NULL AND EXISTS (SELECT FROM siglip.label_calibrations AS c WHERE c.is_current) THEN
+            PERFORM siglip.recalibrate(model.model_id);
         END IF;
     END IF;
     queued := siglip.queue_missing_images(model.model_id);

@@ -119,7 +119,7 @@ def embed_labels_for_model(
     embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
 
     def add(connection: Connection) -> int:
-        # A label may have been deleted or got other prompts meanwhile; one that is as it was is held until it has a vector.
+        # A label may have been deleted or changed meanwhile; one that is as it was is held until it has a vector.
         still = labels.hold_labels(connection, [label_id for label_id, _ in missing])
         kept = [index for index, (label_id, prompts) in enumerate(missing) if still.get(label_id) == prompts]
         labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
