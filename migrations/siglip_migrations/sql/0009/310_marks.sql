@@ -41,6 +41,8 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
     END IF;
 
+    -- All rows in one order, so that two who mark the same images can't wait for each other.
+    PERFORM FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = ANY (named) ORDER BY r.image_id FOR NO KEY UPDATE;
     INSERT INTO siglip.image_labels AS r (label_id, image_id, is_accepted, marked_by)
     SELECT DISTINCT ON (n.image_id) of_label.label_id, n.image_id, n.is_accepted, mark_images.marked_by
     FROM (SELECT unnest(mark_images.positives), true UNION ALL SELECT unnest(mark_images.negatives), false) AS n (image_id, is_accepted)
@@ -62,7 +64,7 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.mark_images(text, text, bigint[], bigint[], bigint[], text)
-    IS 'Say which images have a label and which don''t, or take that back (unmark); a mark wins over the model. Returns how many changed.
+    IS 'Say which images have a label and which don''t, or take that back (unmark); a mark wins over the model. Returns how many changed: one that says what an earlier one said stays that one''s.
 Example: SELECT siglip.mark_images(''scenes'', ''sunset'', positives => ''{6}'', negatives => ''{7,8}'');';
 
 CREATE VIEW siglip.labeled_images WITH (security_invoker = true) AS
