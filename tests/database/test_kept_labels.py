@@ -300,6 +300,26 @@ def test_images_that_arrive_during_a_refresh_are_not_missed(database: Database, 
     assert_current(database)
 
 
+def test_a_change_of_a_rule_waits_for_images_that_are_being_brought(
+    database: Database, model_id: int, pets: None
+) -> None:
+    refreshing = threading.Thread(target=lambda: refresh(database))
+    with database.connection() as connection:
+        images.insert_images(connection, image_rows(50), model_id)
+        chunk = claim(connection, model_id)
+        connection.execute("COMMIT")
+        connection.execute("BEGIN")
+        results = [completed(item, VECTORS[n]) for n, item in enumerate(chunk.items)]
+        close_claim(connection, model_id, chunk.lease_token, results)
+        with database.connection() as other:
+            other.execute("SELECT siglip.set_threshold('pets', 'cat', 0.05)")
+        refreshing.start()
+        refreshing.join(0.5)
+        assert refreshing.is_alive()
+    refreshing.join()
+    assert_current(database)
+
+
 def test_two_refreshes_at_once_are_one(database: Database, model_id: int, pets: None) -> None:
     index_images(database, model_id, VECTORS)
     with database.connection() as connection:
