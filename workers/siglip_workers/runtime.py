@@ -86,7 +86,6 @@ class Runtime:
         self._labels = Repeater("labels", self._follow_model, LABELS_EVERY_S)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
-        self._unreadable: set[int] = set()  # labels
 
     @property
     def broker(self) -> Broker:
@@ -159,9 +158,7 @@ class Runtime:
             self._labels.stop()
             stop_process()
             return
-        if count := labeling.embed_labels_for_model(
-            self.database, self._embedder, self.model_id, unreadable=self._unreadable
-        ):
+        if count := labeling.embed_labels_for_model(self.database, self._embedder, self.model_id):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
 
 
