@@ -197,6 +197,7 @@ def _complete(connection: Connection, model_id: int) -> list[str]:
     connection.execute(SQL.hold_known_contents)
     connection.execute(SQL.insert_image_embeddings, parameters)
     connection.execute(SQL.update_completed_images)
+    connection.execute(SQL.keep_labels, parameters)
     return [state for (state,) in connection.execute(SQL.close_completed_items, parameters)]
 
 

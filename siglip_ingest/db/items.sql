@@ -204,6 +204,12 @@ FROM (
 WHERE t.item_id = n.item_id
 RETURNING t.state;
 
+-- name: keep_labels
+-- Writes the kept labels of the images that are done, in the transaction that brings their vectors.
+SELECT siglip.keep_arrived(model_id => %(model_id)s::integer, content_ids => ARRAY(
+    SELECT c.content_id FROM siglip.contents AS c
+    WHERE c.content_hash IN (SELECT r.content_hash FROM pg_temp.siglip_new_results AS r)));
+
 -- name: fail_items
 -- Marks items of a claim as failed, or queues them again after a pause; returns the new state of each. failed_ids, lease_tokens, codes,
 -- messages and pauses_s have one length; pauses_s are seconds, NULL where another attempt can't help.

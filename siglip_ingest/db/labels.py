@@ -91,6 +91,16 @@ def hold_labels(connection: Connection, label_ids: Sequence[int]) -> dict[int, l
     return dict(connection.execute(SQL.hold_labels, parameters).fetchall())
 
 
+def refresh_labels(connection: Connection) -> int:
+    """Do one step of bringing kept labels up to date, for instance after a change of a threshold or of the model.
+
+    Returns:
+        0 where nothing is left to do, or another session does it.
+    """
+    ((done,),) = connection.execute(SQL.refresh_labels).fetchall()
+    return int(done)
+
+
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:
     """Scores of an indexed image for each label of a label set under the active model, best first; or none."""
     parameters = {"image_id": image_id, "name": name}

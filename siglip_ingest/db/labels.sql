@@ -62,3 +62,7 @@ SELECT EXISTS (
 -- Scores an image vector that isn't stored against each label of a label set, best first.
 SELECT r.label, r.score
 FROM siglip.score_labels(query_embedding => %(embedding)b, label_set => %(name)s::text, model_id => %(model_id)s::integer) AS r;
+
+-- name: refresh_labels
+-- Does one step of bringing kept labels up to date; returns 0 where nothing is left, or somebody else does it.
+SELECT siglip.refresh_labels();

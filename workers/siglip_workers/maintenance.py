@@ -37,7 +37,7 @@ class Maintainer(StoppableThread):
             except (SiglipError, psycopg.Error) as error:
                 if self.stopping.is_set():
                     return
-                if _is_forbidden(error):
+                if is_forbidden(error):
                     logger.info(
                         "This role may not maintain the segments; `siglip-ingest maintain` as their owner does."
                     )
@@ -78,7 +78,8 @@ class Maintainer(StoppableThread):
                 self._connection = None
 
 
-def _is_forbidden(error: BaseException | None) -> bool:
+def is_forbidden(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the role lacks a right."""
     while error is not None:
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return True

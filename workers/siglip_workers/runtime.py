@@ -32,6 +32,7 @@ from siglip_workers.heartbeat import Heartbeat, SilenceGuard
 from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
+from siglip_workers.label_keeper import LabelKeeper
 from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
 from siglip_workers.threads import Repeater, StoppableThread, stop_process
@@ -84,6 +85,7 @@ class Runtime:
         )
         self._guard = SilenceGuard([self._pulse, database], self._heartbeat)
         self._labels = Repeater("labels", self._follow_model, LABELS_EVERY_S)
+        self._keeper = LabelKeeper(database)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._watcher: LedgerWatcher | None = None
 
@@ -135,7 +137,7 @@ class Runtime:
     def _threads(self) -> list[StoppableThread]:
         """In the order in which they are closed: what keeps the others from waiting for ever comes last."""
         images = [] if self._watcher is None else [self.feeder, self._watcher]
-        return [*images, self._labels, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
+        return [*images, self._labels, self._keeper, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
 
     def _beat(self) -> None:
         with self._pulse.connection() as connection:

@@ -164,8 +164,9 @@ BEGIN
     IF max_contents IS NULL OR max_contents NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'max_contents is %, not a number from 1 to 100000.', coalesce(max_contents::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave it out for 2000.';
-    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.is_kept) AND NOT EXISTS (SELECT FROM siglip.label_progress) THEN
-        RETURN 0;
+    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.is_kept) AND NOT EXISTS (SELECT FROM siglip.label_progress)
+          AND NOT EXISTS (SELECT FROM siglip.image_labels AS r WHERE r.marked_by IS NULL) THEN
+        RETURN 0;  -- nobody uses it
     ELSIF NOT pg_try_advisory_xact_lock(siglip.kept_labels_lock() + 1) THEN
         RETURN 0;  -- somebody else does it
     END IF;
