@@ -104,8 +104,9 @@ def set_template(database: Database, make_embedder: EmbedderFactory | None, labe
     check_name(label_set, "A label set")
     make_prompts(["label"], template)
     check_storable(template, "The template")
+    active = _ActiveModel(database, make_embedder)
     changed = database.transact(lambda connection: label_sets.set_template(connection, label_set, template))
-    _ActiveModel(database, make_embedder).embed_labels()
+    active.embed_labels()
     return changed
 
 

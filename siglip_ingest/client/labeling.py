@@ -257,10 +257,10 @@ class LabelingClient(SearchingClient):
         """The embedder of new labels; None where they are left to the workers."""
         return self._get_embedder if self.settings.is_embedded or self._embedder.can_embed else None
 
-    def _check_names(self, label_set: str, label: str | None = None) -> None:
+    def _check_names(self, label_set: str, *labels: str) -> None:
         self._check_model()
         checks.check_name(label_set, "A label set")
-        if label is not None:
+        for label in labels:
             checks.check_name(label, "A label")
 
 
