@@ -55,7 +55,7 @@ for _command in (
     deleting.delete,
     deleting.prune,
     deleting.sync,
-    label_changes.group,
+    labels.label,
     labels.classify,
     exploring.duplicates,
     exploring.representatives,
@@ -70,6 +70,8 @@ for _command in (
     demo.demo,
 ):
     cli.add_command(_command)
+for _command in label_changes.COMMANDS:
+    labels.label.add_command(_command)
 
 
 def main() -> None:

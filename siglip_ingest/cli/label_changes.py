@@ -1,4 +1,4 @@
-"""`label add`, `change`, `remove`, `rename`, `template`, `keep`, `mark` and `status`: label sets that grow and learn."""
+"""`label add`, `change`, `remove`, `rename`, `template`, `keep`, `mark` and `status`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 
 import click
 
-from siglip_ingest.cli.labels import label as group
 from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError
@@ -21,19 +20,19 @@ threshold_option = click.option(
 )
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("label")
 @prompt_option
 @threshold_option
 def add(label_set: str, label: str, prompts: tuple[str, ...], threshold: float | None) -> None:
-    """Add a label to a label set, for instance: label add scenes beach --prompt "a beach" --prompt "sand by the sea"."""
+    """Add a label to a label set, for instance: label add scenes beach --prompt "a beach" --prompt "the sea"."""
     with SiglipClient.from_environment(os.environ) as client:
         client.add_label(label_set, label, prompts, threshold=threshold)
     click.echo(f"Added the label {label!r} to {label_set!r}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("label")
 @click.option("--name", "new_label", help="Its new name.")
@@ -64,7 +63,7 @@ def change(
     click.echo(f"Changed the label {label!r} of {label_set!r}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("label")
 def remove(label_set: str, label: str) -> None:
@@ -74,7 +73,7 @@ def remove(label_set: str, label: str) -> None:
     click.echo(f"Removed the label {label!r} from {label_set!r}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("new_name")
 def rename(label_set: str, new_name: str) -> None:
@@ -84,7 +83,7 @@ def rename(label_set: str, new_name: str) -> None:
     click.echo(f"The label set {label_set!r} is now {new_name!r}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("template")
 def template(label_set: str, template: str) -> None:
@@ -94,7 +93,7 @@ def template(label_set: str, template: str) -> None:
     click.echo(f"{count} {'label has a new prompt' if count == 1 else 'labels have new prompts'}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.option("--off", is_flag=True, help="Keep them no longer.")
 def keep(label_set: str, off: bool) -> None:
@@ -104,7 +103,7 @@ def keep(label_set: str, off: bool) -> None:
     click.echo(f"The labels of {label_set!r} are {'no longer kept' if off else 'kept'}.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set")
 @click.argument("label")
 @click.option("--yes", "positives", multiple=True, type=int, metavar="ID", help="An image that has it.")
@@ -129,7 +128,7 @@ def mark(
     click.echo(f"{count} {'mark' if count == 1 else 'marks'} changed.")
 
 
-@group.command()
+@click.command()
 @click.argument("label_set", required=False)
 @json_option
 def status(label_set: str | None, as_json: bool) -> None:
@@ -143,6 +142,9 @@ def status(label_set: str | None, as_json: bool) -> None:
             ("label set", "label", "prompts", "threshold", "vectors", "kept"),
             [(row.label_set, row.label, _prompts(row), row.threshold, _vectors(row), _kept(row)) for row in rows],
         )
+
+
+COMMANDS = (add, change, remove, rename, template, keep, mark, status)
 
 
 def _prompts(row: LabelStatus) -> str:

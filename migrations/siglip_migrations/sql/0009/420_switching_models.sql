@@ -98,7 +98,7 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'There is no model % in the database.', switch_model.model_id USING ERRCODE = 'no_data_found';
         END IF;
-        IF to_regprocedure('siglip.recalibrate(integer)') IS NOT NULL THEN
+        IF model.logit_scale IS NOT NULL AND to_regprocedure('siglip.recalibrate(integer)') IS NOT NULL THEN
             EXECUTE 'SELECT siglip.recalibrate($1)' USING model.model_id;
         END IF;
     END IF;
