@@ -1,6 +1,7 @@
 # The public names: each once, here. Type checkers read this file, and __init__.py loads the names that it lists.
 from .client.client import SiglipClient as SiglipClient
 from .client.default import (
+    add_label as add_label,
     create_index as create_index,
     create_label_set as create_label_set,
     default_client as default_client,
@@ -13,6 +14,7 @@ from .client.default import (
     import_vectors as import_vectors,
     index_recall as index_recall,
     label_scores as label_scores,
+    mark_images as mark_images,
     near_duplicates as near_duplicates,
     prune_images as prune_images,
     relevant_images as relevant_images,
@@ -54,8 +56,10 @@ from .types import (
     ImageFailure as ImageFailure,
     ImageMatch as ImageMatch,
     IngestCounts as IngestCounts,
+    LabeledImage as LabeledImage,
     LabelMatch as LabelMatch,
     LabelScore as LabelScore,
+    LabelStatus as LabelStatus,
     ModelComparison as ModelComparison,
     ModelCoverage as ModelCoverage,
     RecallMeasurement as RecallMeasurement,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
@@ -60,6 +62,60 @@ class LabelMatch:
     score: float
     metadata: dict[str, Any]
     scores: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStatus:
+    """A label of a label set, and how far it is.
+
+    Attributes:
+        label_set: Name of its set.
+        label: Its name.
+        prompts: The texts whose mean stands for it.
+        threshold: Calibrated score from which an image has it, in [0, 1]; None means 0.5.
+        is_by_example: Whether its vector comes from marked images, and not from prompts.
+        is_kept: Whether `siglip.image_labels` has a row for each image that has it.
+        embedded: The active model and those kept beside it, under which it has a vector.
+        missing: Those whose workers have yet to embed it.
+        refusals: Those that can't embed it, and why.
+        state: Whether its kept rows are current, and what they wait for if not; None where it isn't kept.
+        share: Of the images that were looked at since it was changed, in [0, 1]; None where it isn't kept.
+    """
+
+    label_set: str
+    label: str
+    prompts: list[str]
+    threshold: float | None
+    is_by_example: bool
+    is_kept: bool
+    embedded: list[str]
+    missing: list[str]
+    refusals: dict[str, str]
+    state: str | None
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledImage:
+    """An image that has a label, or of which a person says that it hasn't.
+
+    Attributes:
+        image_id: Key in `siglip.images`.
+        uri: Where the image was indexed from.
+        is_accepted: Whether it has the label; False only by a person's mark.
+        score: The model's calibrated score when it was looked at, in [0, 1]; None where only a person has looked.
+        marked_by: Who marked it; None where the model decided.
+        updated_at: When the row was written.
+        metadata: What was given to `enqueue_images`.
+    """
+
+    image_id: int
+    uri: str
+    is_accepted: bool
+    score: float | None
+    marked_by: str | None
+    updated_at: datetime
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

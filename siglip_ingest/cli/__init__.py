@@ -16,6 +16,7 @@ from siglip_ingest.cli import (
     exploring,
     extension,
     images,
+    label_changes,
     labels,
     maintenance,
     models,
@@ -75,6 +76,8 @@ for _command in (
     demo.demo,
 ):
     cli.add_command(_command)
+for _command in label_changes.COMMANDS:
+    labels.label.add_command(_command)
 
 
 def main() -> None:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from siglip_ingest import labeling, search
+from siglip_ingest import search
 from siglip_ingest.client.base import BaseClient
-from siglip_ingest.db import checks, recall, segments
+from siglip_ingest.db import recall, segments
 from siglip_ingest.db.models import ModelKey, describe_model
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.process import expand_user
 from siglip_ingest.siglip.preprocess.files import is_web_address
-from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.sources import SourcePolicy, fetch
-from siglip_ingest.types import Embedder, ImageMatch, LabelScore, RecallMeasurement, TuningStep
+from siglip_ingest.types import Embedder, ImageMatch, RecallMeasurement, TuningStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +34,7 @@ def is_address(text: str) -> bool:
     return is_web_address(text.strip()) and len(text.split()) == 1
 
 
-def _describe_file(text: str) -> str:
+def describe_file(text: str) -> str:
     """Say how to name a file, where there is a file of that name; else an empty string."""
     try:
         is_file = len(text) < _LONGEST_NAME and expand_user(text).is_file()
@@ -92,7 +89,7 @@ class SearchingClient(BaseClient):
         if search.is_vector(query):
             return search.search_by_embedding(self.database, query, options)
         if isinstance(query, str) and not is_address(query):
-            if hint := _describe_file(query):
+            if hint := describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
                 self.database,
@@ -144,54 +141,6 @@ class SearchingClient(BaseClient):
             after=after,
         )
         return search.similar_images(self.database, image_id, options)
-
-    def create_label_set(
-        self,
-        name: str,
-        labels: Sequence[str] | Mapping[str, Sequence[str]],
-        *,
-        template: str = DEFAULT_TEMPLATE,
-        replace: bool = False,
-    ) -> None:
-        """Store a label set, so that every image has a score for each of them in `siglip.label_scores`.
-
-        Args:
-            name: What the label set is called.
-            labels: The labels; or a mapping from each label to prompts of its own, used as they are.
-            template: Makes the prompt of a label that has none of its own; contains `{label}`.
-            replace: Replace the label set of that name, if there is one.
-
-        Raises:
-            AlreadyExistsError: If there is a label set of that name and `replace` is False.
-        """
-        self._describe_model()
-        labeling.create_label_set(self.database, self._get_embedder, name, labels, template=template, replace=replace)
-
-    def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> list[LabelScore]:
-        """Score one image against each label of a set, best first. The scores are independent and don't sum to 1.
-
-        Args:
-            image: The id of an indexed image, a Path, the http(s) address of an image (str), the bytes of an image
-                file, or a PIL image.
-            label_set: Name of a label set.
-
-        Raises:
-            InvalidInputError: If `image` is a text that isn't an address: the path of a file is a Path.
-            ImageError: If the image can't be read.
-            NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
-        """
-        self._check_model()
-        if isinstance(image, Integral):  # numpy's too
-            image = checks.check_image_id(image)
-        if isinstance(image, int):
-            return labeling.label_scores_of_image_id(self.database, image, label_set)
-        if isinstance(image, str) and not is_address(image):
-            raise InvalidInputError(
-                f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
-                f"the id of an indexed image. {_describe_file(image)}".strip()
-            )
-        opened = self._open_image(image)
-        return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
 
     def index_recall(
         self,

@@ -1,29 +1,13 @@
--- name: upsert_label_set
--- Adds a label set, or replaces the one of that name with replace; no row where the name is taken. Two callers wait for each other.
-INSERT INTO siglip.label_sets AS s (name, template) VALUES (%(name)s, %(template)s)
-ON CONFLICT (name) DO UPDATE SET template = excluded.template WHERE %(replace)s
-RETURNING s.label_set_id;
-
--- name: delete_labels
--- Deletes the labels of a label set, with their vectors.
-DELETE FROM siglip.labels WHERE label_set_id = %(label_set_id)s;
-
--- name: insert_label
--- Adds a label to a label set; position counts from 0.
-INSERT INTO siglip.labels (label_set_id, position, label, prompts)
-VALUES (%(label_set_id)s, %(position)s, %(label)s, %(prompts)s)
-RETURNING label_id;
-
 -- name: list_missing_labels
--- Lists the labels that have no vector under a model, each with its prompts, and with what a model must be able to read: the prompts, and
--- the label where its set's template made the prompt.
+-- Lists the labels that have no vector under a model and weren't refused by it, each with its prompts, and with what a model must be able to
+-- read: the prompts, and the label where its set's template made the prompt.
 SELECT l.label_id, l.prompts,
        CASE WHEN l.prompts = ARRAY[pg_catalog.replace(s.template, '{label}', l.label)] THEN l.prompts || l.label ELSE l.prompts END
 FROM siglip.labels AS l
 JOIN siglip.label_sets AS s USING (label_set_id)
-WHERE NOT EXISTS (
-    SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = %(model_id)s
-)
+WHERE NOT l.is_by_example
+  AND NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = %(model_id)s)
+  AND NOT EXISTS (SELECT FROM siglip.label_refusals AS r WHERE r.label_id = l.label_id AND r.model_id = %(model_id)s)
 ORDER BY l.label_id;
 
 -- name: hold_labels
@@ -35,6 +19,20 @@ SELECT l.label_id, l.prompts FROM siglip.labels AS l WHERE l.label_id = ANY (%(l
 INSERT INTO siglip.label_embeddings (model_id, label_id, embedding)
 VALUES (%(model_id)s, %(label_id)s, %(embedding)b)
 ON CONFLICT (model_id, label_id) DO UPDATE SET embedding = excluded.embedding;
+
+-- name: insert_label_refusal
+-- Says why a model can't embed a label.
+INSERT INTO siglip.label_refusals (model_id, label_id, refusal) VALUES (%(model_id)s, %(label_id)s, %(refusal)s)
+ON CONFLICT (model_id, label_id) DO NOTHING;
+
+-- name: list_label_refusals
+-- Lists the labels of a set that a model can't embed, in order, and why.
+SELECT l.label, r.refusal
+FROM siglip.label_sets AS s
+JOIN siglip.labels AS l USING (label_set_id)
+JOIN siglip.label_refusals AS r USING (label_id)
+WHERE s.name = %(name)s AND r.model_id = %(model_id)s
+ORDER BY l.position;
 
 -- name: list_label_sets
 -- Lists the label set of that name, or all by name where it is NULL, each with its labels in order.
@@ -64,10 +62,6 @@ SELECT EXISTS (
 -- Scores an image vector that isn't stored against each label of a label set, best first.
 SELECT r.label, r.score
 FROM siglip.score_labels(query_embedding => %(embedding)b, label_set => %(name)s::text, model_id => %(model_id)s::integer) AS r;
-
--- name: delete_label_set
--- Deletes a label set, with its labels and their vectors.
-DELETE FROM siglip.label_sets WHERE name = %(name)s;
 
 -- name: refresh_labels
 -- Does one step of bringing kept labels up to date; returns 0 where nothing is left, or somebody else does it.

@@ -16,17 +16,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 EXPLORING, SCORES = ((DOCS / name).read_text() for name in ("exploring.md", "scores.md"))
 
 
-def _blocks(language: str, document: str) -> list[str]:
+def blocks_of(language: str, document: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", document, flags=re.DOTALL)
 
 
-STATEMENTS = [
-    statement.strip()
-    for block in (*_blocks("sql", EXPLORING), *_blocks("sql", SCORES))
-    for statement in re.split(r";[^\n]*(?:\n|$)", block)
-    if statement.strip()
-]
-PYTHON = [*_blocks("python", EXPLORING), *_blocks("python", SCORES)]
+def statements_of(*documents: str) -> list[str]:
+    """The SQL of documents, statement by statement."""
+    blocks = [block for document in documents for block in blocks_of("sql", document)]
+    parts = [part.strip() for block in blocks for part in re.split(r";[^\n]*(?:\n|$)", block)]
+    return [part for part in parts if part]
+
+
+STATEMENTS = statements_of(EXPLORING, SCORES)
+PYTHON = [*blocks_of("python", EXPLORING), *blocks_of("python", SCORES)]
 
 
 @pytest.fixture

@@ -90,7 +90,6 @@ class Runtime:
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
         self._follower = AttachedFollower(database)
         self._watcher: LedgerWatcher | None = None
-        self._unreadable: set[int] = set()  # labels
 
     @property
     def broker(self) -> Broker:
@@ -178,9 +177,7 @@ class Runtime:
             self._labels.stop()
             stop_process()
             return
-        if count := labeling.embed_labels_for_model(
-            self.database, self._embedder, self.model_id, unreadable=self._unreadable
-        ):
+        if count := labeling.embed_labels_for_model(self.database, self._embedder, self.model_id):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
 
 

@@ -52,7 +52,8 @@ $$;
 COMMENT ON FUNCTION siglip.make_prompts(text, text[], text) IS 'The prompts of a label: its own, or the one that the template makes.
 Example: SELECT siglip.make_prompts(''sunset'', NULL, ''This is a photo of {label}.'');';
 
--- Whoever changes a set holds its row: two changes of one set come one after the other.
+-- Whoever changes a set holds its row, so that two changes of one set come one after the other; and its labels in the order in which workers
+-- hold those that they embed.
 CREATE FUNCTION siglip.hold_label_set(label_set text) RETURNS siglip.label_sets
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -65,11 +66,12 @@ BEGIN
         RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
     END IF;
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = found_set.label_set_id ORDER BY l.label_id FOR NO KEY UPDATE;
     RETURN found_set;
 END
 $$;
 
-COMMENT ON FUNCTION siglip.hold_label_set(text) IS 'The row of a label set, which nobody else changes until the transaction ends; an error where there is none.
+COMMENT ON FUNCTION siglip.hold_label_set(text) IS 'The row of a label set, which nobody else changes until the transaction ends, nor its labels; an error where there is none.
 Example: SELECT template FROM siglip.hold_label_set(''scenes'');';
 
 -- A label whose words have changed has no vector until a worker has embedded the new ones: no score is of words that are gone.
@@ -79,6 +81,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 BEGIN
     DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = NEW.label_id;
+    DELETE FROM siglip.label_refusals AS r WHERE r.label_id = NEW.label_id;
     RETURN NULL;
 END
 $$;
@@ -94,7 +97,7 @@ CREATE FUNCTION siglip.create_label_set(
     name     text,
     labels   text[] DEFAULT '{}',
     template text DEFAULT 'This is a photo of {label}.',
-    keep     boolean DEFAULT false,
+    keep     boolean DEFAULT NULL,
     prompts  json DEFAULT NULL,
     replace  boolean DEFAULT false
 ) RETURNS integer
@@ -103,7 +106,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    new_labels  text[] := create_label_set.labels;
+    new_labels  text[] := ARRAY(SELECT n.label FROM unnest(create_label_set.labels) WITH ORDINALITY AS n (label, position) ORDER BY n.position);
     new_prompts jsonb := '{}';
     entry       record;
     twice       text;
@@ -120,9 +123,13 @@ BEGIN
         IF json_typeof(entry.value) NOT IN ('array', 'string') THEN
             RAISE EXCEPTION 'The prompts of the label % are a JSON %, not an array of texts.', quote_literal(entry.key), json_typeof(entry.value)
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance prompts => ''{"cat": ["a cat", "a kitten"]}''.';
+        ELSIF json_typeof(entry.value) = 'array' AND EXISTS (
+            SELECT FROM json_array_elements(entry.value) AS e WHERE json_typeof(e) <> 'string') THEN
+            RAISE EXCEPTION 'A prompt of the label % is no text: %.', quote_literal(entry.key), entry.value
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance prompts => ''{"cat": ["a cat", "a kitten"]}''.';
         ELSIF new_prompts ? entry.key THEN
             twice := entry.key;
-        ELSIF entry.key <> ALL (coalesce(new_labels, '{}')) THEN
+        ELSIF entry.key <> ALL (new_labels) THEN
             new_labels := new_labels || entry.key;
         END IF;
         new_prompts := new_prompts || jsonb_build_object(entry.key, CASE json_typeof(entry.value)
@@ -136,13 +143,15 @@ BEGIN
 
     INSERT INTO siglip.label_sets AS s (name, template, is_kept)
     VALUES (create_label_set.name, create_label_set.template, coalesce(create_label_set.keep, false))
-    ON CONFLICT (name) DO UPDATE SET template = excluded.template, is_kept = excluded.is_kept WHERE create_label_set.replace
+    ON CONFLICT (name) DO UPDATE SET template = excluded.template, is_kept = coalesce(create_label_set.keep, s.is_kept)
+    WHERE create_label_set.replace
     RETURNING s.label_set_id INTO set_id;
     IF set_id IS NULL THEN
         RAISE EXCEPTION 'There is a label set % already.', quote_literal(create_label_set.name)
             USING ERRCODE = 'unique_violation', HINT = 'Choose another name, or replace it (replace => true).';
     END IF;
-    DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (coalesce(new_labels, '{}'));
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR UPDATE;
+    DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (new_labels);
     INSERT INTO siglip.labels AS l (label_set_id, position, label, prompts)
     SELECT set_id, n.position - 1, n.label,
            siglip.make_prompts(n.label, ARRAY(SELECT jsonb_array_elements_text(new_prompts -> n.label)), create_label_set.template)
@@ -155,7 +164,7 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.create_label_set(text, text[], text, boolean, json, boolean)
-    IS 'Make a label set of labels, or of labels with prompts of their own. With keep, siglip.image_labels has a row for each image that has one of them. Returns its label_set_id.
+    IS 'Make a label set of labels, or of labels with prompts of their own. With keep, siglip.image_labels has a row for each image that has one of them. With replace, labels of the same names keep their thresholds, marks and calibrations, and the set is kept as before unless keep says otherwise. Returns its label_set_id.
 Example: SELECT siglip.create_label_set(''weather'', ''{rain,"clear sky"}'', prompts => ''{"snow": ["snow", "a snowy day"]}'');';
 
 CREATE FUNCTION siglip.add_label(
@@ -229,16 +238,15 @@ BEGIN
         prompts = CASE WHEN change_label.prompts IS NOT NULL OR (is_made AND NOT l.is_by_example)
                        THEN siglip.make_prompts(name, change_label.prompts, held.template) ELSE l.prompts END
     WHERE l.label_id = old.label_id;
-    IF old.is_by_example AND change_label.prompts IS NOT NULL THEN
-        DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = old.label_id;
-    END IF;
     IF change_label.place IS NOT NULL THEN
         UPDATE siglip.labels AS l
         SET position = n.position
-        FROM (SELECT o.label_id,
-                     row_number() OVER (ORDER BY CASE WHEN o.label_id = old.label_id THEN change_label.place - 0.5 + CASE WHEN change_label.place > old.position THEN 1 ELSE 0 END
-                                                      ELSE o.position END) - 1 AS position
-              FROM siglip.labels AS o WHERE o.label_set_id = held.label_set_id) AS n
+        FROM (SELECT o.label_id, CASE WHEN o.place < change_label.place THEN o.place ELSE o.place + 1 END AS position
+              FROM (SELECT r.label_id, row_number() OVER (ORDER BY r.position, r.label_id) - 1 AS place
+                    FROM siglip.labels AS r WHERE r.label_set_id = held.label_set_id AND r.label_id <> old.label_id) AS o
+              UNION ALL
+              SELECT old.label_id, least(greatest(change_label.place, 0), (
+                  SELECT count(*) - 1 FROM siglip.labels AS r WHERE r.label_set_id = held.label_set_id))) AS n
         WHERE l.label_id = n.label_id AND l.position <> n.position;
     END IF;
 END
@@ -253,6 +261,7 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
+    held    siglip.label_sets := siglip.hold_label_set(label_set);
     changed siglip.labels := siglip.named_label(label_set, label);
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
@@ -272,6 +281,7 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
+    held    siglip.label_sets := siglip.hold_label_set(label_set);
     removed siglip.labels := siglip.named_label(label_set, label);
 BEGIN
     DELETE FROM siglip.labels AS l WHERE l.label_id = removed.label_id;

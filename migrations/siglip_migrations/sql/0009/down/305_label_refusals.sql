@@ -1,0 +1,6 @@
+-- Purpose: take away what 305_label_refusals.sql made.
+-- Parameters: none.
+-- A row means: as before.
+
+DROP VIEW siglip.label_status;
+DROP TABLE siglip.label_refusals;
