@@ -349,6 +349,19 @@ CREATE TABLE siglip.label_progress (
 );
 CREATE INDEX label_progress_model_id_btree_idx ON siglip.label_progress USING btree (model_id);
 
+-- One row is a label that a model can't embed, and why; workers write it, and it goes where the prompts change.
+CREATE TABLE siglip.label_refusals (
+    model_id integer NOT NULL,
+    label_id integer NOT NULL,
+    refusal text NOT NULL,  -- What is wrong with the prompts, a sentence.
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT label_refusals_pkey PRIMARY KEY (model_id, label_id),
+    CONSTRAINT label_refusals_label_id_fkey FOREIGN KEY (label_id) REFERENCES siglip.labels(label_id) ON DELETE CASCADE,
+    CONSTRAINT label_refusals_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
+    CONSTRAINT label_refusals_refusal_check CHECK ((refusal <> ''::text))
+);
+CREATE INDEX label_refusals_label_id_btree_idx ON siglip.label_refusals USING btree (label_id);
+
 -- One row is a label set: a named list of labels.
 CREATE TABLE siglip.label_sets (
     label_set_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -1168,16 +1181,15 @@ BEGIN
         prompts = CASE WHEN change_label.prompts IS NOT NULL OR (is_made AND NOT l.is_by_example)
                        THEN siglip.make_prompts(name, change_label.prompts, held.template) ELSE l.prompts END
     WHERE l.label_id = old.label_id;
-    IF old.is_by_example AND change_label.prompts IS NOT NULL THEN
-        DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = old.label_id;
-    END IF;
     IF change_label.place IS NOT NULL THEN
         UPDATE siglip.labels AS l
         SET position = n.position
-        FROM (SELECT o.label_id,
-                     row_number() OVER (ORDER BY CASE WHEN o.label_id = old.label_id THEN change_label.place - 0.5 + CASE WHEN change_label.place > old.position THEN 1 ELSE 0 END
-                                                      ELSE o.position END) - 1 AS position
-              FROM siglip.labels AS o WHERE o.label_set_id = held.label_set_id) AS n
+        FROM (SELECT o.label_id, CASE WHEN o.place < change_label.place THEN o.place ELSE o.place + 1 END AS position
+              FROM (SELECT r.label_id, row_number() OVER (ORDER BY r.position, r.label_id) - 1 AS place
+                    FROM siglip.labels AS r WHERE r.label_set_id = held.label_set_id AND r.label_id <> old.label_id) AS o
+              UNION ALL
+              SELECT old.label_id, least(greatest(change_label.place, 0), (
+                  SELECT count(*) - 1 FROM siglip.labels AS r WHERE r.label_set_id = held.label_set_id))) AS n
         WHERE l.label_id = n.label_id AND l.position <> n.position;
     END IF;
 END
@@ -1993,16 +2005,16 @@ BEGIN
 END
 $function$;
 
--- Make a label set of labels, or of labels with prompts of their own. With keep, siglip.image_labels has a row for each image that has one of them. Returns its label_set_id.
+-- Make a label set of labels, or of labels with prompts of their own. With keep, siglip.image_labels has a row for each image that has one of them. With replace, labels of the same names keep their thresholds, marks and calibrations, and the set is kept as before unless keep says otherwise. Returns its label_set_id.
 -- Example: SELECT siglip.create_label_set('weather', '{rain,"clear sky"}', prompts => '{"snow": ["snow", "a snowy day"]}');
-CREATE OR REPLACE FUNCTION siglip.create_label_set(name text, labels text[] DEFAULT '{}'::text[], template text DEFAULT 'This is a photo of {label}.'::text, keep boolean DEFAULT false, prompts json DEFAULT NULL::json, replace boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION siglip.create_label_set(name text, labels text[] DEFAULT '{}'::text[], template text DEFAULT 'This is a photo of {label}.'::text, keep boolean DEFAULT NULL::boolean, prompts json DEFAULT NULL::json, replace boolean DEFAULT false)
  RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 #variable_conflict use_column
 DECLARE
-    new_labels  text[] := create_label_set.labels;
+    new_labels  text[] := ARRAY(SELECT n.label FROM unnest(create_label_set.labels) WITH ORDINALITY AS n (label, position) ORDER BY n.position);
     new_prompts jsonb := '{}';
     entry       record;
     twice       text;
@@ -2019,9 +2031,13 @@ BEGIN
         IF json_typeof(entry.value) NOT IN ('array', 'string') THEN
             RAISE EXCEPTION 'The prompts of the label % are a JSON %, not an array of texts.', quote_literal(entry.key), json_typeof(entry.value)
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance prompts => ''{"cat": ["a cat", "a kitten"]}''.';
+        ELSIF json_typeof(entry.value) = 'array' AND EXISTS (
+            SELECT FROM json_array_elements(entry.value) AS e WHERE json_typeof(e) <> 'string') THEN
+            RAISE EXCEPTION 'A prompt of the label % is no text: %.', quote_literal(entry.key), entry.value
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Write for instance prompts => ''{"cat": ["a cat", "a kitten"]}''.';
         ELSIF new_prompts ? entry.key THEN
             twice := entry.key;
-        ELSIF entry.key <> ALL (coalesce(new_labels, '{}')) THEN
+        ELSIF entry.key <> ALL (new_labels) THEN
             new_labels := new_labels || entry.key;
         END IF;
         new_prompts := new_prompts || jsonb_build_object(entry.key, CASE json_typeof(entry.value)
@@ -2035,13 +2051,15 @@ BEGIN
 
     INSERT INTO siglip.label_sets AS s (name, template, is_kept)
     VALUES (create_label_set.name, create_label_set.template, coalesce(create_label_set.keep, false))
-    ON CONFLICT (name) DO UPDATE SET template = excluded.template, is_kept = excluded.is_kept WHERE create_label_set.replace
+    ON CONFLICT (name) DO UPDATE SET template = excluded.template, is_kept = coalesce(create_label_set.keep, s.is_kept)
+    WHERE create_label_set.replace
     RETURNING s.label_set_id INTO set_id;
     IF set_id IS NULL THEN
         RAISE EXCEPTION 'There is a label set % already.', quote_literal(create_label_set.name)
             USING ERRCODE = 'unique_violation', HINT = 'Choose another name, or replace it (replace => true).';
     END IF;
-    DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (coalesce(new_labels, '{}'));
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR UPDATE;
+    DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (new_labels);
     INSERT INTO siglip.labels AS l (label_set_id, position, label, prompts)
     SELECT set_id, n.position - 1, n.label,
            siglip.make_prompts(n.label, ARRAY(SELECT jsonb_array_elements_text(new_prompts -> n.label)), create_label_set.template)
@@ -3721,6 +3739,7 @@ CREATE OR REPLACE FUNCTION siglip.forget_label_vectors()
 AS $function$
 BEGIN
     DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = NEW.label_id;
+    DELETE FROM siglip.label_refusals AS r WHERE r.label_id = NEW.label_id;
     RETURN NULL;
 END
 $function$;
@@ -4002,7 +4021,7 @@ AS $function$
     )
 $function$;
 
--- The row of a label set, which nobody else changes until the transaction ends; an error where there is none.
+-- The row of a label set, which nobody else changes until the transaction ends, nor its labels; an error where there is none.
 -- Example: SELECT template FROM siglip.hold_label_set('scenes');
 CREATE OR REPLACE FUNCTION siglip.hold_label_set(label_set text)
  RETURNS siglip.label_sets
@@ -4017,6 +4036,7 @@ BEGIN
         RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
     END IF;
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = found_set.label_set_id ORDER BY l.label_id FOR NO KEY UPDATE;
     RETURN found_set;
 END
 $function$;
@@ -4846,7 +4866,7 @@ BEGIN
 END
 $function$;
 
--- Say which images have a label and which don't, or take that back (unmark); a mark wins over the model. Returns how many changed.
+-- Say which images have a label and which don't, or take that back (unmark); a mark wins over the model. Returns how many changed: one that says what an earlier one said stays that one's.
 -- Example: SELECT siglip.mark_images('scenes', 'sunset', positives => '{6}', negatives => '{7,8}');
 CREATE OR REPLACE FUNCTION siglip.mark_images(label_set text, label text, positives bigint[] DEFAULT NULL::bigint[], negatives bigint[] DEFAULT NULL::bigint[], unmark bigint[] DEFAULT NULL::bigint[], marked_by text DEFAULT CURRENT_USER)
  RETURNS integer
@@ -4879,6 +4899,8 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
     END IF;
 
+    -- All rows in one order, so that two who mark the same images can't wait for each other.
+    PERFORM FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = ANY (named) ORDER BY r.image_id FOR NO KEY UPDATE;
     INSERT INTO siglip.image_labels AS r (label_id, image_id, is_accepted, marked_by)
     SELECT DISTINCT ON (n.image_id) of_label.label_id, n.image_id, n.is_accepted, mark_images.marked_by
     FROM (SELECT unnest(mark_images.positives), true UNION ALL SELECT unnest(mark_images.negatives), false) AS n (image_id, is_accepted)
@@ -6163,6 +6185,7 @@ CREATE OR REPLACE FUNCTION siglip.remove_label(label_set text, label text)
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
+    held    siglip.label_sets := siglip.hold_label_set(label_set);
     removed siglip.labels := siglip.named_label(label_set, label);
 BEGIN
     DELETE FROM siglip.labels AS l WHERE l.label_id = removed.label_id;
@@ -7138,6 +7161,7 @@ CREATE OR REPLACE FUNCTION siglip.set_threshold(label_set text, label text, thre
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
+    held    siglip.label_sets := siglip.hold_label_set(label_set);
     changed siglip.labels := siglip.named_label(label_set, label);
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
@@ -8045,6 +8069,29 @@ CREATE VIEW siglip.label_scores AS
   WHERE (m.model_id = ( SELECT models.model_id
            FROM siglip.models
           WHERE models.is_active));
+
+-- One row is a label under a model that is kept (the active one, or one beside it): whether it has a vector, and if not, why not.
+CREATE VIEW siglip.label_status AS
+ SELECT s.name AS label_set,
+    l."position",
+    l.label,
+    l.prompts,
+    l.threshold,
+    l.is_by_example,
+    s.is_kept,
+    m.name AS model,
+    m.model_id,
+    m.is_active,
+    (EXISTS ( SELECT
+           FROM siglip.label_embeddings v
+          WHERE ((v.label_id = l.label_id) AND (v.model_id = m.model_id)))) AS has_vector,
+    ( SELECT r.refusal
+           FROM siglip.label_refusals r
+          WHERE ((r.label_id = l.label_id) AND (r.model_id = m.model_id))) AS refusal,
+    l.label_id
+   FROM ((siglip.label_sets s
+     JOIN siglip.labels l USING (label_set_id))
+     LEFT JOIN siglip.models m ON ((m.is_active OR m.is_kept)));
 
 -- One row is a label that an image has, kept by the model or marked by a person, or a mark that it hasn't: siglip.image_labels with names.
 CREATE VIEW siglip.labeled_images AS

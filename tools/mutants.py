@@ -149,8 +149,8 @@ FAULTS = (
     Fault(
         "deleted labels not filtered",
         "siglip_ingest/labeling.py",
-        "if still.get(label_id) == prompts]",
-        "if label_id]",
+        "if still.get(label_id) == prompts}",
+        "if label_id}",
         "tests/database/test_labeling.py",
     ),
     Fault(

@@ -13,7 +13,7 @@ BEGIN
         FROM (VALUES
             ('labels', 'image_labels', '{SELECT,INSERT,UPDATE,DELETE}'::text[]), ('labels', 'label_calibrations', '{SELECT,INSERT,UPDATE,DELETE}'),
             ('labels', 'label_progress', '{SELECT,INSERT,UPDATE,DELETE}'), ('labels', 'label_rules', '{SELECT}'),
-            ('labels', 'wanted_labels', '{SELECT}'), ('labels', 'label_coverage', '{SELECT}'), ('images', 'labeled_images', '{SELECT}'),
+            ('labels', 'label_refusals', '{SELECT,INSERT,UPDATE,DELETE}'), ('labels', 'label_status', '{SELECT}'), ('labels', 'wanted_labels', '{SELECT}'), ('labels', 'label_coverage', '{SELECT}'), ('images', 'labeled_images', '{SELECT}'),
             ('images', 'attachments', '{SELECT}'), ('images', 'attached_images', '{SELECT}'), ('images', 'attached_tables', '{SELECT}'),
             ('models', 'model_coverage', '{SELECT}'), ('models', 'collection_coverage', '{SELECT}')
         ) AS n (like_table, name, privileges)
