@@ -417,6 +417,13 @@ def test_a_set_without_any_vector_says_what_is_wrong_with_it(database: Database,
     with pytest.raises(NotFoundError, match="within seconds"):
         labeling.label_scores_of_image_id(database, image_ids[0], "scenes")
     labeling.embed_labels_for_model(database, Reader(), model_id)
+    for call in (
+        "images_with_label('scenes', '!!!')",
+        "all_of('scenes', '{!!!}')",
+        "explain_score(1, 'scenes', '!!!')",
+    ):
+        with pytest.raises(NotFoundError, match="fake can't embed it"), database.connection() as connection:
+            connection.execute(f"SELECT * FROM siglip.{call}".encode())
     with pytest.raises(
         NotFoundError, match=r"the label '!!!' can't be used\. Nothing is left of '!!!'\. Give it other"
     ):

@@ -65,7 +65,7 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Name the label set in the first argument.';
         ELSIF found[1].embedding IS NULL THEN
             RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(given), model.name
-                USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+                USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(found[1].label_set, found[1].label, model.model_id);
         END IF;
         RETURN NEXT found[1];
     END LOOP;

@@ -1,5 +1,5 @@
 -- Purpose: why a label has no vector under a model, for whoever made it: the model reads nothing of its prompts, say.
--- Parameters: none.
+-- Parameters: label_set and label by name; model_id.
 -- A row means: a label that a model can't embed (label_refusals); a label under a model that is kept (label_status).
 
 CREATE TABLE siglip.label_refusals (
@@ -31,3 +31,20 @@ COMMENT ON COLUMN siglip.label_status.threshold IS 'Calibrated score from which 
 COMMENT ON COLUMN siglip.label_status.is_by_example IS 'Whether its vector comes from the images that are marked with it, and not from prompts.';
 COMMENT ON COLUMN siglip.label_status.is_kept IS 'Whether siglip.image_labels has a row for each image that has a label of its set.';
 COMMENT ON COLUMN siglip.label_status.refusal IS 'Why the model can''t embed it; NULL where it has a vector, or waits for a worker of the model.';
+
+CREATE FUNCTION siglip.vector_hint(label_set text, label text, model_id integer) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT coalesce((
+        SELECT format('%s can''t embed it. %s Give it other prompts (siglip.change_label).', m.name, r.refusal)
+        FROM siglip.label_refusals AS r
+        JOIN siglip.models AS m USING (model_id)
+        JOIN siglip.labels AS l USING (label_id)
+        JOIN siglip.label_sets AS s USING (label_set_id)
+        WHERE s.name = vector_hint.label_set AND l.label = vector_hint.label AND m.model_id = vector_hint.model_id
+    ), 'A worker of that model adds it within seconds (siglip-ingest worker).')
+$$;
+
+COMMENT ON FUNCTION siglip.vector_hint(text, text, integer) IS 'Why a label has no vector under a model: what is wrong with it, or that a worker adds it.
+Example: SELECT siglip.vector_hint(''scenes'', ''sunset'', 1);';

@@ -101,8 +101,8 @@ BEGIN
         RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
     ELSIF label_embedding IS NULL THEN
-        RAISE EXCEPTION 'The label set % has no vectors under the model % yet.', quote_literal(label_set), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds them within seconds (siglip-ingest worker).';
+        RAISE EXCEPTION 'The label % of the label set % has no vectors under the model % yet.', quote_literal(label), quote_literal(label_set), model.name
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, label, model.model_id);
     END IF;
     -- A hair below, for rounding; the score itself decides in the end.
     bound := -(siglip.least_similarity(least_score, model.logit_scale + ln(scale), scale * model.logit_bias + bias) - 1e-6);

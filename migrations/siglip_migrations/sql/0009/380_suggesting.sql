@@ -42,7 +42,7 @@ BEGIN
     FROM siglip.label_embeddings AS v WHERE v.label_id = of_label.label_id AND v.model_id = model.model_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(of_label.label), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, of_label.label, model.model_id);
     END IF;
     border := ln(greatest(rule.threshold, 1e-9) / greatest(1 - rule.threshold, 1e-9));
     wanted := CASE WHEN only_accepted THEN 0 ELSE max_results - max_results / 3 END;

@@ -41,7 +41,7 @@ BEGIN
     FROM siglip.label_embeddings AS v WHERE v.label_id = of_label.label_id AND v.model_id = model.model_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(of_label.label), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, of_label.label, model.model_id);
     END IF;
     SELECT r.scale, r.bias, r.threshold, r.calibration_version INTO rule
     FROM siglip.label_rules AS r WHERE r.label_id = of_label.label_id AND r.model_id = model.model_id;

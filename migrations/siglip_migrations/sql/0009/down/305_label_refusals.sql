@@ -2,5 +2,6 @@
 -- Parameters: none.
 -- A row means: as before.
 
+DROP FUNCTION siglip.vector_hint(text, text, integer);
 DROP VIEW siglip.label_status;
 DROP TABLE siglip.label_refusals;
