@@ -1,0 +1,143 @@
+"""Queries of several parts, in SQL and in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+
+from siglip_ingest.db import Database
+from tests.database.helpers import INFO, index_images, store_text, text_vector, unit_vectors
+from tests.database.listeners import listening
+
+VECTORS = unit_vectors(60, seed=9)
+SCALE, BIAS = float(np.exp(INFO.logit_scale)), INFO.logit_bias
+
+
+@pytest.fixture
+def image_ids(database: Database, model_id: int) -> list[int]:
+    """60 images; `album` is n % 3; some texts are in the cache."""
+    ids = index_images(database, model_id, VECTORS, metadata=[{"album": n % 3} for n in range(60)])
+    with database.connection() as connection:
+        for query in ("beach", "people", "at night"):
+            store_text(connection, model_id, query)
+    return ids
+
+
+def find(database: Database, query: str, options: str = "", parameters: Any = None) -> list[Any]:
+    statement = f"SELECT image_id, similarity, score FROM siglip.search_images(siglip.compose({query}){options})"
+    return list(database.fetch(statement.encode(), parameters))
+
+
+def text_scores(query: str) -> NDArray[np.float64]:
+    """Of each image."""
+    scores: NDArray[np.float64] = 1 / (1 + np.exp(-(SCALE * (VECTORS @ text_vector(query)).astype(np.float64) + BIAS)))
+    return scores
+
+
+def test_texts_multiply_their_scores(database: Database, image_ids: list[int]) -> None:
+    expected = text_scores("beach") * (1 - text_scores("people")) ** 0.5 * text_scores("at night")
+    found = find(database, "'beach', siglip.minus('people', 0.5), 'at night'")
+    best = np.argsort(-expected)[:10]
+    assert [row[0] for row in found] == [image_ids[n] for n in best]
+    assert [row[2] for row in found] == pytest.approx(expected[best].tolist(), rel=0.02)
+
+
+def test_images_count_by_their_mean_similarity(database: Database, image_ids: list[int]) -> None:
+    similarities = VECTORS @ VECTORS[[4, 5, 6]].T
+    mean = similarities @ np.array([1, 2, -0.25]) / 3.25
+    expected = ((1 + mean) / 2) ** (4 * 3.25)
+    expected[[4, 5, 6]] = 0
+    likes = "siglip.like(%(a)s), siglip.plus(siglip.like(%(b)s), 2), siglip.minus(siglip.like(%(c)s))"
+    found = find(database, likes, parameters={"a": image_ids[4], "b": image_ids[5], "c": image_ids[6]})
+    best = np.argsort(-expected)[:10]
+    assert [row[0] for row in found] == [image_ids[n] for n in best]
+    assert [row[2] for row in found] == pytest.approx(expected[best].tolist(), rel=0.05)
+
+
+def test_a_text_alone_scores_as_in_a_plain_search(database: Database, image_ids: list[int]) -> None:
+    plain = database.fetch(b"SELECT image_id, similarity, score FROM siglip.search_images('beach')")
+    composed = find(database, "'beach'")
+    assert [row[0] for row in composed] == [row[0] for row in plain]
+    assert [row[1:] for row in composed] == [pytest.approx(row[1:], rel=1e-9) for row in plain]
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("siglip.minus('people')", "only says what is not wanted"),
+        ("'beach', NULL", "NULL"),
+        ("'beach', ' '", "empty text"),
+        ("'beach', siglip.minus('people', 0)", "from 0.01 to 100"),
+        ("'beach', siglip.minus('people', -1)", "from 0.01 to 100"),
+        ("'beach', siglip.plus('people', 'NaN')", "from 0.01 to 100"),
+        ("'beach', siglip.plus('people', NULL)", "from 0.01 to 100"),
+        ("'beach', siglip.like(NULL)", "image_id of a part is NULL"),
+        ("'beach', siglip.like(987654)", "no image 987654"),
+        ("'beach', siglip.by_vector('[1,2]')", "has 2 elements"),
+        ("'beach', siglip.by_vector(NULL)", "NULL or zero"),
+        ("'beach', siglip.by_vector('[0,0]')", "NULL or zero"),
+        ("'beach', E'\\x1fno part'", "U\\+001F"),
+        ("VARIADIC '{}'", "0 parts"),
+        ("VARIADIC NULL::siglip.query_part[]", "0 parts"),
+        ("VARIADIC array_fill('beach'::siglip.query_part, '{101}')", "101 parts"),
+    ],
+)
+def test_what_is_no_query_is_refused_with_a_sentence(
+    database: Database, image_ids: list[int], query: str, sentence: str
+) -> None:
+    with pytest.raises(Exception, match=sentence):
+        find(database, query)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (", max_results => 0", "max_results"),
+        (", min_score => 2", "min_score"),
+        (", filter => '[]'", "filter"),
+        (", skip_results => -1", "skip_results"),
+        (", after => (NULL, 1)", "after"),
+        (", model_id => 99", "no model 99"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_worker_is_asked(
+    database: Database, image_ids: list[int], options: str, sentence: str
+) -> None:
+    with pytest.raises(Exception, match=sentence):
+        find(database, "'never asked before'", options)
+
+
+def test_options_narrow_and_page_a_composed_search(database: Database, image_ids: list[int]) -> None:
+    query = "'beach', siglip.minus('people')"
+    everything = find(database, query, ", max_results => 100")
+    assert len(everything) == 60
+    album = find(database, query, ", max_results => 100, filter => '{\"album\": 1}'")
+    assert album == [row for row in everything if image_ids.index(row[0]) % 3 == 1]
+    few = image_ids[:7]
+    assert find(database, query, ", image_ids => %(few)s", {"few": few}) == [row for row in everything if row[0] in few]
+    assert find(database, query, ", image_ids => '{}'") == []
+    assert find(database, query, ", collection => 'other'") == []
+    least = everything[4][2]
+    assert find(database, query, ", min_score => %(least)s", {"least": least}) == everything[:5]
+    assert find(database, query, ", max_results => 5, skip_results => 10") == everything[10:15]
+    position = f"({everything[9][1]!r},{everything[9][0]})"
+    page = find(database, query, ", max_results => 5, after => %(after)s::siglip.search_position", {"after": position})
+    assert page == everything[10:15]
+
+
+def test_a_worker_embeds_new_texts(database: Database, image_ids: list[int]) -> None:
+    with listening(database) as listener:
+        find(database, "'a new one', siglip.minus('another new one')")
+    assert [request.query for request in listener.asked] == ["a new one", "another new one"]
+
+
+def test_a_vector_of_another_model_is_refused(database: Database, image_ids: list[int], model_id: int) -> None:
+    part = "siglip.by_vector(%(vector)s::halfvec, model_id => %(model_id)s)"
+    vector = str(VECTORS[3].tolist())
+    assert len(find(database, part, parameters={"vector": vector, "model_id": model_id})) == 10
+    with pytest.raises(Exception, match="is of the model 7"):
+        find(database, part, parameters={"vector": vector, "model_id": 7})
