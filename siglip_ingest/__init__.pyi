@@ -16,6 +16,11 @@ from .client.default import (
     sync_folder as sync_folder,
     tune_search as tune_search,
 )
+from .composing import (
+    image as image,
+    text as text,
+    vector as vector,
+)
 from .errors import (
     AlreadyExistsError as AlreadyExistsError,
     CheckpointError as CheckpointError,

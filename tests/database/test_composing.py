@@ -8,9 +8,11 @@ import numpy as np
 import psycopg
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from siglip_ingest import SiglipClient, image, text, vector
 from siglip_ingest.db import Database
-from tests.database.helpers import INFO, index_images, store_text, text_vector, unit_vectors
+from tests.database.helpers import INFO, FakeEmbedder, index_images, store_text, text_vector, unit_vectors
 from tests.database.listeners import listening
 
 VECTORS = unit_vectors(60, seed=9)
@@ -141,3 +143,103 @@ def test_a_vector_of_another_model_is_refused(database: Database, image_ids: lis
     assert len(find(database, part, parameters={"vector": vector, "model_id": model_id})) == 10
     with pytest.raises(Exception, match="is of the model 7"):
         find(database, part, parameters={"vector": vector, "model_id": 7})
+
+
+def test_python_finds_what_sql_finds_with_one_call_for_new_texts(
+    database_url: str, database: Database, image_ids: list[int]
+) -> None:
+    embedder = FakeEmbedder()
+    with SiglipClient(database_url=database_url, embedder=embedder) as client:
+        like = image(image_ids[3]) * 0.7
+        query = ["beach", -text("snow", 0.5), "snow", like, vector(VECTORS[9]), "another new one"]
+        matches = client.search_images(query, limit=7, filter={"album": 1})
+        assert embedder.calls == 1
+        assert client.search_images(query, limit=7, filter={"album": 1}) == matches
+        assert embedder.calls == 1
+    composed = (
+        "'beach', siglip.minus('snow', 0.5), 'snow', siglip.like(%(like)s, 0.7),"
+        " siglip.by_vector(%(vector)s::halfvec), 'another new one'"
+    )
+    parameters = {"like": image_ids[3], "vector": str(VECTORS[9].tolist())}
+    found = find(database, composed, ", 7, filter => '{\"album\": 1}'", parameters)
+    assert [(match.image_id, match.similarity, match.score) for match in matches] == found
+
+
+def test_an_image_of_ones_own_is_a_part(database_url: str, image_ids: list[int]) -> None:
+    embedder = FakeEmbedder()
+    with SiglipClient(database_url=database_url, embedder=embedder) as client:
+        own = Image.new("RGB", (4, 4))
+        matches = client.search_images([own, -text("beach")])
+        assert len(matches) == 10
+        assert embedder.calls == 1
+
+
+def test_a_text_that_is_too_long_for_the_cache_is_cut(database_url: str, image_ids: list[int]) -> None:
+    with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
+        long = "x" * 3000
+        first = client.search_images([long, "beach"])
+        assert client.search_images([long + "y", "beach"]) == first
+
+
+def test_a_role_that_only_searches_composes(database: Database, database_url: str, image_ids: list[int]) -> None:
+    role = "composing_reader"
+    with database.connection() as connection:
+        connection.execute(f"CREATE ROLE {role}".encode())
+    try:
+        with database.connection() as connection:
+            connection.execute(f"GRANT USAGE ON SCHEMA siglip TO {role}".encode())
+            connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA siglip TO {role}".encode())
+            connection.execute("ALTER TABLE siglip.images ENABLE ROW LEVEL SECURITY")
+            connection.execute(
+                f"CREATE POLICY few ON siglip.images TO {role} USING (image_id <= {image_ids[4]})".encode()
+            )
+        with database.connection() as connection:
+            connection.execute(f"SET LOCAL ROLE {role}".encode())
+            rows: Any = connection.execute(
+                "SELECT image_id FROM siglip.search_images(siglip.compose('beach', siglip.minus('people')))"
+            ).fetchall()
+            assert sorted(row[0] for row in rows) == image_ids[:5]
+            hidden = f"SELECT siglip.search_images(siglip.compose(siglip.like({image_ids[20]})))"
+            with pytest.raises(psycopg.errors.NoDataFound, match="no image"), connection.transaction():
+                connection.execute(hidden.encode())
+    finally:
+        with database.connection() as connection:
+            connection.execute(f"DROP OWNED BY {role}".encode())
+            connection.execute(f"DROP ROLE {role}".encode())
+
+
+def test_a_large_table_is_searched_by_candidates(database: Database, image_ids: list[int]) -> None:
+    query = "'beach', siglip.minus('people'), siglip.like(%(like)s)"
+    exact = find(database, query, parameters={"like": image_ids[0]})
+    with database.connection() as connection:  # as if more than 10,000 images passed
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION siglip.has_more_images(collection text, filter jsonb, image_ids bigint[],"
+            " count integer) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'"
+        )
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION siglip.composed_candidates(parts siglip.embedded_part[], model siglip.models,"
+            " collection text, filter jsonb, image_ids bigint[]) RETURNS bigint[] LANGUAGE sql STABLE AS"
+            f" 'SELECT ''{{{exact[2][0]},{exact[5][0]}}}''::bigint[]'".encode()
+        )
+    assert find(database, query, parameters={"like": image_ids[0]}) == [exact[2], exact[5]]
+    assert find(database, query, ", skip_results => 1", {"like": image_ids[0]})[:9] == exact[1:]
+
+
+def test_candidates_are_the_nearest_to_each_sum(database: Database, image_ids: list[int]) -> None:
+    statement = (
+        "SELECT siglip.composed_candidates(siglip.embed_parts(siglip.compose('beach', siglip.minus('people'),"
+        " siglip.like(%(like)s)), m, NULL), m, NULL, NULL, NULL) FROM siglip.described_model(1) AS m"
+    )
+    ((found,),) = database.fetch(statement.encode(), {"like": image_ids[0]})
+    assert found == image_ids  # there are no more than 500
+
+
+def test_the_sum_of_parts_that_cancel_out_has_no_direction(database: Database, image_ids: list[int]) -> None:
+    found = find(database, "'beach', siglip.minus('beach', 1)")
+    expected = text_scores("beach") * (1 - text_scores("beach"))
+    assert found[0][0] == image_ids[int(expected.argmax())]
+    statement = (
+        b"SELECT siglip.sum_parts(siglip.embed_parts(siglip.compose('beach', siglip.minus('beach')),"
+        b" siglip.described_model(1), NULL), 1)"
+    )
+    assert database.fetch(statement) == [(None,)]
