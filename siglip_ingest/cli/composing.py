@@ -15,7 +15,7 @@ from siglip_ingest.errors import SiglipError
 Query: TypeAlias = "str | Path | int | list[QueryTerm | str | Path]"
 
 
-class WeighedImage(click.ParamType):
+class WeighedImage(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer versions of click only
     """An indexed image, perhaps with a weight: `42`, `42:0.7`."""
 
     name = "ID[:WEIGHT]"

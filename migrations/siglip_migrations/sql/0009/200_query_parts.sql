@@ -135,7 +135,7 @@ COMMENT ON FUNCTION siglip.by_vector(@vector@.halfvec, double precision, integer
 Example: SELECT * FROM siglip.search_images(siglip.compose(''beach'', siglip.by_vector((SELECT embedding FROM siglip.image_embeddings WHERE model_id = 1 LIMIT 1))));';
 
 CREATE FUNCTION siglip.compose(VARIADIC parts siglip.query_part[]) RETURNS siglip.composed_query
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
