@@ -225,6 +225,25 @@ def multiply(exponent: float) -> Callable[[World, Query], NDArray[np.float64]]:
     return rule
 
 
+def multiply_mean(negative: float, exponent: float = 4.0) -> Callable[[World, Query], NDArray[np.float64]]:
+    """The rule of `siglip.search_images(siglip.compose(...))`: scores of texts, and one likeness for all images.
+
+    The likeness is ((1 + s) / 2) ** (exponent * w), s the mean similarity by weight, w the sum of the weights; images
+    that aren't wanted weigh `negative` as much.
+    """
+
+    def rule(world: World, query: Query) -> NDArray[np.float64]:
+        signs, weights = np.sign(query.weights), np.abs(query.weights)
+        order = (-np.logaddexp(0, -signs * find_logits(world, query)) * ~query.is_image) @ weights
+        if query.is_image.any():
+            weights = np.where(signs < 0, negative * weights, weights) * query.is_image
+            mean = (world.vectors @ query.parts.T) @ (signs * weights) / weights.sum()
+            order += exponent * weights.sum() * np.log(((1 + mean) / 2).clip(1e-9))
+        return np.asarray(order)
+
+    return rule
+
+
 RULES: dict[str, Callable[[World, Query], NDArray[np.float64]]] = {
     "without the negatives": add_vectors(0.0),
     "vectors, negatives x 0.25": add_vectors(0.25),
@@ -233,12 +252,12 @@ RULES: dict[str, Callable[[World, Query], NDArray[np.float64]]] = {
     "vectors, negatives projected out": project,
     "product of scores": multiply_scores,
     "least score": least_score,
-    "product, likeness of images ** 1": multiply(1),
-    "product, likeness of images ** 2": multiply(2),
-    "product, likeness of images ** 4": multiply(4),
-    "product, likeness of images ** 8": multiply(8),
-    "product, likeness of images ** 16": multiply(16),
-    "product, likeness of images ** 32": multiply(32),
+    "product, each image by itself": multiply(4),
+    "product, images together, negatives x 1": multiply_mean(1.0),
+    "product, images together, negatives x 0.5": multiply_mean(0.5),
+    "product, images together, negatives x 0.25": multiply_mean(0.25),
+    "product, images together, exponent 1": multiply_mean(0.25, 1.0),
+    "product, images together, exponent 16": multiply_mean(0.25, 16.0),
 }
 
 

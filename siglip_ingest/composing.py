@@ -64,7 +64,8 @@ class QueryTerm:
     __rmul__ = __mul__
 
 
-Query: TypeAlias = "QueryTerm | Sequence[QueryTerm | str | Path | bytes | Image.Image]"
+# Numbers alone are a vector, which isn't composed: one Sequence for both, so that type checkers read a list as either.
+Query: TypeAlias = "QueryTerm | Sequence[float | QueryTerm | str | Path | bytes | Image.Image]"
 
 
 def text(words: str, weight: float = 1.0) -> QueryTerm:

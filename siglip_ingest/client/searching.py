@@ -45,7 +45,7 @@ class SearchingClient(BaseClient):
 
     def search_images(
         self,
-        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | Sequence[float] | composing.Query,
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
         *,
         limit: int = 10,
         collection: str | None = None,

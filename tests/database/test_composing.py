@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from siglip_ingest import SiglipClient, image, text, vector
-from siglip_ingest.db import Database
-from tests.database.helpers import INFO, FakeEmbedder, index_images, store_text, text_vector, unit_vectors
+from siglip_ingest.db import Database, images
+from siglip_ingest.errors import InvalidInputError, NotFoundError
+from tests.database.helpers import INFO, FakeEmbedder, image_rows, index_images, store_text, text_vector, unit_vectors
 from tests.database.listeners import listening
 
 VECTORS = unit_vectors(60, seed=9)
@@ -243,3 +244,52 @@ def test_the_sum_of_parts_that_cancel_out_has_no_direction(database: Database, i
         b" siglip.described_model(1), NULL), 1)"
     )
     assert database.fetch(statement) == [(None,)]
+
+
+@pytest.mark.parametrize("asked", ["'beach'", "'beach'::text", "'beach'::varchar", "query => 'beach'", "$1"])
+def test_a_text_of_any_type_is_searched_for_as_before(database: Database, image_ids: list[int], asked: str) -> None:
+    with database.connection() as connection:
+        plain: Any = connection.execute(b"SELECT * FROM siglip.search_images('beach'::text)").fetchall()
+        if asked == "$1":
+            found: Any = connection.execute(b"SELECT * FROM siglip.search_images(%s)", ["beach"]).fetchall()
+        else:
+            found = connection.execute(f"SELECT * FROM siglip.search_images({asked})".encode()).fetchall()
+    assert found == plain
+
+
+def test_a_part_alone_is_a_query(database: Database, image_ids: list[int]) -> None:
+    like = database.fetch(b"SELECT image_id FROM siglip.search_images(siglip.like(%(like)s))", {"like": image_ids[0]})
+    similarities = VECTORS @ VECTORS[0]
+    assert [row[0] for row in like] == [image_ids[n] for n in np.argsort(-similarities)[1:11]]
+    with pytest.raises(InvalidInputError, match="only says what is not wanted"):
+        database.fetch(b"SELECT siglip.search_images(siglip.minus('people'))")
+
+
+@pytest.mark.parametrize("part", ["name", "name::varchar", "siglip.minus(name, 0.5)"])
+def test_parts_come_from_columns(database: Database, image_ids: list[int], part: str) -> None:
+    rows = database.fetch(
+        f"SELECT s.image_id FROM (VALUES ('people'::text)) AS t (name),"
+        f" siglip.search_images(siglip.compose('beach', {part})) AS s".encode()
+    )
+    assert len(rows) == 10
+
+
+def test_a_model_without_scores_composes_images_only(database: Database, image_ids: list[int], model_id: int) -> None:
+    like = f"siglip.like({image_ids[3]}), siglip.minus(siglip.like({image_ids[5]}))"
+    scored = find(database, like)
+    with database.connection() as connection:
+        connection.execute("UPDATE siglip.models SET logit_scale = NULL, logit_bias = NULL, is_external = true")
+    unscored = find(database, like)
+    assert [row[0] for row in unscored] == [row[0] for row in scored]
+    assert {row[2] for row in unscored} == {None}
+    with pytest.raises(InvalidInputError, match="has no scores"):
+        find(database, f"'beach', {like}")
+    with pytest.raises(InvalidInputError, match="has no scores"):
+        find(database, like, ", min_score => 0.5")
+
+
+def test_images_that_are_not_embedded_are_no_parts(database: Database, image_ids: list[int], model_id: int) -> None:
+    with database.connection() as connection:
+        new = images.insert_images(connection, image_rows(1, collection="new"), model_id).image_ids[0]
+    with pytest.raises(NotFoundError, match="not embedded"):
+        find(database, f"'beach', siglip.like({new})")

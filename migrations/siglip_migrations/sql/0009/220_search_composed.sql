@@ -92,9 +92,8 @@ Example: SELECT siglip.composed_candidates(siglip.embed_parts(siglip.compose(''b
 
 -- $1 vectors of the parts; $2 images that stand in the query; $3 collection, $4 filter, $5 image_ids, $6 candidates; $7 min_score; $8 after;
 -- $9 rows to leave out, $10 rows to return; $11 logit_scale, $12 logit_bias.
-CREATE FUNCTION siglip.composed_query_text(
-    model_id integer, log_score text, has_collection boolean, has_filter boolean, has_image_ids boolean, has_candidates boolean
-) RETURNS text
+-- ARRAY(SELECT ...): few vectors of a large table are looked up by their keys, whatever the planner thinks of the filter.
+CREATE FUNCTION siglip.composed_query_text(model_id integer, log_score text, conditions text, is_by_keys boolean) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
@@ -103,20 +102,18 @@ AS $$
         '::siglip.image_match FROM ('
         'SELECT i.image_id, (siglip.logit_of_log(%s) - coalesce($12, 0)) / exp(coalesce($11, 0)) AS similarity'
         ' FROM siglip.images AS i JOIN siglip.image_embeddings AS e ON e.content_id = i.content_id'
-        ' WHERE e.model_id = %s AND i.image_id <> ALL ($2)%s OFFSET 0) AS s JOIN siglip.images AS i USING (image_id)'
+        ' WHERE e.model_id = %s AND %s%s OFFSET 0) AS s JOIN siglip.images AS i USING (image_id)'
         ' WHERE ($7 IS NULL OR siglip.score(s.similarity, $11, $12) >= $7)'
         ' AND ($8 IS NULL OR (-s.similarity, s.image_id) > (-($8).similarity, ($8).image_id))'
         ' ORDER BY s.similarity DESC, s.image_id OFFSET $9 LIMIT $10)',
-        log_score, model_id,
-        CASE WHEN has_collection THEN ' AND i.collection = $3' ELSE '' END
-        || CASE WHEN has_filter THEN ' AND i.metadata @> $4' ELSE '' END
-        || CASE WHEN has_image_ids THEN ' AND i.image_id = ANY ($5)' ELSE '' END
-        || CASE WHEN has_candidates THEN ' AND i.image_id = ANY ($6)' ELSE '' END)
+        log_score, model_id, conditions,
+        CASE WHEN is_by_keys
+             THEN ' AND e.content_id = ANY (ARRAY(SELECT i.content_id FROM siglip.images AS i WHERE ' || conditions || '))' ELSE '' END)
 $$;
 
-COMMENT ON FUNCTION siglip.composed_query_text(integer, text, boolean, boolean, boolean, boolean)
+COMMENT ON FUNCTION siglip.composed_query_text(integer, text, text, boolean)
     IS 'The text of the statement that puts images into the order of their score for a query of several parts.
-Example: SELECT siglip.composed_query_text(1, ''0'', false, false, false, true);';
+Example: SELECT siglip.composed_query_text(1, ''0'', ''i.collection = $3'', true);';
 
 CREATE FUNCTION siglip.has_more_images(collection text, filter jsonb, image_ids bigint[], count integer) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -158,6 +155,7 @@ DECLARE
     exact_images constant integer := 10000;
     model        constant siglip.models := siglip.described_model(model_id);
     parts        siglip.embedded_part[];
+    is_wide      boolean;
     candidates   bigint[];
     matches      siglip.image_match[];
 BEGIN
@@ -169,14 +167,20 @@ BEGIN
     PERFORM siglip.check_search(model, array_fill(1::real, ARRAY[model.dimension])::@vector@.halfvec,
                                 max_results, filter, min_score, skip_results, after);
     parts := siglip.embed_parts(query, model, timeout_s);
+    is_wide := siglip.has_more_images(collection, filter, image_ids, exact_images);
     -- Pages are exact: candidates of different calls miss different images, and pages of them would repeat some.
-    IF max_results <= 250 AND skip_results = 0 AND after IS NULL
-        AND siglip.has_more_images(collection, filter, image_ids, exact_images) THEN
-        candidates := siglip.composed_candidates(parts, model, collection, filter, image_ids);
+    IF is_wide AND max_results <= 250 AND skip_results = 0 AND after IS NULL THEN
+        candidates := coalesce(siglip.composed_candidates(parts, model, collection, filter, image_ids), '{}');
     END IF;
     EXECUTE siglip.composed_query_text(
             model.model_id, siglip.composed_log_score(parts, model.logit_scale, model.logit_bias),
-            collection IS NOT NULL, filter IS NOT NULL, image_ids IS NOT NULL, candidates IS NOT NULL)
+            'i.image_id <> ALL ($2)'
+            || CASE WHEN collection IS NOT NULL THEN ' AND i.collection = $3' ELSE '' END
+            || CASE WHEN filter IS NOT NULL THEN ' AND i.metadata @> $4' ELSE '' END
+            || CASE WHEN image_ids IS NOT NULL THEN ' AND i.image_id = ANY ($5)' ELSE '' END
+            || CASE WHEN candidates IS NOT NULL THEN ' AND i.image_id = ANY ($6)' ELSE '' END,
+            candidates IS NOT NULL
+            OR (NOT is_wide AND (num_nonnulls(collection, filter, image_ids) > 0 OR row_security_active('siglip.images'))))
         INTO matches
         USING (SELECT array_agg(p.embedding ORDER BY p.place) FROM unnest(parts) WITH ORDINALITY AS p (embedding, weight, is_image, place)),
               ARRAY(SELECT p.image_id FROM unnest((query).parts) AS p WHERE p.image_id IS NOT NULL),
@@ -189,3 +193,28 @@ COMMENT ON FUNCTION siglip.search_images(
     siglip.composed_query, integer, text, jsonb, double precision, integer, double precision, bigint[], integer, siglip.search_position)
     IS 'The images that fit a query of several parts best, best first, without those that stand in it. similarity is the one that a single text would need for the score.
 Example: SELECT * FROM siglip.search_images(siglip.compose(''beach'', siglip.minus(''people''), siglip.like(1, 0.7), ''at night''), 5, min_score => 0.01);';
+
+-- Without it, what siglip.like returns would be searched for as a text. A literal without a type is still a text: PostgreSQL prefers that.
+CREATE FUNCTION siglip.search_images(
+    query        siglip.query_part,
+    max_results  integer DEFAULT 10,
+    collection   text DEFAULT NULL,
+    filter       jsonb DEFAULT NULL,
+    min_score    double precision DEFAULT NULL,
+    model_id     integer DEFAULT NULL,
+    timeout_s    double precision DEFAULT NULL,
+    image_ids    bigint[] DEFAULT NULL,
+    skip_results integer DEFAULT 0,
+    after        siglip.search_position DEFAULT NULL
+) RETURNS SETOF siglip.image_match
+LANGUAGE sql VOLATILE ROWS 10
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT s.* FROM siglip.search_images(
+        siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s
+$$;
+
+COMMENT ON FUNCTION siglip.search_images(
+    siglip.query_part, integer, text, jsonb, double precision, integer, double precision, bigint[], integer, siglip.search_position)
+    IS 'The images that fit a query of one part best, best first, as siglip.compose of it.
+Example: SELECT * FROM siglip.search_images(siglip.like(1));';
