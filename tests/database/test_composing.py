@@ -13,7 +13,16 @@ from PIL import Image
 from siglip_ingest import SiglipClient, image, text, vector
 from siglip_ingest.db import Database, images
 from siglip_ingest.errors import InvalidInputError, NotFoundError
-from tests.database.helpers import INFO, FakeEmbedder, image_rows, index_images, store_text, text_vector, unit_vectors
+from tests.database.helpers import (
+    INFO,
+    FakeEmbedder,
+    add_model,
+    image_rows,
+    index_images,
+    store_text,
+    text_vector,
+    unit_vectors,
+)
 from tests.database.listeners import listening
 
 VECTORS = unit_vectors(60, seed=9)
@@ -293,3 +302,17 @@ def test_images_that_are_not_embedded_are_no_parts(database: Database, image_ids
         new = images.insert_images(connection, image_rows(1, collection="new"), model_id).image_ids[0]
     with pytest.raises(NotFoundError, match="not embedded"):
         find(database, f"'beach', siglip.like({new})")
+
+
+def test_postgresql_16_composes_the_same(database: Database, image_ids: list[int], postgres_16_url: str) -> None:
+    query = "'beach', siglip.minus('people', 0.5), siglip.like(7, 0.7), siglip.minus(siglip.like(9)), 'at night'"
+    expected = find(database, query)
+    with Database(postgres_16_url) as older:
+        with older.connection() as connection:
+            model_id = add_model(connection)
+            for text_of_query in ("beach", "people", "at night"):
+                store_text(connection, model_id, text_of_query)
+        assert index_images(older, model_id, VECTORS) == image_ids
+        found = find(older, query)
+    assert [row[0] for row in found] == [row[0] for row in expected]
+    assert [row[2] for row in found] == pytest.approx([row[2] for row in expected])

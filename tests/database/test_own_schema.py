@@ -80,6 +80,11 @@ def test_searches_work(database: Database, database_url: str, model_id: int, ima
         assert [match.image_id for match in client.search_images("cat", limit=5)] == expected
         assert [match.image_id for match in client.search_images(["cat"], limit=5)] == expected
         assert image_ids[0] not in {match.image_id for match in client.search_images(["cat", image(image_ids[0])])}
+    candidates = (
+        b"SELECT siglip.composed_candidates(siglip.embed_parts(siglip.compose('cat',"
+        b" siglip.minus(siglip.like(%(like)s))), m, NULL), m, NULL, NULL, NULL) FROM siglip.active_model() AS m"
+    )
+    assert database.fetch(candidates, {"like": image_ids[0]}) == [(sorted(image_ids),)]
 
 
 def test_sql_searches_and_workers_answer(database: Database, model_id: int, image_ids: list[int]) -> None:
