@@ -75,7 +75,7 @@ def compose_query(
     wanted.extend(likes)
     if not wanted:
         raise click.UsageError(
-            "Give TEXT, --image FILE or --like ID, or several of them; --not and --unlike alone find nothing."
+            "Give at least one of TEXT, --image FILE and --like ID; --not and --unlike alone find nothing."
         )
     parts = [*wanted, *(-text(part) for part in unwanted), *(-part for part in unlikes)]
     if len(parts) > 1:
