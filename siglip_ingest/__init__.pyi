@@ -24,6 +24,11 @@ from .client.default import (
     sync_folder as sync_folder,
     tune_search as tune_search,
 )
+from .composing import (
+    image as image,
+    text as text,
+    vector as vector,
+)
 from .errors import (
     AlreadyExistsError as AlreadyExistsError,
     CheckpointError as CheckpointError,

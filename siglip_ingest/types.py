@@ -23,7 +23,8 @@ class ImageMatch:
     Attributes:
         image_id: Key in `siglip.images`.
         uri: Where the image was indexed from, for instance `file:///photos/one.jpg`.
-        similarity: Cosine of query and image, in [-1, 1].
+        similarity: Cosine of query and image, in [-1, 1]; for a query of several parts the one that a single text would
+            need for the score.
         score: sigmoid(exp(logit_scale) * similarity + logit_bias), in [0, 1]. For text queries it is the model's
             probability that text and image belong together; for image queries only its order means something. NaN
             where vectors were imported without `logit_scale` and `logit_bias`.

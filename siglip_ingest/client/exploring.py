@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from siglip_ingest import search
 from siglip_ingest.active_model import embed_query
-from siglip_ingest.client.searching import SearchingClient, is_address
+from siglip_ingest.client.searching import SearchingClient
 from siglip_ingest.db import checks, exploring, models, texts
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.search import is_address
 from siglip_ingest.types import DuplicateGroup, DuplicatePair, ImageMatch, LabelMatch, Representative
 
 if TYPE_CHECKING:

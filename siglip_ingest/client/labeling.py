@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest import label_changes, labeling
 from siglip_ingest.active_model import EmbedderFactory
-from siglip_ingest.client.searching import SearchingClient, describe_file, is_address
+from siglip_ingest.client.searching import SearchingClient, describe_file
 from siglip_ingest.db import checks, label_sets
 from siglip_ingest.errors import InvalidInputError, NotFoundError
+from siglip_ingest.search import is_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.types import LabeledImage, LabelScore, LabelStatus
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from siglip_ingest import search
+from siglip_ingest import composing, search
 from siglip_ingest.client.base import BaseClient
 from siglip_ingest.db import recall, segments
 from siglip_ingest.db.models import ModelKey, describe_model
@@ -15,7 +15,6 @@ from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.process import expand_user
-from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.types import Embedder, ImageMatch, RecallMeasurement, TuningStep
 
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LONGEST_NAME = 1024  # bytes, and more than any file's; longer texts are words
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is the http(s) address of an image, and not words."""
-    return is_web_address(text.strip()) and len(text.split()) == 1
 
 
 def describe_file(text: str) -> str:
@@ -48,7 +42,7 @@ class SearchingClient(BaseClient):
 
     def search_images(
         self,
-        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | Sequence[float],
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
         *,
         limit: int = 10,
         collection: str | None = None,
@@ -63,7 +57,8 @@ class SearchingClient(BaseClient):
         Args:
             query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
                 bytes of an image file, or a PIL image; or a vector of the active model: (D,) numbers, an array or a
-                list, of any length, that isn't zero. A str is never a file.
+                list, of any length, that isn't zero. A str is never a file. Or a list of several parts:
+                `["beach", -text("people"), image(42) * 0.7]`.
             limit: Most matches to return, 1 to 10,000.
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
@@ -86,14 +81,26 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
+        make_text_embedder = self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
+        if composing.is_composed(query):
+            return composing.search_composed(
+                self.database,
+                composing.read_terms(query),
+                options,
+                make_text_embedder=make_text_embedder,
+                make_embedder=self._get_embedder,
+                open_image=self._open_image,
+                timeout_s=self.settings.embed_timeout_s,
+                max_cached_texts=self.settings.max_cached_texts,
+            )
         if search.is_vector(query):
             return search.search_by_embedding(self.database, query, options)
-        if isinstance(query, str) and not is_address(query):
+        if isinstance(query, str) and not search.is_address(query):
             if hint := describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
                 self.database,
-                self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None,
+                make_text_embedder,
                 query,
                 options,
                 timeout_s=self.settings.embed_timeout_s,

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, active_model, labeling, search
+from siglip_ingest import SiglipClient, active_model, image, labeling, search
 from siglip_ingest.db import Database, images, items, texts
 from siglip_ingest.db.models import delete_unused_model
 from siglip_ingest.db.schema import migrate
@@ -79,6 +79,13 @@ def test_searches_work(database: Database, database_url: str, model_id: int, ima
         assert len(texts.embed_text(connection, model_id, "cat", 1.0)) == DIMENSION
     with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
         assert [match.image_id for match in client.search_images("cat", limit=5)] == expected
+        assert [match.image_id for match in client.search_images(["cat"], limit=5)] == expected
+        assert image_ids[0] not in {match.image_id for match in client.search_images(["cat", image(image_ids[0])])}
+    candidates = (
+        b"SELECT siglip.composed_candidates(siglip.embed_parts(siglip.compose('cat',"
+        b" siglip.minus(siglip.like(%(like)s))), m, NULL), m, NULL, NULL, NULL) FROM siglip.active_model() AS m"
+    )
+    assert database.fetch(candidates, {"like": image_ids[0]}) == [(sorted(image_ids),)]
 
 
 def test_sql_searches_and_workers_answer(database: Database, model_id: int, image_ids: list[int]) -> None:

@@ -319,6 +319,22 @@ def test_the_next_page_is_taken_from_the_graphs(database: Database, segments: Se
     assert scans == dict.fromkeys({*segments.graphs, segments.open}, 1)
 
 
+def test_a_composed_search_takes_candidates_from_the_graphs(database: Database, segments: Segments) -> None:
+    query = (
+        "SELECT image_id FROM siglip.search_images(siglip.compose(siglip.by_vector(%(a)s::text::halfvec),"
+        " siglip.by_vector(%(b)s::text::halfvec, 0.5), siglip.minus(siglip.by_vector(%(c)s::text::halfvec))){})"
+    )
+    parameters = {name: half_vector(VECTORS[n]).to_text() for name, n in (("a", 0), ("b", 50), ("c", 1))}
+    with database.connection() as connection, _counted_scans(connection) as scans:
+        found: list[Any] = connection.execute(query.format("").encode(), parameters).fetchall()
+    assert segments.graphs | {f"{name}_pkey" for name in segments.sealed} <= set(scans)
+    assert not set(segments.sealed) & set(scans)
+    with database.connection() as connection, _counted_scans(connection) as exact_scans:
+        exact: list[Any] = connection.execute(query.format(", max_results => 251").encode(), parameters).fetchall()
+    assert found == exact[:10]
+    assert not segments.graphs & set(exact_scans)
+
+
 @pytest.mark.parametrize(
     ("policy", "is_looked_up"),
     [("metadata->>'tenth' <> '3'", False), ("collection = 'small'", True)],

@@ -26,6 +26,8 @@ INTERNAL = {
     "image_bytes",
     "index_settings",
     "label_progress",
+    "label_refusals",
+    "label_status",
     "landmarks",
     "model_drops",
     "recall_drift",
