@@ -30,6 +30,27 @@ CREATE TYPE siglip.calibration AS (
     note text
 );
 
+-- One part of a query: a text, an image or a vector (of a text, where there is one); of model_id where it was said; a weight below 0 means that it isn't wanted.
+CREATE TYPE siglip.composed_part AS (
+    query text,
+    image_id bigint,
+    embedding halfvec,
+    model_id integer,
+    weight double precision
+);
+
+-- What siglip.compose returns. Its texts and images become vectors when it is searched for, all under that search's model.
+CREATE TYPE siglip.composed_query AS (
+    parts siglip.composed_part[]
+);
+
+-- One part of a query as a unit vector under the model of a search; a weight below 0 means that it isn't wanted.
+CREATE TYPE siglip.embedded_part AS (
+    embedding halfvec,
+    weight double precision,
+    is_image boolean
+);
+
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
     image_id bigint,
@@ -1007,6 +1028,24 @@ AS $function$
                     pg_size_bytes(current_setting('maintenance_work_mem')))
 $function$;
 
+-- A part of a query: the vector of an image, of any length but 0; with model_id, a search under another model refuses it.
+-- Example: SELECT * FROM siglip.search_images(siglip.compose('beach', siglip.by_vector((SELECT embedding FROM siglip.image_embeddings WHERE model_id = 1 LIMIT 1))));
+CREATE OR REPLACE FUNCTION siglip.by_vector(embedding halfvec, weight double precision DEFAULT 1, model_id integer DEFAULT NULL::integer)
+ RETURNS siglip.query_part
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF embedding IS NULL OR public.l2_norm(embedding) = 0 THEN
+        RAISE EXCEPTION 'The vector of a part is NULL or zero.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A vector has a direction: any length but 0.';
+    END IF;
+    RETURN siglip.write_part(
+        jsonb_strip_nulls(jsonb_build_object('embedding', embedding::text, 'model_id', model_id)), siglip.check_weight(weight));
+END
+$function$;
+
 -- Mark images as having or not having a label, and fit its scores to all marks. min_precision is a wish: the threshold then keeps it with the confidence, where the marks suffice.
 -- Example: SELECT * FROM siglip.calibrate('scenes', 'sunset', positives => '{1,2}', negatives => '{7}');
 CREATE OR REPLACE FUNCTION siglip.calibrate(label_set text, label text, positives bigint[] DEFAULT NULL::bigint[], negatives bigint[] DEFAULT NULL::bigint[], min_precision double precision DEFAULT NULL::double precision, confidence double precision DEFAULT 0.9, model_id integer DEFAULT NULL::integer)
@@ -1446,6 +1485,23 @@ BEGIN
 END
 $function$;
 
+-- An error where a weight is not above 0.
+-- Example: SELECT siglip.check_weight(0.7);
+CREATE OR REPLACE FUNCTION siglip.check_weight(weight double precision)
+ RETURNS double precision
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF weight <= 0 THEN
+        RAISE EXCEPTION 'The weight of a part is %, not a number from 0.01 to 100.', weight
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.minus says what is not wanted.';
+    END IF;
+    RETURN weight;
+END
+$function$;
+
 -- Raise where a wished precision or its confidence is out of range.
 -- Example: SELECT siglip.check_wish(0.95, 0.9);
 CREATE OR REPLACE FUNCTION siglip.check_wish(min_precision double precision, confidence double precision)
@@ -1765,6 +1821,102 @@ BEGIN
         ('score of the best result', best_a / nullif(answered, 0), best_b / nullif(answered, 0), answered,
          concat_ws(' ', 'Scores of two models don''t measure the same.', note));
 END
+$function$;
+
+-- A query of several parts for siglip.search_images: texts, siglip.minus('people'), siglip.like(42, 0.7), siglip.plus('at night', 0.5).
+-- Example: SELECT * FROM siglip.search_images(siglip.compose('beach', siglip.minus('people'), siglip.like(1, 0.7), 'at night'));
+CREATE OR REPLACE FUNCTION siglip.compose(VARIADIC parts siglip.query_part[])
+ RETURNS siglip.composed_query
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    hint     constant text := 'Say what the images show or are like: siglip.compose(''beach'', siglip.minus(''people'')).';
+    composed siglip.composed_part[];
+BEGIN
+    IF parts IS NULL OR cardinality(parts) NOT BETWEEN 1 AND 100 THEN
+        RAISE EXCEPTION 'The query has % parts, not 1 to 100.', coalesce(cardinality(parts), 0)
+            USING ERRCODE = 'invalid_parameter_value', HINT = hint;
+    END IF;
+    SELECT array_agg(ROW(r.part ->> 'query', (r.part ->> 'image_id')::bigint, (r.part ->> 'embedding')::public.halfvec,
+                         (r.part ->> 'model_id')::integer, (r.part ->> 'weight')::double precision)::siglip.composed_part
+                     ORDER BY p.place)
+    INTO composed
+    FROM unnest(parts) WITH ORDINALITY AS p (part, place)
+    CROSS JOIN LATERAL (SELECT siglip.read_part(p.part)) AS r (part);
+    IF NOT EXISTS (SELECT FROM unnest(composed) AS c WHERE c.weight > 0) THEN
+        RAISE EXCEPTION 'The query only says what is not wanted.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = hint;
+    END IF;
+    RETURN ROW(composed)::siglip.composed_query;
+END
+$function$;
+
+-- Images that may fit a query of several parts best: the 500 nearest to up to three sums of them.
+-- Example: SELECT siglip.composed_candidates(siglip.embed_parts(siglip.compose('beach', siglip.like(1)), siglip.described_model(1), NULL), siglip.described_model(1), NULL, NULL, NULL);
+CREATE OR REPLACE FUNCTION siglip.composed_candidates(parts siglip.embedded_part[], model siglip.models, collection text, filter jsonb, image_ids bigint[])
+ RETURNS bigint[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT array_agg(DISTINCT n.image_id)
+    FROM (
+        SELECT siglip.sum_parts(parts, 0.25)
+        UNION
+        SELECT siglip.sum_parts(array_agg(p.part), 1)
+        FROM (SELECT ROW(p.embedding, p.weight, p.is_image)::siglip.embedded_part, p.is_image FROM unnest(parts) AS p WHERE p.weight > 0)
+             AS p (part, is_image)
+        GROUP BY p.is_image
+    ) AS v (direction)
+    CROSS JOIN LATERAL siglip.nearest_images(model, v.direction, 500, collection, filter, NULL, NULL, image_ids) AS n
+    WHERE v.direction IS NOT NULL
+$function$;
+
+-- The text of the expression for the logarithm of a score, for image_embeddings AS e and the vectors of the parts in $1. See docs/composing.md for the formula.
+-- Example: SELECT siglip.composed_log_score(ARRAY[ROW(siglip.embed_text('beach'), 1, false)::siglip.embedded_part], 2.3, -2);
+CREATE OR REPLACE FUNCTION siglip.composed_log_score(parts siglip.embedded_part[], logit_scale double precision, logit_bias double precision)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    WITH part AS (
+        SELECT p.place, p.is_image, format('siglip.similarity(e.embedding OPERATOR(public.<#>) ($1)[%s])', p.place) AS similarity, p.weight,
+               CASE WHEN p.is_image AND p.weight < 0 THEN 0.25 * p.weight ELSE p.weight END AS image_weight
+        FROM unnest(parts) WITH ORDINALITY AS p (embedding, weight, is_image, place)
+    )
+    SELECT concat_ws(' + ',
+        string_agg(format('%L::double precision * siglip.log_score(%L::double precision * (%L::double precision * %s + %L::double precision))',
+                          abs(weight), sign(weight), exp(logit_scale), similarity, logit_bias), ' + ' ORDER BY place) FILTER (WHERE NOT is_image),
+        CASE WHEN bool_or(is_image) THEN format('%L::double precision * ln(greatest(1e-9, (1 + (%s) / %L::double precision) / 2))',
+               4 * sum(abs(image_weight)) FILTER (WHERE is_image),
+               string_agg(format('%L::double precision * %s', image_weight, similarity), ' + ' ORDER BY place) FILTER (WHERE is_image),
+               sum(abs(image_weight)) FILTER (WHERE is_image)) END)
+    FROM part
+$function$;
+
+-- The text of the statement that puts images into the order of their score for a query of several parts.
+-- Example: SELECT siglip.composed_query_text(1, '0', 'i.collection = $3', true);
+CREATE OR REPLACE FUNCTION siglip.composed_query_text(model_id integer, log_score text, conditions text, is_by_keys boolean)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT format(
+        'SELECT ARRAY(SELECT ROW(i.image_id, i.uri, s.similarity, CASE WHEN $11 IS NOT NULL THEN siglip.score(s.similarity, $11, $12) END, i.metadata)'
+        '::siglip.image_match FROM ('
+        'SELECT i.image_id, (siglip.logit_of_log(%s) - coalesce($12, 0)) / exp(coalesce($11, 0)) AS similarity'
+        ' FROM siglip.images AS i JOIN siglip.image_embeddings AS e ON e.content_id = i.content_id'
+        ' WHERE e.model_id = %s AND %s%s OFFSET 0) AS s JOIN siglip.images AS i USING (image_id)'
+        ' WHERE ($7 IS NULL OR siglip.score(s.similarity, $11, $12) >= $7)'
+        ' AND ($8 IS NULL OR (-s.similarity, s.image_id) > (-($8).similarity, ($8).image_id))'
+        ' ORDER BY s.similarity DESC, s.image_id OFFSET $9 LIMIT $10)',
+        log_score, model_id, conditions,
+        CASE WHEN is_by_keys
+             THEN ' AND e.content_id = ANY (ARRAY(SELECT i.content_id FROM siglip.images AS i WHERE ' || conditions || '))' ELSE '' END)
 $function$;
 
 -- Connect this session to a server, anew.
@@ -2720,6 +2872,52 @@ BEGIN
 END
 $function$;
 
+-- The parts of a query as unit vectors, all under one model; new texts are embedded by a worker.
+-- Example: SELECT siglip.embed_parts(siglip.compose('beach', siglip.like(1)), siglip.described_model(1), NULL);
+CREATE OR REPLACE FUNCTION siglip.embed_parts(query siglip.composed_query, model siglip.models, timeout_s double precision)
+ RETURNS siglip.embedded_part[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    part           siglip.composed_part;
+    vector         public.halfvec;
+    own_content_id bigint;
+    embedded       siglip.embedded_part[] := '{}';
+BEGIN
+    FOREACH part IN ARRAY coalesce((query).parts, '{}') LOOP
+        IF part.model_id <> model.model_id THEN
+            RAISE EXCEPTION 'A vector of the query is of the model %, and the search is under the model %.', part.model_id, model.model_id
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Vectors of two models can''t be compared. Search with model_id => that of the vector.';
+        ELSIF part.query IS NOT NULL AND model.logit_scale IS NULL THEN
+            RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Compose images and vectors only.';
+        END IF;
+        vector := part.embedding;
+        IF part.image_id IS NOT NULL THEN
+            SELECT i.content_id INTO own_content_id FROM siglip.images AS i WHERE i.image_id = part.image_id;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'There is no image %.', part.image_id
+                    USING ERRCODE = 'no_data_found', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
+            END IF;
+            SELECT e.embedding INTO vector
+            FROM siglip.image_embeddings AS e WHERE e.model_id = model.model_id AND e.content_id = own_content_id;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'Image % is not embedded under the model %.', part.image_id, model.name
+                    USING ERRCODE = 'no_data_found',
+                          HINT = format('SELECT state, error_message FROM siglip.ingest_items WHERE image_id = %s tells why.', part.image_id);
+            END IF;
+        ELSIF vector IS NULL THEN
+            vector := siglip.embed_text(part.query, model.model_id, timeout_s);
+        END IF;
+        vector := siglip.check_search(model, vector, 1, NULL, NULL, 0, NULL);
+        embedded := embedded || ROW(vector, part.weight, part.query IS NULL)::siglip.embedded_part;
+    END LOOP;
+    RETURN embedded;
+END
+$function$;
+
 -- The unit vector of a text under the active model (or another): from the cache, or from a worker.
 -- Example: SELECT siglip.embed_text('sunset over water');
 CREATE OR REPLACE FUNCTION siglip.embed_text(query text, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision)
@@ -3138,7 +3336,7 @@ BEGIN
     FROM siglip.label_embeddings AS v WHERE v.label_id = of_label.label_id AND v.model_id = model.model_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(of_label.label), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, of_label.label, model.model_id);
     END IF;
     SELECT r.scale, r.bias, r.threshold, r.calibration_version INTO rule
     FROM siglip.label_rules AS r WHERE r.label_id = of_label.label_id AND r.model_id = model.model_id;
@@ -3995,6 +4193,26 @@ AS $function$
         WHERE h.inhparent = to_regclass('siglip.image_embeddings_' || model_id))
 $function$;
 
+-- Whether more than so many images pass a collection, a filter and image_ids.
+-- Example: SELECT siglip.has_more_images('holiday', NULL, NULL, 10000);
+CREATE OR REPLACE FUNCTION siglip.has_more_images(collection text, filter jsonb, image_ids bigint[], count integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    found integer;
+BEGIN
+    EXECUTE 'SELECT count(*) FROM (SELECT FROM siglip.images AS i WHERE i.content_id IS NOT NULL'
+        || CASE WHEN collection IS NOT NULL THEN ' AND i.collection = $1' ELSE '' END
+        || CASE WHEN filter IS NOT NULL THEN ' AND i.metadata @> $2' ELSE '' END
+        || CASE WHEN image_ids IS NOT NULL THEN ' AND i.image_id = ANY ($3)' ELSE '' END
+        || ' LIMIT $4 + 1) AS n' INTO found USING collection, filter, image_ids, count;
+    RETURN found > count;
+END
+$function$;
+
 -- Whether a worker of a model answers texts on this server.
 -- Example: SELECT siglip.has_text_listener(1);
 CREATE OR REPLACE FUNCTION siglip.has_text_listener(model_id integer)
@@ -4151,8 +4369,8 @@ BEGIN
         RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
     ELSIF label_embedding IS NULL THEN
-        RAISE EXCEPTION 'The label set % has no vectors under the model % yet.', quote_literal(label_set), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds them within seconds (siglip-ingest worker).';
+        RAISE EXCEPTION 'The label % of the label set % has no vectors under the model % yet.', quote_literal(label), quote_literal(label_set), model.name
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, label, model.model_id);
     END IF;
     -- A hair below, for rounding; the score itself decides in the end.
     bound := -(siglip.least_similarity(least_score, model.logit_scale + ln(scale), scale * model.logit_bias + bias) - 1e-6);
@@ -4733,6 +4951,23 @@ BEGIN
 END
 $function$;
 
+-- A part of a query: like this indexed image. It is not among the results itself.
+-- Example: SELECT * FROM siglip.search_images(siglip.compose(siglip.like(1), siglip.like(2), siglip.like(3), siglip.minus(siglip.like(4))));
+CREATE OR REPLACE FUNCTION siglip."like"(image_id bigint, weight double precision DEFAULT 1)
+ RETURNS siglip.query_part
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF image_id IS NULL THEN
+        RAISE EXCEPTION 'The image_id of a part is NULL.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT image_id, uri FROM siglip.images shows what there is.';
+    END IF;
+    RETURN siglip.write_part(jsonb_build_object('image_id', image_id), siglip.check_weight(weight));
+END
+$function$;
+
 -- The server that has a segment's rows, NULL for this one, and the name of their table there. Here: connect_server must have been called.
 -- Example: SELECT server, table_name FROM siglip.locate_segment('siglip.image_embeddings_1_1');
 CREATE OR REPLACE FUNCTION siglip.locate_segment(segment regclass, OUT server text, OUT table_name text)
@@ -4762,6 +4997,22 @@ AS $function$
     SELECT avg(greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END)
     FROM (SELECT scale * m.x + bias AS u, m.y FROM unnest(logits, marks) AS m (x, y)) AS c
 $function$;
+
+-- The natural logarithm of the score that belongs to a logit.
+-- Example: SELECT siglip.log_score(-3);
+CREATE OR REPLACE FUNCTION siglip.log_score(logit double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (logit < ('-700'::integer)::double precision) THEN logit ELSE (- ln(((1)::double precision + exp((- logit))))) END;
+
+-- The logit that belongs to the natural logarithm of a score.
+-- Example: SELECT siglip.logit_of_log(ln(0.5));
+CREATE OR REPLACE FUNCTION siglip.logit_of_log(log_score double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (log_score > ('-0.000000001'::numeric)::double precision) THEN (- ln(GREATEST((- log_score), (0.0000000000000001)::double precision))) WHEN (log_score < ('-700'::integer)::double precision) THEN log_score ELSE (log_score - ln(((1)::double precision - exp(log_score)))) END;
 
 -- Do the next step that the segments need, and return a sentence; NULL where there is nothing to do. With is_full one segment remains.
 -- Example: SELECT siglip.maintain();
@@ -5066,6 +5317,18 @@ BEGIN
 END
 $function$;
 
+-- A part of a query that is not wanted: a text, or siglip.like(17) for "less like that image".
+-- Example: SELECT * FROM siglip.search_images(siglip.compose('beach', siglip.minus('people')));
+CREATE OR REPLACE FUNCTION siglip.minus(part siglip.query_part, weight double precision DEFAULT 1)
+ RETURNS siglip.query_part
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT siglip.write_part(p.part, -siglip.check_weight(weight) * (p.part ->> 'weight')::double precision)
+    FROM (SELECT siglip.read_part(part)) AS p (part)
+$function$;
+
 -- What the active model has and another one lacks, images and labels, in words; NULL where siglip.switch_model would switch at once.
 -- Example: SELECT siglip.missing_under_model(2);
 CREATE OR REPLACE FUNCTION siglip.missing_under_model(model_id integer)
@@ -5287,7 +5550,7 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Name the label set in the first argument.';
         ELSIF found[1].embedding IS NULL THEN
             RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(given), model.name
-                USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+                USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(found[1].label_set, found[1].label, model.model_id);
         END IF;
         RETURN NEXT found[1];
     END LOOP;
@@ -5741,6 +6004,18 @@ BEGIN
 END
 $function$;
 
+-- A part of a query with a weight: more or less than the 1 of a plain text.
+-- Example: SELECT * FROM siglip.search_images(siglip.compose('beach', siglip.plus('at night', 0.5)));
+CREATE OR REPLACE FUNCTION siglip.plus(part siglip.query_part, weight double precision DEFAULT 1)
+ RETURNS siglip.query_part
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT siglip.write_part(p.part, siglip.check_weight(weight) * (p.part ->> 'weight')::double precision)
+    FROM (SELECT siglip.read_part(part)) AS p (part)
+$function$;
+
 -- The contents whose segments have an index of bits, as ranges of content_id.
 -- Example: SELECT siglip.quantised_contents(1);
 CREATE OR REPLACE FUNCTION siglip.quantised_contents(model_id integer)
@@ -5839,6 +6114,28 @@ AS $function$
         SELECT ROW(p.name, p.label_set, p.label, p.embedding, p.threshold, p.logit_scale, p.logit_bias, p.least_similarity)::siglip.named_label
     ) AS r (u)
     ORDER BY c.hits, c.excess, p.place LIMIT 1
+$function$;
+
+-- A part of a query as JSON: query, image_id or embedding, and weight.
+-- Example: SELECT siglip.read_part(siglip.minus('people'));
+CREATE OR REPLACE FUNCTION siglip.read_part(part siglip.query_part)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF part IS NULL OR btrim(part, E' \t\n\r') = '' THEN
+        RAISE EXCEPTION 'A part of the query is %.', CASE WHEN part IS NULL THEN 'NULL' ELSE 'an empty text' END
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'A part is a text, or siglip.minus(''people''), siglip.like(42), ...';
+    ELSIF NOT starts_with(part, E'\x1f') THEN
+        RETURN jsonb_build_object('query', part, 'weight', 1);
+    END IF;
+    RETURN substr(part, 2)::jsonb;
+EXCEPTION WHEN invalid_text_representation THEN
+    RAISE EXCEPTION 'A part of the query begins with the character U+001F.'
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Take it out of the text: it says nothing.';
+END
 $function$;
 
 -- The parameters of a libpq URL, by libpq's keywords.
@@ -6822,6 +7119,66 @@ BEGIN
 END
 $function$;
 
+-- The images that fit a query of several parts best, best first, without those that stand in it. similarity is the one that a single text would need for the score.
+-- Example: SELECT * FROM siglip.search_images(siglip.compose('beach', siglip.minus('people'), siglip.like(1, 0.7), 'at night'), 5, min_score => 0.01);
+CREATE OR REPLACE FUNCTION siglip.search_images(query siglip.composed_query, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE plpgsql
+ ROWS 10
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    exact_images constant integer := 10000;
+    model        constant siglip.models := siglip.described_model(model_id);
+    parts        siglip.embedded_part[];
+    is_wide      boolean;
+    candidates   bigint[];
+    matches      siglip.image_match[];
+BEGIN
+    IF query IS NULL OR NOT EXISTS (SELECT FROM unnest((query).parts) AS p WHERE p.weight > 0) THEN
+        RAISE EXCEPTION 'The query says nothing that is wanted.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.compose(''beach'', siglip.minus(''people'')) makes one.';
+    END IF;
+    -- Looked at first: a wrong number should not wait for a worker. Any vector of the right length stands for the query's.
+    PERFORM siglip.check_search(model, array_fill(1::real, ARRAY[model.dimension])::public.halfvec,
+                                max_results, filter, min_score, skip_results, after);
+    parts := siglip.embed_parts(query, model, timeout_s);
+    is_wide := siglip.has_more_images(collection, filter, image_ids, exact_images);
+    -- Pages are exact: candidates of different calls miss different images, and pages of them would repeat some.
+    IF is_wide AND max_results <= 250 AND skip_results = 0 AND after IS NULL THEN
+        candidates := coalesce(siglip.composed_candidates(parts, model, collection, filter, image_ids), '{}');
+    END IF;
+    EXECUTE siglip.composed_query_text(
+            model.model_id, siglip.composed_log_score(parts, model.logit_scale, model.logit_bias),
+            'i.image_id <> ALL ($2)'
+            || CASE WHEN collection IS NOT NULL THEN ' AND i.collection = $3' ELSE '' END
+            || CASE WHEN filter IS NOT NULL THEN ' AND i.metadata @> $4' ELSE '' END
+            || CASE WHEN image_ids IS NOT NULL THEN ' AND i.image_id = ANY ($5)' ELSE '' END
+            || CASE WHEN candidates IS NOT NULL THEN ' AND i.image_id = ANY ($6)' ELSE '' END,
+            candidates IS NOT NULL
+            OR (NOT is_wide AND (num_nonnulls(collection, filter, image_ids) > 0 OR row_security_active('siglip.images'))))
+        INTO matches
+        USING (SELECT array_agg(p.embedding ORDER BY p.place) FROM unnest(parts) WITH ORDINALITY AS p (embedding, weight, is_image, place)),
+              ARRAY(SELECT p.image_id FROM unnest((query).parts) AS p WHERE p.image_id IS NOT NULL),
+              collection, filter, image_ids, candidates, min_score, after, skip_results, max_results, model.logit_scale, model.logit_bias;
+    RETURN QUERY SELECT m.* FROM unnest(matches) AS m;
+END
+$function$;
+
+-- The images that fit a query of one part best, best first, as siglip.compose of it.
+-- Example: SELECT * FROM siglip.search_images(siglip.like(1));
+CREATE OR REPLACE FUNCTION siglip.search_images(query siglip.query_part, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
+ RETURNS SETOF siglip.image_match
+ LANGUAGE sql
+ ROWS 10
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT s.* FROM siglip.search_images(
+        siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s
+$function$;
+
 -- The images that fit a text best, best first. The text comes from the cache or is embedded by a worker.
 -- Example: SELECT image_id, uri, score FROM siglip.search_images('sunset over water', 5, collection => 'holiday');
 CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
@@ -7398,7 +7755,7 @@ BEGIN
     FROM siglip.label_embeddings AS v WHERE v.label_id = of_label.label_id AND v.model_id = model.model_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The label % has no vector under the model % yet.', quote_literal(of_label.label), model.name
-            USING ERRCODE = 'no_data_found', HINT = 'A worker of that model adds it within seconds (siglip-ingest worker).';
+            USING ERRCODE = 'no_data_found', HINT = siglip.vector_hint(label_set, of_label.label, model.model_id);
     END IF;
     border := ln(greatest(rule.threshold, 1e-9) / greatest(1 - rule.threshold, 1e-9));
     wanted := CASE WHEN only_accepted THEN 0 ELSE max_results - max_results / 3 END;
@@ -7459,6 +7816,22 @@ BEGIN
         EXIT WHEN cardinality(chosen_ids) >= max_results;
     END LOOP;
 END
+$function$;
+
+-- The direction of the sum of the parts by their weights, for the graph; NULL where there is none. Parts that aren't wanted weigh negative_weight as much.
+-- Example: SELECT siglip.sum_parts(siglip.embed_parts(siglip.compose('beach', siglip.minus('people')), siglip.described_model(1), NULL), 0.25);
+CREATE OR REPLACE FUNCTION siglip.sum_parts(parts siglip.embedded_part[], negative_weight double precision)
+ RETURNS halfvec
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT public.l2_normalize(s.total) FROM (
+        SELECT public.sum(p.embedding OPERATOR(public.*) array_fill(
+                   (CASE WHEN p.weight < 0 THEN negative_weight ELSE 1 END * p.weight / l.largest)::real,
+                   ARRAY[public.vector_dims(p.embedding)])::public.halfvec)
+        FROM unnest(parts) AS p, (SELECT max(abs(p.weight)) FROM unnest(parts) AS p) AS l (largest)
+    ) AS s (total) WHERE public.l2_norm(s.total) > 0
 $function$;
 
 -- Make a model the one that searches, labels and new images use, by its name.
@@ -7797,6 +8170,24 @@ BEGIN
 END
 $function$;
 
+-- Why a label has no vector under a model: what is wrong with it, or that a worker adds it.
+-- Example: SELECT siglip.vector_hint('scenes', 'sunset', 1);
+CREATE OR REPLACE FUNCTION siglip.vector_hint(label_set text, label text, model_id integer)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT coalesce((
+        SELECT format('%s can''t embed it. %s Give it other prompts (siglip.change_label).', m.name, r.refusal)
+        FROM siglip.label_refusals AS r
+        JOIN siglip.models AS m USING (model_id)
+        JOIN siglip.labels AS l USING (label_id)
+        JOIN siglip.label_sets AS s USING (label_set_id)
+        WHERE s.name = vector_hint.label_set AND l.label = vector_hint.label AND m.model_id = vector_hint.model_id
+    ), 'A worker of that model adds it within seconds (siglip-ingest worker).')
+$function$;
+
 -- Warn of roles whose writes to an attached table would fail, with the GRANTs that help, and of row-level security on it.
 -- Example: SELECT siglip.warn_of_rights('public.product');
 CREATE OR REPLACE FUNCTION siglip.warn_of_rights(attached_table regclass)
@@ -7828,6 +8219,23 @@ BEGIN
         RAISE WARNING '% has row-level security, siglip.images doesn''t follow it: who may read siglip.images sees addresses and metadata of all rows.',
             attached_table USING HINT = 'siglip.search and siglip.search_rows give a role only the rows that it may see.';
     END IF;
+END
+$function$;
+
+-- A part of a query from JSON, with a weight.
+-- Example: SELECT siglip.write_part('{"query": "people"}', -1);
+CREATE OR REPLACE FUNCTION siglip.write_part(part jsonb, weight double precision)
+ RETURNS siglip.query_part
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF weight IS NULL OR abs(weight) NOT BETWEEN 0.01 AND 100 THEN  -- NaN is above all numbers
+        RAISE EXCEPTION 'The weight of a part is %, not a number from 0.01 to 100.', coalesce(abs(weight)::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Weights compare the parts; 1 is usual. siglip.minus says what is not wanted.';
+    END IF;
+    RETURN E'\x1f' || (part || jsonb_build_object('weight', weight))::text;
 END
 $function$;
 
