@@ -5133,6 +5133,9 @@ DECLARE
     unmarked  integer;
 BEGIN
     PERFORM siglip.check_label_name('marked_by', mark_images.marked_by);
+    IF cardinality(mark_images.unmark) > 0 THEN
+        PERFORM pg_advisory_xact_lock_shared(siglip.kept_labels_lock());  -- before any row: siglip.refresh_labels takes it first, too
+    END IF;
     SELECT n INTO wrong FROM (SELECT DISTINCT unnest(a) AS n FROM (VALUES (mark_images.positives), (mark_images.negatives), (mark_images.unmark)) AS v (a)
                               WHERE a IS NOT NULL) AS u
     WHERE (SELECT count(*) FROM (VALUES (mark_images.positives), (mark_images.negatives), (mark_images.unmark)) AS v (a) WHERE u.n = ANY (v.a)) > 1 LIMIT 1;
@@ -5360,8 +5363,11 @@ BEGIN
     LEFT JOIN siglip.ingest_items AS o ON o.image_id = t.image_id AND o.model_id = missing_under_model.model_id
     WHERE t.model_id = active.model_id AND t.state = 'done';
     -- A label that the active model has no vector of either (it may read nothing of it) is missing nowhere.
-    SELECT count(*) AS labels, min(l.label) AS label INTO absent
-    FROM siglip.labels AS l
+    SELECT count(*) FILTER (WHERE NOT l.is_refused) AS labels, min(l.label) FILTER (WHERE NOT l.is_refused) AS label,
+           count(*) FILTER (WHERE l.is_refused) AS refused, min(l.label) FILTER (WHERE l.is_refused) AS refused_label INTO absent
+    FROM (SELECT o.label_id, o.label, EXISTS (
+              SELECT FROM siglip.label_refusals AS r WHERE r.label_id = o.label_id AND r.model_id = missing_under_model.model_id) AS is_refused
+          FROM siglip.labels AS o) AS l
     WHERE NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = missing_under_model.model_id)
       AND EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = active.model_id);
     RETURN nullif(concat_ws('; ',
@@ -5371,7 +5377,10 @@ BEGIN
                                    CASE WHEN counts.failed > 0 THEN counts.failed || ' failed' END,
                                    CASE WHEN counts.not_queued > 0 THEN counts.not_queued || ' not queued' END)) END,
         CASE WHEN absent.labels > 0
-             THEN format('%s labels have no vector under it yet, %s for instance', absent.labels, quote_literal(absent.label)) END), '');
+             THEN format('%s labels have no vector under it yet, %s for instance', absent.labels, quote_literal(absent.label)) END,
+        CASE WHEN absent.refused > 0
+             THEN format('%s labels can''t be embedded under it, %s for instance (siglip.label_status says why)',
+                         absent.refused, quote_literal(absent.refused_label)) END), '');
 END
 $function$;
 
@@ -8412,6 +8421,7 @@ CREATE VIEW siglip.label_coverage AS
     l.label,
     m.name AS model,
         CASE
+            WHEN ((v.label_id IS NULL) AND (f.label_id IS NOT NULL)) THEN 'can''t be embedded: see siglip.label_status'::text
             WHEN (v.label_id IS NULL) THEN 'waits for a worker of the model to embed its prompts'::text
             WHEN ((p.label_id IS NULL) OR (n.label_id IS NOT NULL)) THEN 'waits for a worker'::text
             WHEN (p.completed_at IS NULL) THEN 'in progress'::text
@@ -8423,10 +8433,11 @@ CREATE VIEW siglip.label_coverage AS
             ELSE LEAST((1)::double precision, ((p.next_content_id)::double precision / (GREATEST((1)::bigint, (p.last_content_id + 1)))::double precision))
         END AS share,
     p.completed_at
-   FROM (((((siglip.label_sets s
+   FROM ((((((siglip.label_sets s
      JOIN siglip.labels l USING (label_set_id))
      CROSS JOIN siglip.models m)
      LEFT JOIN siglip.label_embeddings v ON (((v.label_id = l.label_id) AND (v.model_id = m.model_id))))
+     LEFT JOIN siglip.label_refusals f ON (((f.label_id = l.label_id) AND (f.model_id = m.model_id))))
      LEFT JOIN siglip.label_progress p ON ((p.label_id = l.label_id)))
      LEFT JOIN ( SELECT DISTINCT c.c AS label_id
            FROM siglip.changed_labels() c(c)) n ON ((n.label_id = l.label_id)))

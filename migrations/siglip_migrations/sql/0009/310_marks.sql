@@ -24,6 +24,9 @@ DECLARE
     unmarked  integer;
 BEGIN
     PERFORM siglip.check_label_name('marked_by', mark_images.marked_by);
+    IF cardinality(mark_images.unmark) > 0 THEN
+        PERFORM pg_advisory_xact_lock_shared(siglip.kept_labels_lock());  -- before any row: siglip.refresh_labels takes it first, too
+    END IF;
     SELECT n INTO wrong FROM (SELECT DISTINCT unnest(a) AS n FROM (VALUES (mark_images.positives), (mark_images.negatives), (mark_images.unmark)) AS v (a)
                               WHERE a IS NOT NULL) AS u
     WHERE (SELECT count(*) FROM (VALUES (mark_images.positives), (mark_images.negatives), (mark_images.unmark)) AS v (a) WHERE u.n = ANY (v.a)) > 1 LIMIT 1;

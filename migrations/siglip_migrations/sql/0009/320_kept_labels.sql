@@ -244,7 +244,8 @@ Example: SELECT * FROM siglip.changed_labels();';
 
 CREATE VIEW siglip.label_coverage WITH (security_invoker = true) AS
 SELECT s.name AS label_set, l.label, m.name AS model,
-       CASE WHEN v.label_id IS NULL THEN 'waits for a worker of the model to embed its prompts'
+       CASE WHEN v.label_id IS NULL AND f.label_id IS NOT NULL THEN 'can''t be embedded: see siglip.label_status'
+            WHEN v.label_id IS NULL THEN 'waits for a worker of the model to embed its prompts'
             WHEN p.label_id IS NULL OR n.label_id IS NOT NULL THEN 'waits for a worker'
             WHEN p.completed_at IS NULL THEN 'in progress' ELSE 'current' END AS state,
        CASE WHEN p.label_id IS NULL OR n.label_id IS NOT NULL OR v.label_id IS NULL THEN 0
@@ -255,6 +256,7 @@ FROM siglip.label_sets AS s
 JOIN siglip.labels AS l USING (label_set_id)
 CROSS JOIN siglip.models AS m
 LEFT JOIN siglip.label_embeddings AS v ON v.label_id = l.label_id AND v.model_id = m.model_id
+LEFT JOIN siglip.label_refusals AS f ON f.label_id = l.label_id AND f.model_id = m.model_id
 LEFT JOIN siglip.label_progress AS p ON p.label_id = l.label_id
 LEFT JOIN (SELECT DISTINCT c AS label_id FROM siglip.changed_labels() AS c) AS n ON n.label_id = l.label_id
 WHERE s.is_kept AND m.is_active;

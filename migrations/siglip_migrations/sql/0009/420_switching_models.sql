@@ -30,8 +30,11 @@ BEGIN
     LEFT JOIN siglip.ingest_items AS o ON o.image_id = t.image_id AND o.model_id = missing_under_model.model_id
     WHERE t.model_id = active.model_id AND t.state = 'done';
     -- A label that the active model has no vector of either (it may read nothing of it) is missing nowhere.
-    SELECT count(*) AS labels, min(l.label) AS label INTO absent
-    FROM siglip.labels AS l
+    SELECT count(*) FILTER (WHERE NOT l.is_refused) AS labels, min(l.label) FILTER (WHERE NOT l.is_refused) AS label,
+           count(*) FILTER (WHERE l.is_refused) AS refused, min(l.label) FILTER (WHERE l.is_refused) AS refused_label INTO absent
+    FROM (SELECT o.label_id, o.label, EXISTS (
+              SELECT FROM siglip.label_refusals AS r WHERE r.label_id = o.label_id AND r.model_id = missing_under_model.model_id) AS is_refused
+          FROM siglip.labels AS o) AS l
     WHERE NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = missing_under_model.model_id)
       AND EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = active.model_id);
     RETURN nullif(concat_ws('; ',
@@ -41,7 +44,10 @@ BEGIN
                                    CASE WHEN counts.failed > 0 THEN counts.failed || ' failed' END,
                                    CASE WHEN counts.not_queued > 0 THEN counts.not_queued || ' not queued' END)) END,
         CASE WHEN absent.labels > 0
-             THEN format('%s labels have no vector under it yet, %s for instance', absent.labels, quote_literal(absent.label)) END), '');
+             THEN format('%s labels have no vector under it yet, %s for instance', absent.labels, quote_literal(absent.label)) END,
+        CASE WHEN absent.refused > 0
+             THEN format('%s labels can''t be embedded under it, %s for instance (siglip.label_status says why)',
+                         absent.refused, quote_literal(absent.refused_label)) END), '');
 END
 $$;
 

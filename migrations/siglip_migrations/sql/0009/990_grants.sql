@@ -1,25 +1,26 @@
--- Purpose: who might search, label or index before may use what this revision adds in the same way.
+-- Purpose: rights on what is new, for who has them on what was there.
 -- Parameters: none.
 -- A row means: nothing here has rows.
 
--- As on siglip.images and siglip.labels, which the new tables stand beside.
+-- Who might read labels, images or models may read what this revision adds to them; who might write labels' vectors, as workers do, may write
+-- what goes with these.
 DO $$
 DECLARE
     granted record;
 BEGIN
     FOR granted IN
-        SELECT DISTINCT n.name, a.privilege_type,
-               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role
+        SELECT n.name, a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
         FROM (VALUES
-            ('labels', 'image_labels', '{SELECT,INSERT,UPDATE,DELETE}'::text[]), ('labels', 'label_calibrations', '{SELECT,INSERT,UPDATE,DELETE}'),
-            ('labels', 'label_progress', '{SELECT,INSERT,UPDATE,DELETE}'), ('labels', 'label_rules', '{SELECT}'),
-            ('labels', 'label_refusals', '{SELECT,INSERT,UPDATE,DELETE}'), ('labels', 'label_status', '{SELECT}'), ('labels', 'wanted_labels', '{SELECT}'), ('labels', 'label_coverage', '{SELECT}'), ('images', 'labeled_images', '{SELECT}'),
-            ('images', 'attachments', '{SELECT}'), ('images', 'attached_images', '{SELECT}'), ('images', 'attached_tables', '{SELECT}'),
-            ('models', 'model_coverage', '{SELECT}'), ('models', 'collection_coverage', '{SELECT}')
-        ) AS n (like_table, name, privileges)
-        JOIN pg_class AS c ON c.relnamespace = 'siglip'::regnamespace AND c.relname = n.like_table
+            ('label_embeddings', '{label_refusals,label_calibrations,image_labels,label_progress}'::text[], true),
+            ('label_embeddings', '{label_rules,label_status,labeled_images,wanted_labels,label_coverage}', false),
+            ('images', '{attachments,attached_images,attached_tables}', false),
+            ('models', '{model_coverage,collection_coverage}', false)
+        ) AS l (old_table, names, is_table)
+        CROSS JOIN LATERAL unnest(l.names) AS n (name)
+        JOIN pg_class AS c ON c.relnamespace = 'siglip'::regnamespace AND c.relname = l.old_table
         CROSS JOIN LATERAL aclexplode(c.relacl) AS a
-        WHERE a.privilege_type = ANY (n.privileges) AND a.grantee <> c.relowner
+        WHERE a.grantee <> c.relowner
+          AND (a.privilege_type = 'SELECT' OR (l.is_table AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')))
     LOOP
         EXECUTE format('GRANT %s ON siglip.%I TO %s', granted.privilege_type, granted.name, granted.role);
     END LOOP;
