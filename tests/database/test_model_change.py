@@ -25,6 +25,7 @@ from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInput
 from tests.database.helpers import (
     INFO,
     FakeEmbedder,
+    add_pets,
     claim,
     close_claim,
     complete,
@@ -178,7 +179,7 @@ def test_coverage_counts_what_each_model_has(database: Database, model_id: int, 
         connection.execute(
             "DELETE FROM siglip.ingest_items WHERE model_id = %s AND image_id = %s", [new_id, image_ids[-1]]
         )
-        labels.store_label_set(connection, "pets", "{label}", {"cat": ["cat"]}, replace=False)
+        add_pets(connection)
         store_text(connection, model_id, "a sunset")
         active, added = model_changes.list_coverage(connection)
         (old, collection) = model_changes.list_collection_coverage(connection)
@@ -233,8 +234,7 @@ def test_an_incomplete_model_is_refused_with_what_it_lacks(
         chunk = claim(connection, new_id, 3)
         result, failed = completed(chunk.items[0], unit_vectors(1)[0]), failure(chunk.items[1], "not_found", "Gone.")
         close_claim(connection, new_id, chunk.lease_token, [result], [failed])
-        label_ids = labels.store_label_set(connection, "pets", "{label}", {"cat": ["cat"]}, replace=False)
-        assert label_ids is not None
+        label_ids = add_pets(connection)
         labels.insert_label_embeddings(connection, model_id, label_ids, unit_vectors(1))
     lacks = r"1 of the 40 images .* \(38 queued, 1 failed\); 1 labels have no vector under it yet, 'cat'"
     with pytest.raises(DatabaseError, match=lacks):
@@ -282,7 +282,7 @@ def test_a_switch_waits_for_what_comes_in_time(database: Database, model_id: int
 
 def test_what_the_old_model_lacks_too_is_no_reason_to_stay(database: Database, model_id: int, new_id: int) -> None:
     with database.connection() as connection:
-        labels.store_label_set(connection, "pets", "{label}", {"cat": ["cat"]}, replace=False)
+        add_pets(connection)
         connection.execute("INSERT INTO siglip.images (uri) VALUES ('file:///new')")
     assert fetch(database, "SELECT siglip.switch_model('new/model')") == [
         ("The active model is new/model now. 1 images are queued under it.",)
