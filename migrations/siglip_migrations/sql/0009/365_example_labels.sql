@@ -88,13 +88,13 @@ CREATE TYPE siglip.label_fit AS (
 
 COMMENT ON TYPE siglip.label_fit IS 'A label''s vector; the scale and bias that its calibration begins from; logits and marks of its marked images, and whether each is part of the vector.';
 
--- The direction in which marked images lie from all others: mean of the positives, minus half the mean of the negatives and half that of a
--- sample of all images (without negatives, minus that of the sample). Images have much in common with each other, which says nothing of the
--- label, and goes out with the sample's mean. It is the rule of Fisher's discriminant with equal spread in each direction.
--- The sample are negatives that nobody had to mark: the lower half of its logits, which holds few or no positives, tells their middle and
--- their spread; the upper, where the label's own images are, doesn't count. Each positive's logit is that of the vector without it. Two
--- normal distributions of that spread, and one image in ten with the label, give the prior: log odds = (m1 - m0) / s^2 * (logit - (m1 + m0) / 2)
--- + ln(1 / 9). One positive more, at three times the spread, is counted in for those that are few.
+-- The direction in which marked images lie from all others: mean of the positives, minus that of a sample of all images, of which negatives
+-- take a quarter where there are some. Images have much in common with each other, which says nothing of the label, and goes out with the
+-- sample's mean. It is Fisher's discriminant with equal spread in each direction.
+-- Each positive's logit is that of the vector without it. Two normal distributions of one spread give the prior's log odds,
+-- (m1 - m0) / s^2 * (logit - (m1 + m0) / 2) + ln(share / (1 - share)): m1 and its part of s from the positives, and one more at three times the
+-- sample's spread for those that are few; m0 and s from the middle of the sample and its lower half, in which the label's own images are
+-- rare; the share of images with the label is that of the sample above the half-way point, less what lies as far below m0.
 CREATE FUNCTION siglip.fit_examples(label_id integer, model siglip.models, has_held_out boolean) RETURNS siglip.label_fit
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -112,6 +112,7 @@ DECLARE
     middle      double precision;
     spread      double precision;
     upper       double precision;
+    share       double precision;
 BEGIN
     SELECT array_agg(m.embedding::@vector@.vector ORDER BY m.content_id), array_agg(m.is_accepted ORDER BY m.content_id),
            array_agg(NOT has_held_out OR hashint8extended(m.content_id, 5) % 2 = 0 ORDER BY m.content_id)
@@ -145,11 +146,18 @@ BEGIN
         spread := NULL;
     END IF;
     spread := greatest(coalesce(spread, 0.1 * factor), 0.005 * factor);
-    SELECT (coalesce(sum(u.logit), 0) + middle + 3 * spread) / (count(u.logit) + 1) INTO upper
+    SELECT (coalesce(sum(u.logit), 0) + middle + 3 * spread) / (count(u.logit) + 1),
+           sqrt((10 * spread ^ 2 + coalesce(var_pop(u.logit) * count(u.logit), 0)) / (10 + count(u.logit)))
+    INTO upper, spread
     FROM unnest(fit.logits, fit.marks) AS u (logit, mark) WHERE u.mark;
     upper := greatest(upper, middle + spread);
+    SELECT (count(*) FILTER (WHERE s.logit > (upper + middle) / 2) - count(*) FILTER (WHERE s.logit < middle - (upper - middle) / 2))
+           / greatest(count(*), 1)::double precision
+    INTO share
+    FROM (SELECT model.logit_bias + factor * siglip.similarity(v OPERATOR(@vector@.<#>) fit.embedding) AS logit FROM unnest(sampled) AS v) AS s;
+    share := greatest(0.01, least(0.5, share));
     fit.prior_scale := (upper - middle) / spread ^ 2;
-    fit.prior_bias := -fit.prior_scale * (upper + middle) / 2 + ln(1.0 / 9);
+    fit.prior_bias := -fit.prior_scale * (upper + middle) / 2 + ln(share / (1 - share));
     RETURN fit;
 END
 $$;
@@ -174,11 +182,11 @@ BEGIN
     direction := yes_sum OPERATOR(@vector@.*) array_fill((1.0 / yes_count)::real, ARRAY[dimension])::@vector@.vector;
     IF no_count > 0 THEN
         direction := direction OPERATOR(@vector@.-) (
-            no_sum OPERATOR(@vector@.*) array_fill((0.5 / no_count)::real, ARRAY[dimension])::@vector@.vector);
+            no_sum OPERATOR(@vector@.*) array_fill((0.25 / no_count)::real, ARRAY[dimension])::@vector@.vector);
     END IF;
     IF sample_mean IS NOT NULL THEN
         direction := direction OPERATOR(@vector@.-) (
-            sample_mean OPERATOR(@vector@.*) array_fill(CASE WHEN no_count > 0 THEN 0.5 ELSE 1 END::real, ARRAY[dimension])::@vector@.vector);
+            sample_mean OPERATOR(@vector@.*) array_fill(CASE WHEN no_count > 0 THEN 0.75 ELSE 1 END::real, ARRAY[dimension])::@vector@.vector);
     END IF;
     RETURN CASE WHEN @vector@.vector_norm(direction) > 1e-4 THEN @vector@.l2_normalize(direction)::@vector@.halfvec END;
 END

@@ -81,7 +81,7 @@ BEGIN
     examples.logits := coalesce(examples.logits, '{}');
     examples.marks := coalesce(examples.marks, '{}');
 
-    SELECT f.* INTO fit FROM siglip.fit_logistic(examples.logits, examples.marks) AS f;
+    SELECT f.* INTO fit FROM siglip.fit_logistic(CASE WHEN of_label.is_by_example THEN '{}' ELSE examples.logits END, CASE WHEN of_label.is_by_example THEN '{}' ELSE examples.marks END) AS f;
     result.log_loss_before := siglip.log_loss(examples.logits, examples.marks, 1, 0);
     errors_before := siglip.count_errors(examples.logits, examples.marks, 1, 0, own_threshold);
     errors_after := siglip.count_errors(examples.logits, examples.marks, fit.scale, fit.bias, own_threshold);
