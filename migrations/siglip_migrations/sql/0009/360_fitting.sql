@@ -7,7 +7,7 @@
 -- (1, 0): begun there, the log loss of the marks is never larger than the model's own, also where the steps end early.
 CREATE FUNCTION siglip.fit_logistic(
     logits double precision[], marks boolean[], start_scale double precision DEFAULT 1, start_bias double precision DEFAULT 0,
-    OUT scale double precision, OUT bias double precision, OUT log_loss double precision
+    positive_weight double precision DEFAULT 1, OUT scale double precision, OUT bias double precision, OUT log_loss double precision
 )
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -27,13 +27,13 @@ DECLARE
     sums            record;
 BEGIN
     FOR attempt IN 1 .. 100 LOOP
-        SELECT coalesce(sum(greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END), 0) AS loss,
-               coalesce(sum(c.p - c.y::integer), 0) AS slope, coalesce(sum((c.p - c.y::integer) * c.x), 0) AS slope_x,
-               coalesce(sum(c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.p * (1 - c.p) * c.x), 0) AS bend_x,
-               coalesce(sum(c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
+        SELECT coalesce(sum(c.w * (greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END)), 0) AS loss,
+               coalesce(sum(c.w * (c.p - c.y::integer)), 0) AS slope, coalesce(sum(c.w * (c.p - c.y::integer) * c.x), 0) AS slope_x,
+               coalesce(sum(c.w * c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.w * c.p * (1 - c.p) * c.x), 0) AS bend_x,
+               coalesce(sum(c.w * c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
         INTO sums
         FROM (
-            SELECT m.x, m.y, trial_scale * m.x + trial_bias AS u, siglip.sigmoid(trial_scale * m.x + trial_bias) AS p
+            SELECT m.x, m.y, CASE WHEN m.y THEN positive_weight ELSE 1 END AS w, trial_scale * m.x + trial_bias AS u, siglip.sigmoid(trial_scale * m.x + trial_bias) AS p
             FROM unnest(logits, marks) AS m (x, y)
         ) AS c;
         cost := sums.loss + scale_precision / 2 * (trial_scale - 1) ^ 2 + bias_precision / 2 * trial_bias ^ 2;
@@ -70,7 +70,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION siglip.fit_logistic(double precision[], boolean[], double precision, double precision)
+COMMENT ON FUNCTION siglip.fit_logistic(double precision[], boolean[], double precision, double precision, double precision)
     IS 'The scale and the bias under which sigmoid(scale * logit + bias) fits marks best, near 1 and 0 where few marks say otherwise.
 Example: SELECT * FROM siglip.fit_logistic(''{-3,-2.5,-6}'', ''{true,true,false}'');';
 
@@ -78,7 +78,7 @@ Example: SELECT * FROM siglip.fit_logistic(''{-3,-2.5,-6}'', ''{true,true,false}
 -- the curvature h_i of the mark that is left out, which is as near as the rounding of a threshold (Cawley and Talbot, 2008, section 3).
 CREATE FUNCTION siglip.leave_one_out(
     logits double precision[], marks boolean[], scale double precision, bias double precision, threshold double precision,
-    OUT accepted integer, OUT right_accepted integer
+    positive_weight double precision DEFAULT 1, OUT accepted integer, OUT right_accepted integer
 )
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -91,7 +91,7 @@ BEGIN
             FROM unnest(logits, marks) WITH ORDINALITY AS m (logit, mark, number)
             CROSS JOIN LATERAL siglip.fit_logistic(
                 logits[: m.number - 1] || logits[m.number + 1 :], marks[: m.number - 1] || marks[m.number + 1 :],
-                leave_one_out.scale, leave_one_out.bias) AS f
+                leave_one_out.scale, leave_one_out.bias, positive_weight) AS f
         ) AS p;
         RETURN;
     END IF;
@@ -103,12 +103,13 @@ BEGIN
         FROM (
             SELECT h.*, h.bend * h.bend_xx - h.bend_x ^ 2 AS determinant
             FROM (
-                SELECT c.logit, c.mark, c.p - c.mark::integer AS g,
+                SELECT c.logit, c.mark, c.weight * (c.p - c.mark::integer) AS g,
                        1 / 2.25 + sum(c.w) OVER () - c.w AS bend, sum(c.w * c.logit) OVER () - c.w * c.logit AS bend_x,
                        4 + sum(c.w * c.logit ^ 2) OVER () - c.w * c.logit ^ 2 AS bend_xx
                 FROM (
-                    SELECT m.logit, m.mark, s.p, s.p * (1 - s.p) AS w
-                    FROM unnest(logits, marks) AS m (logit, mark)
+                    SELECT m.logit, m.mark, m.weight, s.p, m.weight * s.p * (1 - s.p) AS w
+                    FROM (SELECT u.*, CASE WHEN u.mark THEN positive_weight ELSE 1 END AS weight
+                          FROM unnest(logits, marks) AS u (logit, mark)) AS m
                     CROSS JOIN LATERAL (SELECT siglip.sigmoid(leave_one_out.scale * m.logit + leave_one_out.bias)) AS s (p)
                 ) AS c
             ) AS h
@@ -117,7 +118,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION siglip.leave_one_out(double precision[], boolean[], double precision, double precision, double precision)
+COMMENT ON FUNCTION siglip.leave_one_out(double precision[], boolean[], double precision, double precision, double precision, double precision)
     IS 'How many marked images are accepted by a fit that was made without them, and how many of those rightly: estimates of precision and recall.
 Example: SELECT * FROM siglip.leave_one_out(''{-3,-2.5,-6}'', ''{true,true,false}'', 1, 2, 0.5);';
 
