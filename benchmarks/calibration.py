@@ -5,9 +5,9 @@
 
 Four tables: precision, recall and F1 of labels with the model's own scores and after 3, 10 and 30 marks of images drawn
 at random, of half positives, and of those that `siglip.suggest_examples` names; labels from images alone; how often a
-wished precision was kept, and the threshold of how many it took; and what the three columns cost that
-`siglip.label_scores` has beside the model's scores. The images are drawn and embedded by the demo checkpoint. PostgreSQL
-is the script's own, in a temporary folder that is removed at the end.
+wished precision was kept; and what the columns cost that `siglip.label_scores` has beside the model's scores. The
+images are drawn and embedded by the demo checkpoint. PostgreSQL is the script's own, in a temporary folder that is
+removed at the end.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def accept(logits: NDArray[np.float64], scale: float, bias: float, threshold: fl
     return accepted
 
 
-def draw_random(world: World, number: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_random(world: World, _number: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows of images drawn at random."""
     return rng.choice(world.truth.shape[1], count, replace=False)
 
@@ -170,12 +170,10 @@ def draw_random(world: World, number: int, count: int, rng: np.random.Generator)
 def draw_halves(world: World, number: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows of images, half of which have the label, as somebody looks for both."""
     yes, no = np.flatnonzero(world.truth[number]), np.flatnonzero(~world.truth[number])
-    return np.concatenate(
-        [rng.choice(yes, (count + 1) // 2, replace=False), rng.choice(no, count // 2, replace=False)]
-    )
+    return np.concatenate([rng.choice(yes, (count + 1) // 2, replace=False), rng.choice(no, count // 2, replace=False)])
 
 
-def draw_suggested(world: World, number: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_suggested(world: World, number: int, count: int, _rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows that `siglip.suggest_examples` names, marked and asked for anew after each five."""
     rows: list[int] = []
     while len(rows) < count:
@@ -196,7 +194,9 @@ def calibrate(world: World, number: int, rows: NDArray[np.int64], *options: floa
     has_it = world.truth[number, rows]
     statement = CALIBRATE if not options else CALIBRATE.replace("%s)", "%s, min_precision => %s)")
     marks = [(rows[has_it] + 1).tolist(), (rows[~has_it] + 1).tolist()]
-    return world.connection.execute(statement.encode(), [world.label_set, list(FACTS)[number], *marks, *options]).fetchone()
+    return world.connection.execute(
+        statement.encode(), [world.label_set, list(FACTS)[number], *marks, *options]
+    ).fetchone()
 
 
 def report_marks(world: World, repeats: int, rng: np.random.Generator) -> None:
@@ -223,7 +223,9 @@ def report_marks(world: World, repeats: int, rng: np.random.Generator) -> None:
                     results.append(measure(accepted, world.truth[number], unseen))
                     worse += results[-1][2] < own[number][2] - 0.02
             table.append([name, count, *format_mean(results), f"{100 * worse / len(results):.0f} %"])
-    print_title(f"{len(FACTS)} labels '{TEMPLATES[world.label_set]}', means over the labels, on images that weren't marked")
+    print_title(
+        f"{len(FACTS)} labels '{TEMPLATES[world.label_set]}', means over the labels, on images that weren't marked"
+    )
     print_table(["marks", "", "precision", "recall", "F1", "F1 lower by > 0.02"], table)
 
 
@@ -281,7 +283,11 @@ def report_wishes(world: World, repeats: int, rng: np.random.Generator) -> None:
                 kept += precision >= WISHED
                 recalls.append(recall)
         total = len(FACTS) * 4 * repeats
-        shares = [f"{100 * reached / total:.0f} %", f"{100 * kept / reached:.0f} %" if reached else "", f"{np.mean(recalls or [np.nan]):.3f}"]
+        shares = [
+            f"{100 * reached / total:.0f} %",
+            f"{100 * kept / reached:.0f} %" if reached else "",
+            f"{np.mean(recalls or [np.nan]):.3f}",
+        ]
         table.append([count, *shares])
     print_title(f"'{TEMPLATES[world.label_set]}': min_precision => {WISHED}, confidence 0.9")
     print_table(["marks", "had enough marks", "of these kept the wish", "recall"], table)

@@ -1,20 +1,33 @@
 # The public names: each once, here. Type checkers read this file, and __init__.py loads the names that it lists.
 from .client.client import SiglipClient as SiglipClient
 from .client.default import (
+    calibrate as calibrate,
+    calibrations as calibrations,
     create_index as create_index,
     create_label_set as create_label_set,
     default_client as default_client,
     delete_images as delete_images,
     enqueue_images as enqueue_images,
+    explain_score as explain_score,
     export_vectors as export_vectors,
     import_vectors as import_vectors,
     index_recall as index_recall,
+    label_from_images as label_from_images,
     label_scores as label_scores,
     prune_images as prune_images,
     search_images as search_images,
     similar_images as similar_images,
+    suggest_examples as suggest_examples,
     sync_folder as sync_folder,
     tune_search as tune_search,
+    use_calibration as use_calibration,
+)
+from .db.calibrating import (
+    Calibration as Calibration,
+    CalibrationVersion as CalibrationVersion,
+    MarkedImage as MarkedImage,
+    ScoreExplanation as ScoreExplanation,
+    Suggestion as Suggestion,
 )
 from .errors import (
     AlreadyExistsError as AlreadyExistsError,

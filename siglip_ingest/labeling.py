@@ -102,7 +102,8 @@ def embed_labels_for_model(
 ) -> int:
     """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many.
 
-    A label of which this model reads nothing, though another one did, goes without.
+    A label of which this model reads nothing, though another one did, goes without. Labels by example get theirs once
+    their marked images are embedded.
 
     Args:
         database: Where the labels are.
@@ -114,8 +115,9 @@ def embed_labels_for_model(
         missing = _keep_read(
             embedder, labels.list_missing_labels(connection, model_id), set() if unreadable is None else unreadable
         )
+    by_example = database.transact(partial(labels.embed_example_labels, model_id=model_id))
     if not missing:
-        return 0
+        return by_example
     embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
 
     def add(connection: Connection) -> int:
@@ -125,7 +127,7 @@ def embed_labels_for_model(
         labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
         return len(kept)
 
-    return database.transact(add)
+    return by_example + database.transact(add)
 
 
 def label_scores_of_image_id(database: Database, image_id: int, label_set: str) -> list[LabelScore]:

@@ -10,6 +10,7 @@ import warnings
 import click
 
 from siglip_ingest.cli import (
+    calibrating,  # noqa: F401  # adds its commands to `label`
     deleting,
     demo,
     images,

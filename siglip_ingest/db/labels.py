@@ -97,10 +97,16 @@ def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetR
 
 
 def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
-    """The labels that have no vector under a model: (label_id, prompts) of each."""
+    """The labels with prompts that have no vector under a model: (label_id, prompts) of each."""
     return [
         (label_id, prompts) for label_id, prompts in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
     ]
+
+
+def embed_example_labels(connection: Connection, model_id: int) -> int:
+    """Make the vectors that labels by example lack under a model, out of their marked images; returns how many."""
+    ((count,),) = connection.execute(SQL.embed_example_labels, {"model_id": model_id})
+    return int(count)
 
 
 def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:

@@ -15,13 +15,17 @@ VALUES (%(label_set_id)s, %(position)s, %(label)s, %(prompts)s)
 RETURNING label_id;
 
 -- name: list_missing_labels
--- Lists the labels that have no vector under a model, each with its prompts.
+-- Lists the labels with prompts that have no vector under a model, each with its prompts.
 SELECT l.label_id, l.prompts
 FROM siglip.labels AS l
-WHERE NOT EXISTS (
+WHERE NOT l.is_by_example AND NOT EXISTS (
     SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = %(model_id)s
 )
 ORDER BY l.label_id;
+
+-- name: embed_example_labels
+-- Makes the vectors that labels by example lack under a model, out of their marked images; returns how many.
+SELECT siglip.embed_example_labels(%(model_id)s::integer);
 
 -- name: hold_labels
 -- Keeps labels from being deleted until the transaction ends; returns those of label_ids that still exist.

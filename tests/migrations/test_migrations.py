@@ -166,7 +166,9 @@ def test_each_revision_has_scripts_up_and_down_with_headers() -> None:
     names = {path.name[:4] for path in _versions()}
     assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {*names, "dump"}
     down = {name for name in names if (folder / name / "down").is_dir()}
-    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {f"{name}_down.sql" for name in names - down}
+    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {
+        f"{name}_down.sql" for name in names - down
+    }
     for name in down:
         ups = {entry.name for entry in (folder / name).iterdir() if entry.is_file()}
         assert {entry.name for entry in (folder / name / "down").iterdir()} == ups, "each file up has one down"

@@ -54,6 +54,10 @@ DECLARE
     old    record;
     result siglip.calibration;
 BEGIN
+    IF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
     FOR old IN
         SELECT DISTINCT ON (c.label_id) s.name, l AS of_label, c.figures
         FROM siglip.label_calibrations AS c
