@@ -101,7 +101,8 @@ def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int
     """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many.
 
     A label that the model can't embed, since it reads nothing of a prompt for instance, goes without, and why is stored
-    in `siglip.label_refusals`.
+    in `siglip.label_refusals`. Labels by example get theirs
+    once their marked images are embedded.
 
     Args:
         database: Where the labels are.
@@ -110,8 +111,9 @@ def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int
     """
     with database.connection() as connection:
         missing = labels.list_missing_labels(connection, model_id)
+    by_example = database.transact(partial(labels.embed_example_labels, model_id=model_id))
     if not missing:
-        return 0
+        return by_example
     refusals = _find_refusals(embedder, missing)
     readable = [(label_id, prompts) for label_id, prompts, _ in missing if label_id not in refusals]
     made: dict[int, NDArray[np.float32]] = {}
@@ -139,7 +141,7 @@ def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int
     count = database.transact(add)
     for label_id, refusal in sorted(refusals.items()):
         logger.warning("The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusal)
-    return count
+    return by_example + count
 
 
 def _find_refusals(embedder: Embedder, missing: Sequence[tuple[int, list[str], list[str]]]) -> dict[int, str]:

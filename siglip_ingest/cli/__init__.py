@@ -11,6 +11,7 @@ import click
 
 from siglip_ingest.cli import (
     attaching,
+    calibrating,  # noqa: F401  # adds its commands to `label`
     deleting,
     demo,
     exploring,

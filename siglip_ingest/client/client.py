@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from siglip_ingest.client.attaching import AttachingClient
+from siglip_ingest.client.calibrating import CalibratingClient
 from siglip_ingest.client.deleting import DeletingClient
 from siglip_ingest.client.exploring import ExploringClient
 from siglip_ingest.client.labeling import LabelingClient
@@ -11,7 +12,13 @@ from siglip_ingest.client.vectors import VectorsClient
 
 
 class SiglipClient(
-    ModelChangingClient, DeletingClient, ExploringClient, LabelingClient, VectorsClient, AttachingClient
+    ModelChangingClient,
+    DeletingClient,
+    ExploringClient,
+    LabelingClient,
+    CalibratingClient,
+    VectorsClient,
+    AttachingClient,
 ):
     """Indexes and searches images in one database. Thread-safe; closes as a context manager.
 

@@ -85,6 +85,12 @@ def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int
     ]
 
 
+def embed_example_labels(connection: Connection, model_id: int) -> int:
+    """Make the vectors that labels by example lack under a model, out of their marked images; returns how many."""
+    ((count,),) = connection.execute(SQL.embed_example_labels, {"model_id": model_id})
+    return int(count)
+
+
 def hold_labels(connection: Connection, label_ids: Sequence[int]) -> dict[int, list[str]]:
     """The prompts of those of the labels that are still there; nobody changes these before the transaction ends."""
     parameters = {"label_ids": list(label_ids)}

@@ -10,6 +10,10 @@ WHERE NOT l.is_by_example
   AND NOT EXISTS (SELECT FROM siglip.label_refusals AS r WHERE r.label_id = l.label_id AND r.model_id = %(model_id)s)
 ORDER BY l.label_id;
 
+-- name: embed_example_labels
+-- Makes the vectors that labels by example lack under a model, out of their marked images; returns how many.
+SELECT siglip.embed_example_labels(%(model_id)s::integer);
+
 -- name: hold_labels
 -- Keeps labels from being deleted or changed until the transaction ends; returns those of label_ids that still exist, with their prompts.
 SELECT l.label_id, l.prompts FROM siglip.labels AS l WHERE l.label_id = ANY (%(label_ids)s::integer[]) ORDER BY l.label_id FOR SHARE;

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from siglip_ingest import SiglipClient, labeling
@@ -269,3 +270,22 @@ def test_an_image_or_label_set_that_is_not_there_is_named(
 def test_without_an_active_model_labels_can_t_be_made(database: Database) -> None:
     with pytest.raises(NotFoundError, match="No model is active"):
         labeling.create_label_set(database, make_fake, "new", ["cat"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "count_labels('scenes')",
+        "label_histogram('scenes')",
+        "images_with_label('scenes', 'forest')",
+        "calibrate('scenes', 'forest', '{1}')",
+        "suggest_examples('scenes', 'forest')",
+        "explain_score(1, 'scenes', 'forest')",
+    ],
+)
+def test_a_new_session_can_begin_with_labels(
+    database: Database, database_url: str, image_ids: list[int], scenes: str, call: str
+) -> None:
+    """Nothing has loaded pgvector's library there yet, which brings its settings."""
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(f"SELECT * FROM siglip.{call}".encode()).fetchall()

@@ -7,7 +7,7 @@
 -- (1, 0): begun there, the log loss of the marks is never larger than the model's own, also where the steps end early.
 CREATE FUNCTION siglip.fit_logistic(
     logits double precision[], marks boolean[], start_scale double precision DEFAULT 1, start_bias double precision DEFAULT 0,
-    OUT scale double precision, OUT bias double precision, OUT log_loss double precision
+    positive_weight double precision DEFAULT 1, OUT scale double precision, OUT bias double precision, OUT log_loss double precision
 )
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -27,14 +27,15 @@ DECLARE
     sums            record;
 BEGIN
     FOR attempt IN 1 .. 100 LOOP
-        SELECT coalesce(sum(greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END), 0) AS loss,
-               coalesce(sum(c.p - c.y::integer), 0) AS slope, coalesce(sum((c.p - c.y::integer) * c.x), 0) AS slope_x,
-               coalesce(sum(c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.p * (1 - c.p) * c.x), 0) AS bend_x,
-               coalesce(sum(c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
+        SELECT coalesce(sum(c.w * (greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END)), 0) AS loss,
+               coalesce(sum(c.w * (c.p - c.y::integer)), 0) AS slope, coalesce(sum(c.w * (c.p - c.y::integer) * c.x), 0) AS slope_x,
+               coalesce(sum(c.w * c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.w * c.p * (1 - c.p) * c.x), 0) AS bend_x,
+               coalesce(sum(c.w * c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
         INTO sums
         FROM (
-            SELECT m.x, m.y, trial_scale * m.x + trial_bias AS u, siglip.sigmoid(trial_scale * m.x + trial_bias) AS p
-            FROM unnest(logits, marks) AS m (x, y)
+            SELECT m.x, m.y, CASE WHEN m.y THEN positive_weight ELSE 1 END AS w, trial_scale * m.x + trial_bias AS u,
+                   siglip.sigmoid(greatest(-200, least(200, trial_scale * m.x + trial_bias))) AS p  -- products of less would underflow
+            FROM (SELECT CASE WHEN abs(a.x) < 1e-9 THEN 0 ELSE a.x END AS x, a.y FROM unnest(logits, marks) AS a (x, y)) AS m
         ) AS c;
         cost := sums.loss + scale_precision / 2 * (trial_scale - 1) ^ 2 + bias_precision / 2 * trial_bias ^ 2;
         IF cost < lowest OR lowest IS NULL THEN
@@ -47,7 +48,7 @@ BEGIN
             sums.slope := sums.slope + bias_precision * bias;
             sums.bend := sums.bend + bias_precision;
             sums.bend_xx := sums.bend_xx + scale_precision;
-            IF scale <= least_scale AND slope_scale > 0 THEN
+            IF scale <= least_scale + 1e-12 AND slope_scale > 0 THEN
                 scale_step := 0;
                 bias_step := -sums.slope / sums.bend;
             ELSE
@@ -70,7 +71,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION siglip.fit_logistic(double precision[], boolean[], double precision, double precision)
+COMMENT ON FUNCTION siglip.fit_logistic(double precision[], boolean[], double precision, double precision, double precision)
     IS 'The scale and the bias under which sigmoid(scale * logit + bias) fits marks best, near 1 and 0 where few marks say otherwise.
 Example: SELECT * FROM siglip.fit_logistic(''{-3,-2.5,-6}'', ''{true,true,false}'');';
 
@@ -78,7 +79,7 @@ Example: SELECT * FROM siglip.fit_logistic(''{-3,-2.5,-6}'', ''{true,true,false}
 -- the curvature h_i of the mark that is left out, which is as near as the rounding of a threshold (Cawley and Talbot, 2008, section 3).
 CREATE FUNCTION siglip.leave_one_out(
     logits double precision[], marks boolean[], scale double precision, bias double precision, threshold double precision,
-    OUT accepted integer, OUT right_accepted integer
+    positive_weight double precision DEFAULT 1, OUT accepted integer, OUT right_accepted integer
 )
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -91,7 +92,7 @@ BEGIN
             FROM unnest(logits, marks) WITH ORDINALITY AS m (logit, mark, number)
             CROSS JOIN LATERAL siglip.fit_logistic(
                 logits[: m.number - 1] || logits[m.number + 1 :], marks[: m.number - 1] || marks[m.number + 1 :],
-                leave_one_out.scale, leave_one_out.bias) AS f
+                leave_one_out.scale, leave_one_out.bias, positive_weight) AS f
         ) AS p;
         RETURN;
     END IF;
@@ -103,13 +104,16 @@ BEGIN
         FROM (
             SELECT h.*, h.bend * h.bend_xx - h.bend_x ^ 2 AS determinant
             FROM (
-                SELECT c.logit, c.mark, c.p - c.mark::integer AS g,
+                SELECT c.logit, c.mark, c.weight * (c.p - c.mark::integer) AS g,
                        1 / 2.25 + sum(c.w) OVER () - c.w AS bend, sum(c.w * c.logit) OVER () - c.w * c.logit AS bend_x,
                        4 + sum(c.w * c.logit ^ 2) OVER () - c.w * c.logit ^ 2 AS bend_xx
                 FROM (
-                    SELECT m.logit, m.mark, s.p, s.p * (1 - s.p) AS w
-                    FROM unnest(logits, marks) AS m (logit, mark)
-                    CROSS JOIN LATERAL (SELECT siglip.sigmoid(leave_one_out.scale * m.logit + leave_one_out.bias)) AS s (p)
+                    SELECT m.logit, m.mark, m.weight, s.p, m.weight * s.p * (1 - s.p) AS w
+                    FROM (SELECT CASE WHEN abs(u.logit) < 1e-9 THEN 0 ELSE u.logit END AS logit, u.mark,
+                                 CASE WHEN u.mark THEN positive_weight ELSE 1 END AS weight
+                          FROM unnest(logits, marks) AS u (logit, mark)) AS m
+                    CROSS JOIN LATERAL (
+                        SELECT siglip.sigmoid(greatest(-200, least(200, leave_one_out.scale * m.logit + leave_one_out.bias)))) AS s (p)
                 ) AS c
             ) AS h
         ) AS l
@@ -117,7 +121,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION siglip.leave_one_out(double precision[], boolean[], double precision, double precision, double precision)
+COMMENT ON FUNCTION siglip.leave_one_out(double precision[], boolean[], double precision, double precision, double precision, double precision)
     IS 'How many marked images are accepted by a fit that was made without them, and how many of those rightly: estimates of precision and recall.
 Example: SELECT * FROM siglip.leave_one_out(''{-3,-2.5,-6}'', ''{true,true,false}'', 1, 2, 0.5);';
 
@@ -143,32 +147,38 @@ COMMENT ON FUNCTION siglip.binomial_tail(integer, integer, double precision)
     IS 'The probability of at most so many errors in so many independent trials, each wrong with the same probability between 0 and 1.
 Example: SELECT siglip.binomial_tail(0, 45, 0.05);';
 
-CREATE FUNCTION siglip.fewest_trials(errors integer, error_rate double precision, risk double precision) RETURNS integer
+-- T(e, n) = P(Binomial(n, q) <= e) step by step: T(e, n + 1) = T(e, n) - q * p(e, n), T(e + 1, n) = T(e, n) + p(e + 1, n).
+CREATE FUNCTION siglip.fewest_trials(error_rate double precision, risk double precision, max_trials integer, min_length integer DEFAULT 1)
+RETURNS integer[]
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
-    low  integer := errors;
-    high integer := 2 * errors + 1;
+    fewest integer[] := '{}';
+    errors integer := 0;
+    trials integer := 0;
+    tail   double precision := 1;
+    exact  double precision := 1;  -- the probability of just so many errors
 BEGIN
-    WHILE siglip.binomial_tail(errors, high, error_rate) > risk LOOP
-        low := high;
-        high := 2 * high;
-    END LOOP;
-    WHILE high - low > 1 LOOP
-        IF siglip.binomial_tail(errors, (low + high) / 2, error_rate) > risk THEN
-            low := (low + high) / 2;
+    WHILE trials <= max_trials OR errors < min_length LOOP
+        IF tail <= risk THEN
+            fewest := fewest || trials;
+            exact := exact * (trials - errors) / (errors + 1) * error_rate / (1 - error_rate);
+            tail := tail + exact;
+            errors := errors + 1;
         ELSE
-            high := (low + high) / 2;
+            tail := tail - error_rate * exact;
+            exact := exact * (trials + 1) / (trials + 1 - errors) * (1 - error_rate);
+            trials := trials + 1;
         END IF;
     END LOOP;
-    RETURN high;
+    RETURN fewest;
 END
 $$;
 
-COMMENT ON FUNCTION siglip.fewest_trials(integer, double precision, double precision)
-    IS 'The fewest trials of which so many errors show, with a risk to be wrong, that the error rate is lower than a given one.
-Example: SELECT siglip.fewest_trials(0, 0.05, 0.1);';
+COMMENT ON FUNCTION siglip.fewest_trials(double precision, double precision, integer, integer)
+    IS 'For 0, 1, 2, ... errors the fewest trials of which so many show, with a risk to be wrong, that the error rate is lower than a given one.
+Example: SELECT siglip.fewest_trials(0.05, 0.1, 200);';
 
 -- Learn then Test (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test: Calibrating Predictive Algorithms to Achieve Risk Control",
 -- 2021) with fixed-sequence testing. The marks are sorted by score. "The precision of the best k is below the wish" is refused where
@@ -189,8 +199,9 @@ DECLARE
     error_rate  constant double precision := 1 - min_precision;
     total       constant integer := cardinality(logits);
     wrong       integer[];
+    fewest      integer[];
     sorted      double precision[];
-    allowed     integer := 0;
+    allowed     integer;
     has_second  boolean;
     own_risk    double precision;
     rank        integer;
@@ -203,18 +214,19 @@ BEGIN
         FROM unnest(logits, marks) AS m (logit, mark)
         WINDOW w AS (ORDER BY m.logit DESC, m.mark ROWS UNBOUNDED PRECEDING)
     ) AS s;
-    WHILE siglip.fewest_trials(allowed + 1, error_rate, risk / 2) <= total / 2 LOOP
-        allowed := allowed + 1;
-    END LOOP;
+    SELECT count(*) - 1 INTO allowed FROM unnest(siglip.fewest_trials(error_rate, risk / 2, total / 2)) AS f WHERE f <= total / 2;
     has_second := allowed > 0;
     own_risk := CASE WHEN has_second THEN risk / 2 ELSE risk END;
+    fewest := siglip.fewest_trials(error_rate, own_risk, total);
     FOR start IN 0 .. CASE WHEN has_second THEN 1 ELSE 0 END LOOP
         FOR allowed_errors IN CASE WHEN start = 0 THEN 0 ELSE allowed END .. total LOOP
-            rank := siglip.fewest_trials(allowed_errors, error_rate, own_risk);
+            rank := fewest[allowed_errors + 1];
+            EXIT WHEN rank IS NULL OR rank > total;
             WHILE rank < total AND sorted[rank] = sorted[rank + 1] LOOP  -- the same score is accepted with it
                 rank := rank + 1;
             END LOOP;
-            EXIT WHEN rank > total OR siglip.binomial_tail(wrong[rank], rank, error_rate) > own_risk;
+            EXIT WHEN wrong[rank] > allowed_errors
+                AND (rank = fewest[allowed_errors + 1] OR siglip.binomial_tail(wrong[rank], rank, error_rate) > own_risk);
             IF rank > coalesce(accepted, 0) THEN
                 accepted := rank;
                 errors := wrong[rank];
@@ -222,9 +234,9 @@ BEGIN
         END LOOP;
     END LOOP;
     IF accepted IS NULL THEN
-        SELECT greatest(1, min(siglip.fewest_trials(e, error_rate, risk)
-                               - (SELECT count(*) FROM unnest(wrong) AS w WHERE w <= e)::integer)) INTO missing
-        FROM generate_series(0, least(20, coalesce(wrong[total], 0))) AS e;
+        SELECT greatest(1, min(f.trials - (SELECT count(*) FROM unnest(wrong) AS w WHERE w < f.number)::integer)) INTO missing
+        FROM unnest(siglip.fewest_trials(error_rate, risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
+        WHERE f.number <= coalesce(wrong[total], 0) + 1;
         RETURN;
     END IF;
     lower_bound := min_precision;

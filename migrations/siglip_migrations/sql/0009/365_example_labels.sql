@@ -2,30 +2,6 @@
 -- Parameters: label_id; model, a row of siglip.models; size of a sample of vectors.
 -- A row means: one marked content; one vector of a sample; one label's vector with what its calibration begins from.
 
-CREATE FUNCTION siglip.named_label(label_set text, label text) RETURNS siglip.labels
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-DECLARE
-    found_label siglip.labels;
-BEGIN
-    SELECT l.* INTO found_label
-    FROM siglip.label_sets AS s JOIN siglip.labels AS l USING (label_set_id)
-    WHERE s.name = named_label.label_set AND l.label = named_label.label;
-    IF FOUND THEN
-        RETURN found_label;
-    ELSIF EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = named_label.label_set) THEN
-        RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
-    END IF;
-    RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-        USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
-END
-$$;
-
-COMMENT ON FUNCTION siglip.named_label(text, text) IS 'The row of a label by the names of its set and its own; an error where there is none.
-Example: SELECT label_id, prompts FROM siglip.named_label(''scenes'', ''sunset'');';
-
 -- By a hash of the place and not by chance: the same images give the same vectors, calibrations and percentiles again.
 CREATE FUNCTION siglip.sample_contents(model_id integer, size integer)
 RETURNS TABLE (content_id bigint, embedding @vector@.halfvec)
@@ -88,13 +64,14 @@ CREATE TYPE siglip.label_fit AS (
 
 COMMENT ON TYPE siglip.label_fit IS 'A label''s vector; the scale and bias that its calibration begins from; logits and marks of its marked images, and whether each is part of the vector.';
 
--- The direction in which marked images lie from all others: mean of the positives, minus half the mean of the negatives and half that of a
--- sample of all images (without negatives, minus that of the sample). Images have much in common with each other, which says nothing of the
--- label, and goes out with the sample's mean. It is the rule of Fisher's discriminant with equal spread in each direction.
--- The sample are negatives that nobody had to mark: the lower half of its logits, which holds few or no positives, tells their middle and
--- their spread; the upper, where the label's own images are, doesn't count. Each positive's logit is that of the vector without it. Two
--- normal distributions of that spread, and one image in ten with the label, give the prior: log odds = (m1 - m0) / s^2 * (logit - (m1 + m0) / 2)
--- + ln(1 / 9). One positive more, at three times the spread, is counted in for those that are few.
+-- The direction in which marked images lie from all others: mean of the positives, minus that of a sample of all images, of which negatives
+-- take a quarter where there are some. Images have much in common with each other, which says nothing of the label, and goes out with the
+-- sample's mean. It is Fisher's discriminant with equal spread in each direction.
+-- Similarities of images lie elsewhere than those of a text and an image: the prior can't be the model's own scale and bias. m0 is the middle of
+-- the sample's logits, most of which haven't the label; m1 the mean of the positives' logits, each of the vector without it, and of one more at
+-- the sample's 98th percentile for those that are few. The border lies at 0.7 of the way from m0 to m1, and the log odds grow by 6 from one to the
+-- other: log odds = 6 * ((logit - m0) / (m1 - m0) - 0.7). Both numbers are those that fit the labels of the demo's images best
+-- (benchmarks/calibration.py).
 CREATE FUNCTION siglip.fit_examples(label_id integer, model siglip.models, has_held_out boolean) RETURNS siglip.label_fit
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -108,10 +85,11 @@ DECLARE
     sampled     @vector@.halfvec[];
     yes_count   integer;
     no_count    integer;
-    factor      double precision := exp(model.logit_scale);
+    factor      constant double precision := exp(model.logit_scale);
     middle      double precision;
-    spread      double precision;
+    high        double precision;
     upper       double precision;
+    marked_middle double precision;
 BEGIN
     SELECT array_agg(m.embedding::@vector@.vector ORDER BY m.content_id), array_agg(m.is_accepted ORDER BY m.content_id),
            array_agg(NOT has_held_out OR hashint8extended(m.content_id, 5) % 2 = 0 ORDER BY m.content_id)
@@ -130,26 +108,27 @@ BEGIN
     IF fit.embedding IS NULL THEN
         RETURN NULL;
     END IF;
-    fit.logits := ARRAY(
-        SELECT model.logit_bias + factor * siglip.similarity(u.v::@vector@.halfvec OPERATOR(@vector@.<#>) CASE
-                   WHEN NOT u.is_used THEN fit.embedding
-                   WHEN u.y THEN siglip.example_vector(yes_sum OPERATOR(@vector@.-) u.v, yes_count - 1, no_sum, no_count, sample_mean)
-                   ELSE siglip.example_vector(yes_sum, yes_count, no_sum OPERATOR(@vector@.-) u.v, no_count - 1, sample_mean) END)
-        FROM unnest(vectors, fit.marks, fit.is_used) WITH ORDINALITY AS u (v, y, is_used, number) ORDER BY u.number);
-    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit) - percentile_cont(0.16) WITHIN GROUP (ORDER BY s.logit)
-    INTO middle, spread
+    SELECT array_agg(model.logit_bias - factor * (w.v OPERATOR(@vector@.<#>) w.without_it) ORDER BY w.number) INTO fit.logits
+    FROM (
+        SELECT u.number, u.v::@vector@.halfvec AS v,
+               CASE WHEN NOT u.is_used THEN fit.embedding
+                    WHEN u.y THEN siglip.example_vector(yes_sum OPERATOR(@vector@.-) u.v, yes_count - 1, no_sum, no_count, sample_mean)
+                    ELSE siglip.example_vector(yes_sum, yes_count, no_sum OPERATOR(@vector@.-) u.v, no_count - 1, sample_mean)
+               END AS without_it
+        FROM unnest(vectors, fit.marks, fit.is_used) WITH ORDINALITY AS u (v, y, is_used, number)
+    ) AS w;
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit), percentile_cont(0.98) WITHIN GROUP (ORDER BY s.logit) INTO middle, high
     FROM (SELECT model.logit_bias + factor * siglip.similarity(v OPERATOR(@vector@.<#>) fit.embedding) AS logit FROM unnest(sampled) AS v) AS s;
-    IF coalesce(cardinality(sampled), 0) < 5 THEN  -- nearly all images are marked
-        middle := model.logit_bias;
-        spread := NULL;
+    SELECT avg(u.logit) FILTER (WHERE NOT u.mark), avg(u.logit) FILTER (WHERE u.mark), count(u.logit) FILTER (WHERE u.mark)
+    INTO marked_middle, upper, yes_count
+    FROM unnest(fit.logits, fit.marks) AS u (logit, mark);
+    IF coalesce(cardinality(sampled), 0) < 10 THEN  -- nearly all images are marked
+        middle := coalesce(marked_middle, model.logit_bias);
+        high := middle + 0.2 * factor;
     END IF;
-    spread := greatest(coalesce(spread, 0.1 * factor), 0.005 * factor);
-    SELECT (coalesce(sum(u.logit), 0) + middle + 3 * spread) / (count(u.logit) + 1) INTO upper
-    FROM unnest(fit.logits, fit.marks) AS u (logit, mark) WHERE u.mark;
-    upper := greatest(upper, middle + spread);
-    fit.prior_scale := (upper - middle) / spread ^ 2;
-    fit.prior_bias := -fit.prior_scale * (upper + middle) / 2 + ln(1.0 / 9);
+    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + 0.02 * factor);
+    fit.prior_scale := 6 / (upper - middle);
+    fit.prior_bias := -fit.prior_scale * middle - 6 * 0.7;
     RETURN fit;
 END
 $$;
@@ -174,11 +153,11 @@ BEGIN
     direction := yes_sum OPERATOR(@vector@.*) array_fill((1.0 / yes_count)::real, ARRAY[dimension])::@vector@.vector;
     IF no_count > 0 THEN
         direction := direction OPERATOR(@vector@.-) (
-            no_sum OPERATOR(@vector@.*) array_fill((0.5 / no_count)::real, ARRAY[dimension])::@vector@.vector);
+            no_sum OPERATOR(@vector@.*) array_fill((0.25 / no_count)::real, ARRAY[dimension])::@vector@.vector);
     END IF;
     IF sample_mean IS NOT NULL THEN
         direction := direction OPERATOR(@vector@.-) (
-            sample_mean OPERATOR(@vector@.*) array_fill(CASE WHEN no_count > 0 THEN 0.5 ELSE 1 END::real, ARRAY[dimension])::@vector@.vector);
+            sample_mean OPERATOR(@vector@.*) array_fill(CASE WHEN no_count > 0 THEN 0.75 ELSE 1 END::real, ARRAY[dimension])::@vector@.vector);
     END IF;
     RETURN CASE WHEN @vector@.vector_norm(direction) > 1e-4 THEN @vector@.l2_normalize(direction)::@vector@.halfvec END;
 END

@@ -37,6 +37,7 @@ DECLARE
     kept_threshold real;
     tested        double precision[];
     tested_marks  boolean[];
+    positive_weight double precision;
     lowest        double precision;
     next_lower    double precision;
     errors_before integer;
@@ -81,7 +82,10 @@ BEGIN
     examples.logits := coalesce(examples.logits, '{}');
     examples.marks := coalesce(examples.marks, '{}');
 
-    SELECT f.* INTO fit FROM siglip.fit_logistic(examples.logits, examples.marks) AS f;
+    -- The positives of a label by example are in its prior already; and somebody who marks as many of each would have one image in two
+    -- have the label.
+    positive_weight := CASE WHEN of_label.is_by_example THEN CASE WHEN result.negatives > 0 THEN 0.2 ELSE 0 END ELSE 1 END;
+    SELECT f.* INTO fit FROM siglip.fit_logistic(examples.logits, examples.marks, positive_weight => positive_weight) AS f;
     result.log_loss_before := siglip.log_loss(examples.logits, examples.marks, 1, 0);
     errors_before := siglip.count_errors(examples.logits, examples.marks, 1, 0, own_threshold);
     errors_after := siglip.count_errors(examples.logits, examples.marks, fit.scale, fit.bias, own_threshold);
@@ -128,7 +132,7 @@ BEGIN
     result.threshold := coalesce(kept_threshold, own_threshold);
     errors_after := siglip.count_errors(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold);
     result.log_loss_after := siglip.log_loss(examples.logits, examples.marks, fit.scale, fit.bias);
-    SELECT l.* INTO loo FROM siglip.leave_one_out(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold) AS l;
+    SELECT l.* INTO loo FROM siglip.leave_one_out(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold, positive_weight) AS l;
     result.precision := loo.right_accepted / nullif(loo.accepted, 0)::double precision;
     result.recall := loo.right_accepted / nullif((SELECT count(*) FROM unnest(examples.marks) AS m WHERE m), 0)::double precision;
 
@@ -153,7 +157,7 @@ $$;
 
 COMMENT ON FUNCTION siglip.fit_label(siglip.labels, siglip.models, double precision, double precision)
     IS 'Fit a label to its marks under a model and make that its current calibration: what siglip.calibrate does once the marks are there.
-Example: SELECT f.note FROM siglip.models AS m, siglip.fit_label(siglip.named_label(''scenes'', ''sunset''), m, NULL, 0.9) AS f WHERE m.is_active;';
+Example: SELECT f.note FROM siglip.models AS m, siglip.fit_label(siglip.find_label(''scenes'', ''sunset''), m, NULL, 0.9) AS f WHERE m.is_active;';
 
 CREATE FUNCTION siglip.log_loss(logits double precision[], marks boolean[], scale double precision, bias double precision)
 RETURNS double precision

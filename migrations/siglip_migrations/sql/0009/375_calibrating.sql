@@ -22,7 +22,7 @@ DECLARE
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
     PERFORM siglip.check_wish(min_precision, confidence);
-    of_label := siglip.named_label(label_set, label);
+    of_label := siglip.find_label(label_set, label);
     IF cardinality(positives) > 0 OR cardinality(negatives) > 0 THEN
         PERFORM siglip.mark_images(label_set, label, positives => calibrate.positives, negatives => calibrate.negatives);
     END IF;
@@ -54,6 +54,10 @@ DECLARE
     old    record;
     result siglip.calibration;
 BEGIN
+    IF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
     FOR old IN
         SELECT DISTINCT ON (c.label_id) s.name, l AS of_label, c.figures
         FROM siglip.label_calibrations AS c
@@ -90,7 +94,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     model    siglip.models := siglip.described_model(calibrations.model_id);
-    of_label siglip.labels := siglip.named_label(calibrations.label_set, calibrations.label);
+    of_label siglip.labels := siglip.find_label(calibrations.label_set, calibrations.label);
 BEGIN
     RETURN QUERY
         SELECT c.version, c.is_current, c.scale, c.bias, coalesce(c.threshold, of_label.threshold, 0.5)::double precision,
@@ -112,7 +116,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
     model    siglip.models := siglip.described_model(model_id);
-    of_label siglip.labels := siglip.named_label(label_set, label);
+    of_label siglip.labels := siglip.find_label(label_set, label);
     chosen   siglip.label_calibrations;
 BEGIN
     PERFORM FROM siglip.labels AS l WHERE l.label_id = of_label.label_id FOR NO KEY UPDATE;
@@ -160,7 +164,7 @@ BEGIN
            label_from_images.label, '{}', true
     FROM siglip.label_sets AS s WHERE s.name = label_from_images.label_set
     ON CONFLICT (label_set_id, label) DO NOTHING;
-    IF NOT (siglip.named_label(label_from_images.label_set, label_from_images.label)).is_by_example THEN
+    IF NOT (siglip.find_label(label_from_images.label_set, label_from_images.label)).is_by_example THEN
         RAISE EXCEPTION 'The label % has prompts: it is not by example.', quote_literal(label_from_images.label)
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'siglip.calibrate fits it to marked images; or choose another name.';
     END IF;

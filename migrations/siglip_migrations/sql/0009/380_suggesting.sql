@@ -35,7 +35,7 @@ BEGIN
         RAISE EXCEPTION 'max_results is %, not a number from 1 to 100.', coalesce(max_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten marks teach much; ask again when they are made.';
     END IF;
-    of_label := siglip.named_label(suggest_examples.label_set, suggest_examples.label);
+    of_label := siglip.find_label(suggest_examples.label_set, suggest_examples.label);
     SELECT r.scale, r.bias, r.threshold INTO rule
     FROM siglip.label_rules AS r WHERE r.label_id = of_label.label_id AND r.model_id = model.model_id;
     SELECT v.embedding INTO label_vector

@@ -25,7 +25,7 @@ DECLARE
     marker        text;
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
-    of_label := siglip.named_label(explain_score.label_set, explain_score.label);
+    of_label := siglip.find_label(explain_score.label_set, explain_score.label);
     SELECT i.content_id INTO own_content FROM siglip.images AS i WHERE i.image_id = explain_score.image_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no image %.', coalesce(explain_score.image_id::text, 'NULL')

@@ -7,4 +7,3 @@ DROP FUNCTION siglip.example_vector(@vector@.vector, integer, @vector@.vector, i
 DROP TYPE siglip.label_fit;
 DROP FUNCTION siglip.label_marks(integer, integer);
 DROP FUNCTION siglip.sample_contents(integer, integer);
-DROP FUNCTION siglip.named_label(text, text);
