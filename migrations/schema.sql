@@ -1061,7 +1061,7 @@ DECLARE
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
     PERFORM siglip.check_wish(min_precision, confidence);
-    of_label := siglip.named_label(label_set, label);
+    of_label := siglip.find_label(label_set, label);
     IF cardinality(positives) > 0 OR cardinality(negatives) > 0 THEN
         PERFORM siglip.mark_images(label_set, label, positives => calibrate.positives, negatives => calibrate.negatives);
     END IF;
@@ -1090,7 +1090,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     model    siglip.models := siglip.described_model(calibrations.model_id);
-    of_label siglip.labels := siglip.named_label(calibrations.label_set, calibrations.label);
+    of_label siglip.labels := siglip.find_label(calibrations.label_set, calibrations.label);
 BEGIN
     RETURN QUERY
         SELECT c.version, c.is_current, c.scale, c.bias, coalesce(c.threshold, of_label.threshold, 0.5)::double precision,
@@ -1332,7 +1332,7 @@ END
 $function$;
 
 -- An error where there is no such label set, where min_score is no score, or where the model has none.
--- Example: SELECT siglip.check_label_set('scenes', 0.5, m) FROM siglip.active_model() AS m;
+-- Example: SELECT siglip.check_label_set('scenes', 0.5, m) FROM siglip.models AS m WHERE m.is_active;
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models)
  RETURNS void
  LANGUAGE plpgsql
@@ -1353,7 +1353,9 @@ BEGIN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     END IF;
-    -- The functions of labels begin here, with what hnsw.* they set.
+    -- The functions of labels begin here, with what hnsw.* they set. In a new session nothing has loaded pgvector's library yet, which
+    -- brings these settings.
+    PERFORM '[1]'::public.halfvec;
     PERFORM siglip.tell_servers(model.model_id);
 EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
     PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
@@ -3289,11 +3291,11 @@ BEGIN
     direction := yes_sum OPERATOR(public.*) array_fill((1.0 / yes_count)::real, ARRAY[dimension])::public.vector;
     IF no_count > 0 THEN
         direction := direction OPERATOR(public.-) (
-            no_sum OPERATOR(public.*) array_fill((0.5 / no_count)::real, ARRAY[dimension])::public.vector);
+            no_sum OPERATOR(public.*) array_fill((0.25 / no_count)::real, ARRAY[dimension])::public.vector);
     END IF;
     IF sample_mean IS NOT NULL THEN
         direction := direction OPERATOR(public.-) (
-            sample_mean OPERATOR(public.*) array_fill(CASE WHEN no_count > 0 THEN 0.5 ELSE 1 END::real, ARRAY[dimension])::public.vector);
+            sample_mean OPERATOR(public.*) array_fill(CASE WHEN no_count > 0 THEN 0.75 ELSE 1 END::real, ARRAY[dimension])::public.vector);
     END IF;
     RETURN CASE WHEN public.vector_norm(direction) > 1e-4 THEN public.l2_normalize(direction)::public.halfvec END;
 END
@@ -3320,7 +3322,7 @@ DECLARE
     marker        text;
 BEGIN
     PERFORM siglip.check_label_set(label_set, NULL, model);
-    of_label := siglip.named_label(explain_score.label_set, explain_score.label);
+    of_label := siglip.find_label(explain_score.label_set, explain_score.label);
     SELECT i.content_id INTO own_content FROM siglip.images AS i WHERE i.image_id = explain_score.image_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no image %.', coalesce(explain_score.image_id::text, 'NULL')
@@ -3407,30 +3409,34 @@ AS $function$
     SELECT quote_ident(n.nspname) FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = extension
 $function$;
 
--- The fewest trials of which so many errors show, with a risk to be wrong, that the error rate is lower than a given one.
--- Example: SELECT siglip.fewest_trials(0, 0.05, 0.1);
-CREATE OR REPLACE FUNCTION siglip.fewest_trials(errors integer, error_rate double precision, risk double precision)
- RETURNS integer
+-- For 0, 1, 2, ... errors the fewest trials of which so many show, with a risk to be wrong, that the error rate is lower than a given one.
+-- Example: SELECT siglip.fewest_trials(0.05, 0.1, 200);
+CREATE OR REPLACE FUNCTION siglip.fewest_trials(error_rate double precision, risk double precision, max_trials integer, min_length integer DEFAULT 1)
+ RETURNS integer[]
  LANGUAGE plpgsql
  IMMUTABLE
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
-    low  integer := errors;
-    high integer := 2 * errors + 1;
+    fewest integer[] := '{}';
+    errors integer := 0;
+    trials integer := 0;
+    tail   double precision := 1;
+    exact  double precision := 1;  -- the probability of just so many errors
 BEGIN
-    WHILE siglip.binomial_tail(errors, high, error_rate) > risk LOOP
-        low := high;
-        high := 2 * high;
-    END LOOP;
-    WHILE high - low > 1 LOOP
-        IF siglip.binomial_tail(errors, (low + high) / 2, error_rate) > risk THEN
-            low := (low + high) / 2;
+    WHILE trials <= max_trials OR errors < min_length LOOP
+        IF tail <= risk THEN
+            fewest := fewest || trials;
+            exact := exact * (trials - errors) / (errors + 1) * error_rate / (1 - error_rate);
+            tail := tail + exact;
+            errors := errors + 1;
         ELSE
-            high := (low + high) / 2;
+            tail := tail - error_rate * exact;
+            exact := exact * (trials + 1) / (trials + 1 - errors) * (1 - error_rate);
+            trials := trials + 1;
         END IF;
     END LOOP;
-    RETURN high;
+    RETURN fewest;
 END
 $function$;
 
@@ -3513,10 +3519,11 @@ DECLARE
     sampled     public.halfvec[];
     yes_count   integer;
     no_count    integer;
-    factor      double precision := exp(model.logit_scale);
+    factor      constant double precision := exp(model.logit_scale);
     middle      double precision;
-    spread      double precision;
+    high        double precision;
     upper       double precision;
+    marked_middle double precision;
 BEGIN
     SELECT array_agg(m.embedding::public.vector ORDER BY m.content_id), array_agg(m.is_accepted ORDER BY m.content_id),
            array_agg(NOT has_held_out OR hashint8extended(m.content_id, 5) % 2 = 0 ORDER BY m.content_id)
@@ -3535,32 +3542,33 @@ BEGIN
     IF fit.embedding IS NULL THEN
         RETURN NULL;
     END IF;
-    fit.logits := ARRAY(
-        SELECT model.logit_bias + factor * siglip.similarity(u.v::public.halfvec OPERATOR(public.<#>) CASE
-                   WHEN NOT u.is_used THEN fit.embedding
-                   WHEN u.y THEN siglip.example_vector(yes_sum OPERATOR(public.-) u.v, yes_count - 1, no_sum, no_count, sample_mean)
-                   ELSE siglip.example_vector(yes_sum, yes_count, no_sum OPERATOR(public.-) u.v, no_count - 1, sample_mean) END)
-        FROM unnest(vectors, fit.marks, fit.is_used) WITH ORDINALITY AS u (v, y, is_used, number) ORDER BY u.number);
-    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit),
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit) - percentile_cont(0.16) WITHIN GROUP (ORDER BY s.logit)
-    INTO middle, spread
+    SELECT array_agg(model.logit_bias - factor * (w.v OPERATOR(public.<#>) w.without_it) ORDER BY w.number) INTO fit.logits
+    FROM (
+        SELECT u.number, u.v::public.halfvec AS v,
+               CASE WHEN NOT u.is_used THEN fit.embedding
+                    WHEN u.y THEN siglip.example_vector(yes_sum OPERATOR(public.-) u.v, yes_count - 1, no_sum, no_count, sample_mean)
+                    ELSE siglip.example_vector(yes_sum, yes_count, no_sum OPERATOR(public.-) u.v, no_count - 1, sample_mean)
+               END AS without_it
+        FROM unnest(vectors, fit.marks, fit.is_used) WITH ORDINALITY AS u (v, y, is_used, number)
+    ) AS w;
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s.logit), percentile_cont(0.98) WITHIN GROUP (ORDER BY s.logit) INTO middle, high
     FROM (SELECT model.logit_bias + factor * siglip.similarity(v OPERATOR(public.<#>) fit.embedding) AS logit FROM unnest(sampled) AS v) AS s;
-    IF coalesce(cardinality(sampled), 0) < 5 THEN  -- nearly all images are marked
-        middle := model.logit_bias;
-        spread := NULL;
+    SELECT avg(u.logit) FILTER (WHERE NOT u.mark), avg(u.logit) FILTER (WHERE u.mark), count(u.logit) FILTER (WHERE u.mark)
+    INTO marked_middle, upper, yes_count
+    FROM unnest(fit.logits, fit.marks) AS u (logit, mark);
+    IF coalesce(cardinality(sampled), 0) < 10 THEN  -- nearly all images are marked
+        middle := coalesce(marked_middle, model.logit_bias);
+        high := middle + 0.2 * factor;
     END IF;
-    spread := greatest(coalesce(spread, 0.1 * factor), 0.005 * factor);
-    SELECT (coalesce(sum(u.logit), 0) + middle + 3 * spread) / (count(u.logit) + 1) INTO upper
-    FROM unnest(fit.logits, fit.marks) AS u (logit, mark) WHERE u.mark;
-    upper := greatest(upper, middle + spread);
-    fit.prior_scale := (upper - middle) / spread ^ 2;
-    fit.prior_bias := -fit.prior_scale * (upper + middle) / 2 + ln(1.0 / 9);
+    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + 0.02 * factor);
+    fit.prior_scale := 6 / (upper - middle);
+    fit.prior_bias := -fit.prior_scale * middle - 6 * 0.7;
     RETURN fit;
 END
 $function$;
 
 -- Fit a label to its marks under a model and make that its current calibration: what siglip.calibrate does once the marks are there.
--- Example: SELECT f.note FROM siglip.models AS m, siglip.fit_label(siglip.named_label('scenes', 'sunset'), m, NULL, 0.9) AS f WHERE m.is_active;
+-- Example: SELECT f.note FROM siglip.models AS m, siglip.fit_label(siglip.find_label('scenes', 'sunset'), m, NULL, 0.9) AS f WHERE m.is_active;
 CREATE OR REPLACE FUNCTION siglip.fit_label(of_label siglip.labels, model siglip.models, min_precision double precision, confidence double precision)
  RETURNS siglip.calibration
  LANGUAGE plpgsql
@@ -3577,6 +3585,7 @@ DECLARE
     kept_threshold real;
     tested        double precision[];
     tested_marks  boolean[];
+    positive_weight double precision;
     lowest        double precision;
     next_lower    double precision;
     errors_before integer;
@@ -3621,7 +3630,10 @@ BEGIN
     examples.logits := coalesce(examples.logits, '{}');
     examples.marks := coalesce(examples.marks, '{}');
 
-    SELECT f.* INTO fit FROM siglip.fit_logistic(examples.logits, examples.marks) AS f;
+    -- The positives of a label by example are in its prior already; and somebody who marks as many of each would have one image in two
+    -- have the label.
+    positive_weight := CASE WHEN of_label.is_by_example THEN CASE WHEN result.negatives > 0 THEN 0.2 ELSE 0 END ELSE 1 END;
+    SELECT f.* INTO fit FROM siglip.fit_logistic(examples.logits, examples.marks, positive_weight => positive_weight) AS f;
     result.log_loss_before := siglip.log_loss(examples.logits, examples.marks, 1, 0);
     errors_before := siglip.count_errors(examples.logits, examples.marks, 1, 0, own_threshold);
     errors_after := siglip.count_errors(examples.logits, examples.marks, fit.scale, fit.bias, own_threshold);
@@ -3668,7 +3680,7 @@ BEGIN
     result.threshold := coalesce(kept_threshold, own_threshold);
     errors_after := siglip.count_errors(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold);
     result.log_loss_after := siglip.log_loss(examples.logits, examples.marks, fit.scale, fit.bias);
-    SELECT l.* INTO loo FROM siglip.leave_one_out(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold) AS l;
+    SELECT l.* INTO loo FROM siglip.leave_one_out(examples.logits, examples.marks, fit.scale, fit.bias, result.threshold, positive_weight) AS l;
     result.precision := loo.right_accepted / nullif(loo.accepted, 0)::double precision;
     result.recall := loo.right_accepted / nullif((SELECT count(*) FROM unnest(examples.marks) AS m WHERE m), 0)::double precision;
 
@@ -3693,7 +3705,7 @@ $function$;
 
 -- The scale and the bias under which sigmoid(scale * logit + bias) fits marks best, near 1 and 0 where few marks say otherwise.
 -- Example: SELECT * FROM siglip.fit_logistic('{-3,-2.5,-6}', '{true,true,false}');
-CREATE OR REPLACE FUNCTION siglip.fit_logistic(logits double precision[], marks boolean[], start_scale double precision DEFAULT 1, start_bias double precision DEFAULT 0, OUT scale double precision, OUT bias double precision, OUT log_loss double precision)
+CREATE OR REPLACE FUNCTION siglip.fit_logistic(logits double precision[], marks boolean[], start_scale double precision DEFAULT 1, start_bias double precision DEFAULT 0, positive_weight double precision DEFAULT 1, OUT scale double precision, OUT bias double precision, OUT log_loss double precision)
  RETURNS record
  LANGUAGE plpgsql
  IMMUTABLE
@@ -3714,14 +3726,15 @@ DECLARE
     sums            record;
 BEGIN
     FOR attempt IN 1 .. 100 LOOP
-        SELECT coalesce(sum(greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END), 0) AS loss,
-               coalesce(sum(c.p - c.y::integer), 0) AS slope, coalesce(sum((c.p - c.y::integer) * c.x), 0) AS slope_x,
-               coalesce(sum(c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.p * (1 - c.p) * c.x), 0) AS bend_x,
-               coalesce(sum(c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
+        SELECT coalesce(sum(c.w * (greatest(c.u, 0) + ln(1 + exp(-least(abs(c.u), 700))) - CASE WHEN c.y THEN c.u ELSE 0 END)), 0) AS loss,
+               coalesce(sum(c.w * (c.p - c.y::integer)), 0) AS slope, coalesce(sum(c.w * (c.p - c.y::integer) * c.x), 0) AS slope_x,
+               coalesce(sum(c.w * c.p * (1 - c.p)), 0) AS bend, coalesce(sum(c.w * c.p * (1 - c.p) * c.x), 0) AS bend_x,
+               coalesce(sum(c.w * c.p * (1 - c.p) * c.x * c.x), 0) AS bend_xx
         INTO sums
         FROM (
-            SELECT m.x, m.y, trial_scale * m.x + trial_bias AS u, siglip.sigmoid(trial_scale * m.x + trial_bias) AS p
-            FROM unnest(logits, marks) AS m (x, y)
+            SELECT m.x, m.y, CASE WHEN m.y THEN positive_weight ELSE 1 END AS w, trial_scale * m.x + trial_bias AS u,
+                   siglip.sigmoid(greatest(-200, least(200, trial_scale * m.x + trial_bias))) AS p  -- products of less would underflow
+            FROM (SELECT CASE WHEN abs(a.x) < 1e-9 THEN 0 ELSE a.x END AS x, a.y FROM unnest(logits, marks) AS a (x, y)) AS m
         ) AS c;
         cost := sums.loss + scale_precision / 2 * (trial_scale - 1) ^ 2 + bias_precision / 2 * trial_bias ^ 2;
         IF cost < lowest OR lowest IS NULL THEN
@@ -3734,7 +3747,7 @@ BEGIN
             sums.slope := sums.slope + bias_precision * bias;
             sums.bend := sums.bend + bias_precision;
             sums.bend_xx := sums.bend_xx + scale_precision;
-            IF scale <= least_scale AND slope_scale > 0 THEN
+            IF scale <= least_scale + 1e-12 AND slope_scale > 0 THEN
                 scale_step := 0;
                 bias_step := -sums.slope / sums.bend;
             ELSE
@@ -4130,8 +4143,9 @@ DECLARE
     error_rate  constant double precision := 1 - min_precision;
     total       constant integer := cardinality(logits);
     wrong       integer[];
+    fewest      integer[];
     sorted      double precision[];
-    allowed     integer := 0;
+    allowed     integer;
     has_second  boolean;
     own_risk    double precision;
     rank        integer;
@@ -4144,18 +4158,19 @@ BEGIN
         FROM unnest(logits, marks) AS m (logit, mark)
         WINDOW w AS (ORDER BY m.logit DESC, m.mark ROWS UNBOUNDED PRECEDING)
     ) AS s;
-    WHILE siglip.fewest_trials(allowed + 1, error_rate, risk / 2) <= total / 2 LOOP
-        allowed := allowed + 1;
-    END LOOP;
+    SELECT count(*) - 1 INTO allowed FROM unnest(siglip.fewest_trials(error_rate, risk / 2, total / 2)) AS f WHERE f <= total / 2;
     has_second := allowed > 0;
     own_risk := CASE WHEN has_second THEN risk / 2 ELSE risk END;
+    fewest := siglip.fewest_trials(error_rate, own_risk, total);
     FOR start IN 0 .. CASE WHEN has_second THEN 1 ELSE 0 END LOOP
         FOR allowed_errors IN CASE WHEN start = 0 THEN 0 ELSE allowed END .. total LOOP
-            rank := siglip.fewest_trials(allowed_errors, error_rate, own_risk);
+            rank := fewest[allowed_errors + 1];
+            EXIT WHEN rank IS NULL OR rank > total;
             WHILE rank < total AND sorted[rank] = sorted[rank + 1] LOOP  -- the same score is accepted with it
                 rank := rank + 1;
             END LOOP;
-            EXIT WHEN rank > total OR siglip.binomial_tail(wrong[rank], rank, error_rate) > own_risk;
+            EXIT WHEN wrong[rank] > allowed_errors
+                AND (rank = fewest[allowed_errors + 1] OR siglip.binomial_tail(wrong[rank], rank, error_rate) > own_risk);
             IF rank > coalesce(accepted, 0) THEN
                 accepted := rank;
                 errors := wrong[rank];
@@ -4163,9 +4178,9 @@ BEGIN
         END LOOP;
     END LOOP;
     IF accepted IS NULL THEN
-        SELECT greatest(1, min(siglip.fewest_trials(e, error_rate, risk)
-                               - (SELECT count(*) FROM unnest(wrong) AS w WHERE w <= e)::integer)) INTO missing
-        FROM generate_series(0, least(20, coalesce(wrong[total], 0))) AS e;
+        SELECT greatest(1, min(f.trials - (SELECT count(*) FROM unnest(wrong) AS w WHERE w < f.number)::integer)) INTO missing
+        FROM unnest(siglip.fewest_trials(error_rate, risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
+        WHERE f.number <= coalesce(wrong[total], 0) + 1;
         RETURN;
     END IF;
     lower_bound := min_precision;
@@ -4813,7 +4828,7 @@ BEGIN
            label_from_images.label, '{}', true
     FROM siglip.label_sets AS s WHERE s.name = label_from_images.label_set
     ON CONFLICT (label_set_id, label) DO NOTHING;
-    IF NOT (siglip.named_label(label_from_images.label_set, label_from_images.label)).is_by_example THEN
+    IF NOT (siglip.find_label(label_from_images.label_set, label_from_images.label)).is_by_example THEN
         RAISE EXCEPTION 'The label % has prompts: it is not by example.', quote_literal(label_from_images.label)
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'siglip.calibrate fits it to marked images; or choose another name.';
     END IF;
@@ -4911,7 +4926,7 @@ $function$;
 
 -- How many marked images are accepted by a fit that was made without them, and how many of those rightly: estimates of precision and recall.
 -- Example: SELECT * FROM siglip.leave_one_out('{-3,-2.5,-6}', '{true,true,false}', 1, 2, 0.5);
-CREATE OR REPLACE FUNCTION siglip.leave_one_out(logits double precision[], marks boolean[], scale double precision, bias double precision, threshold double precision, OUT accepted integer, OUT right_accepted integer)
+CREATE OR REPLACE FUNCTION siglip.leave_one_out(logits double precision[], marks boolean[], scale double precision, bias double precision, threshold double precision, positive_weight double precision DEFAULT 1, OUT accepted integer, OUT right_accepted integer)
  RETURNS record
  LANGUAGE plpgsql
  IMMUTABLE
@@ -4925,7 +4940,7 @@ BEGIN
             FROM unnest(logits, marks) WITH ORDINALITY AS m (logit, mark, number)
             CROSS JOIN LATERAL siglip.fit_logistic(
                 logits[: m.number - 1] || logits[m.number + 1 :], marks[: m.number - 1] || marks[m.number + 1 :],
-                leave_one_out.scale, leave_one_out.bias) AS f
+                leave_one_out.scale, leave_one_out.bias, positive_weight) AS f
         ) AS p;
         RETURN;
     END IF;
@@ -4937,13 +4952,16 @@ BEGIN
         FROM (
             SELECT h.*, h.bend * h.bend_xx - h.bend_x ^ 2 AS determinant
             FROM (
-                SELECT c.logit, c.mark, c.p - c.mark::integer AS g,
+                SELECT c.logit, c.mark, c.weight * (c.p - c.mark::integer) AS g,
                        1 / 2.25 + sum(c.w) OVER () - c.w AS bend, sum(c.w * c.logit) OVER () - c.w * c.logit AS bend_x,
                        4 + sum(c.w * c.logit ^ 2) OVER () - c.w * c.logit ^ 2 AS bend_xx
                 FROM (
-                    SELECT m.logit, m.mark, s.p, s.p * (1 - s.p) AS w
-                    FROM unnest(logits, marks) AS m (logit, mark)
-                    CROSS JOIN LATERAL (SELECT siglip.sigmoid(leave_one_out.scale * m.logit + leave_one_out.bias)) AS s (p)
+                    SELECT m.logit, m.mark, m.weight, s.p, m.weight * s.p * (1 - s.p) AS w
+                    FROM (SELECT CASE WHEN abs(u.logit) < 1e-9 THEN 0 ELSE u.logit END AS logit, u.mark,
+                                 CASE WHEN u.mark THEN positive_weight ELSE 1 END AS weight
+                          FROM unnest(logits, marks) AS u (logit, mark)) AS m
+                    CROSS JOIN LATERAL (
+                        SELECT siglip.sigmoid(greatest(-200, least(200, leave_one_out.scale * m.logit + leave_one_out.bias)))) AS s (p)
                 ) AS c
             ) AS h
         ) AS l
@@ -5490,31 +5508,6 @@ BEGIN
     END;
     PERFORM siglip.disconnect_server(s.name) FROM siglip.segment_servers AS s WHERE s.name IN (server, source.server);
     RETURN row_count;
-END
-$function$;
-
--- The row of a label by the names of its set and its own; an error where there is none.
--- Example: SELECT label_id, prompts FROM siglip.named_label('scenes', 'sunset');
-CREATE OR REPLACE FUNCTION siglip.named_label(label_set text, label text)
- RETURNS siglip.labels
- LANGUAGE plpgsql
- STABLE
- SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
-AS $function$
-DECLARE
-    found_label siglip.labels;
-BEGIN
-    SELECT l.* INTO found_label
-    FROM siglip.label_sets AS s JOIN siglip.labels AS l USING (label_set_id)
-    WHERE s.name = named_label.label_set AND l.label = named_label.label;
-    IF FOUND THEN
-        RETURN found_label;
-    ELSIF EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = named_label.label_set) THEN
-        RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
-    END IF;
-    RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-        USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
 END
 $function$;
 
@@ -6283,6 +6276,10 @@ DECLARE
     old    record;
     result siglip.calibration;
 BEGIN
+    IF model.logit_scale IS NULL THEN
+        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
+    END IF;
     FOR old IN
         SELECT DISTINCT ON (c.label_id) s.name, l AS of_label, c.figures
         FROM siglip.label_calibrations AS c
@@ -7757,7 +7754,7 @@ BEGIN
         RAISE EXCEPTION 'max_results is %, not a number from 1 to 100.', coalesce(max_results::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Ten marks teach much; ask again when they are made.';
     END IF;
-    of_label := siglip.named_label(suggest_examples.label_set, suggest_examples.label);
+    of_label := siglip.find_label(suggest_examples.label_set, suggest_examples.label);
     SELECT r.scale, r.bias, r.threshold INTO rule
     FROM siglip.label_rules AS r WHERE r.label_id = of_label.label_id AND r.model_id = model.model_id;
     SELECT v.embedding INTO label_vector
@@ -8154,7 +8151,7 @@ CREATE OR REPLACE FUNCTION siglip.use_calibration(label_set text, label text, ve
 AS $function$
 DECLARE
     model    siglip.models := siglip.described_model(model_id);
-    of_label siglip.labels := siglip.named_label(label_set, label);
+    of_label siglip.labels := siglip.find_label(label_set, label);
     chosen   siglip.label_calibrations;
 BEGIN
     PERFORM FROM siglip.labels AS l WHERE l.label_id = of_label.label_id FOR NO KEY UPDATE;
