@@ -101,8 +101,7 @@ def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int
     """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many.
 
     A label that the model can't embed, since it reads nothing of a prompt for instance, goes without, and why is stored
-    in `siglip.label_refusals`. Labels by example get theirs
-    once their marked images are embedded.
+    in `siglip.label_refusals`. Labels by example get theirs once their marked images are embedded.
 
     Args:
         database: Where the labels are.
