@@ -107,6 +107,18 @@ def test_labels_work(database: Database, model_id: int, image_ids: list[int]) ->
     labeling.delete_label_set(database, "pets")
 
 
+def test_labels_are_calibrated(database: Database, database_url: str, model_id: int, image_ids: list[int]) -> None:
+    labeling.create_label_set(database, make_fake, "pets", ["cat", "dog"])
+    with SiglipClient(database_url=database_url, embedder=FakeEmbedder()) as client:
+        assert client.calibrate("pets", "cat", image_ids[:3], image_ids[3:6], min_precision=0.5).version == 1
+        assert client.label_from_images("pets", "ours", image_ids[:3], image_ids[3:6]).version == 1
+        assert len(client.suggest_examples("pets", "cat", limit=5)) == 5
+        assert len(client.explain_score(image_ids[0], "pets", "ours").nearest_marked) == 5
+        client.use_calibration("pets", "ours", 1)
+    with database.connection() as connection:
+        assert len(connection.execute("SELECT * FROM siglip.count_labels('pets')").fetchall()) == 3
+
+
 def test_the_ledger_works(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         images.insert_images(connection, image_rows(3), model_id)

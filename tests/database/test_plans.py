@@ -464,6 +464,19 @@ def test_the_score_is_computed_in_place(database: Database) -> None:
     assert not [line for (line,) in plan if "siglip.score(" in str(line)]
 
 
+def test_calibrations_are_read_where_they_are_asked_for(database: Database) -> None:
+    with database.connection() as connection:
+        plans: list[str] = []
+        for columns in ("image_id, label, similarity, logit, score", "calibrated_score, threshold, is_accepted"):
+            lines: Any = connection.execute(
+                f"EXPLAIN (VERBOSE) SELECT {columns} FROM siglip.label_scores".encode()
+            ).fetchall()
+            plans.append("\n".join(line for (line,) in lines))
+    assert "label_calibrations" not in plans[0]
+    assert "label_calibrations" in plans[1]
+    assert "siglip.sigmoid(" not in plans[1]
+
+
 def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:
     with database.connection() as connection:
         connection.execute(

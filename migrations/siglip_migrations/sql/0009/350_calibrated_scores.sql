@@ -10,8 +10,27 @@ RETURN CASE WHEN logit > 700 THEN 1 WHEN logit < -700 THEN 0 ELSE 1 / (1 + exp(-
 COMMENT ON FUNCTION siglip.sigmoid(double precision) IS '1 / (1 + exp(-logit)), in [0, 1].
 Example: SELECT siglip.sigmoid(0);';
 
+-- Who might read or change labels before may read or change what they have now.
+DO $$
+DECLARE
+    given record;
+BEGIN
+    FOR given IN
+        SELECT a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+        WHERE c.oid = 'siglip.labels'::regclass AND a.grantee <> c.relowner
+          AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    LOOP
+        EXECUTE format('GRANT %s ON siglip.image_labels, siglip.label_calibrations TO %s', given.privilege_type, given.role);
+        IF given.privilege_type = 'SELECT' THEN
+            EXECUTE format('GRANT SELECT ON siglip.label_rules TO %s', given.role);
+        END IF;
+    END LOOP;
+END
+$$;
+
 -- GROUP BY: there is one current calibration at most, and the planner leaves the join out where nobody reads what comes from it; it does
--- not know as much of a partial index.
+-- not know as much of a partial index. "+ 0", or it would put the active model in the place of model_id, and know less of the group again.
 CREATE OR REPLACE VIEW siglip.label_scores WITH (security_invoker = true) AS
 SELECT i.image_id, s.name AS label_set, l.label, c.similarity, g.logit,
        siglip.score(c.similarity, m.logit_scale, m.logit_bias) AS score,
@@ -28,7 +47,7 @@ JOIN siglip.images AS i USING (content_id)
 LEFT JOIN (
     SELECT a.label_id, a.model_id, max(a.scale) AS scale, max(a.bias) AS bias, max(a.threshold) AS threshold
     FROM siglip.label_calibrations AS a WHERE a.is_current GROUP BY a.label_id, a.model_id
-) AS k ON k.label_id = v.label_id AND k.model_id = v.model_id
+) AS k ON k.label_id = v.label_id AND k.model_id = v.model_id + 0
 CROSS JOIN LATERAL (
     SELECT greatest(-1::double precision, least(1::double precision, -(e.embedding OPERATOR(@vector@.<#>) v.embedding))) AS similarity OFFSET 0
 ) AS c

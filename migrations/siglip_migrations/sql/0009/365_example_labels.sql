@@ -126,7 +126,7 @@ BEGIN
         middle := coalesce(marked_middle, model.logit_bias);
         high := middle + 0.2 * factor;
     END IF;
-    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + 0.02 * factor);
+    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + greatest((high - middle) / 2, 0.02 * factor));
     fit.prior_scale := 6 / (upper - middle);
     fit.prior_bias := -fit.prior_scale * middle - 6 * 0.7;
     RETURN fit;

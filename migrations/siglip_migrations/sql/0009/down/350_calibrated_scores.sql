@@ -22,6 +22,20 @@ WHERE m.model_id = (SELECT model_id FROM siglip.models WHERE is_active);
 COMMENT ON VIEW siglip.label_scores
     IS 'One row is one image x label under the active model. The scores of a label set are independent: they don''t sum to 1.';
 
+DO $$
+DECLARE
+    reader record;
+BEGIN
+    FOR reader IN
+        SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+        WHERE c.oid = 'siglip.labels'::regclass AND a.grantee <> c.relowner AND a.privilege_type = 'SELECT'
+    LOOP
+        EXECUTE format('GRANT SELECT ON siglip.label_scores TO %s', reader.role);
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp
