@@ -2,6 +2,30 @@
 -- Parameters: label sets and labels by name; prompts, the texts whose mean stands for a label; template, which makes the prompt of a label without any.
 -- A row means: nothing here has rows.
 
+CREATE FUNCTION siglip.find_label(label_set text, label text) RETURNS siglip.labels
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    found_label siglip.labels;
+BEGIN
+    SELECT l.* INTO found_label
+    FROM siglip.label_sets AS s JOIN siglip.labels AS l USING (label_set_id)
+    WHERE s.name = find_label.label_set AND l.label = find_label.label;
+    IF FOUND THEN
+        RETURN found_label;
+    ELSIF EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = find_label.label_set) THEN
+        RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
+    END IF;
+    RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+        USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+END
+$$;
+
+COMMENT ON FUNCTION siglip.find_label(text, text) IS 'The row of a label by the names of its set and its own; an error where there is none.
+Example: SELECT label_id, prompts FROM siglip.find_label(''scenes'', ''sunset'');';
+
 CREATE FUNCTION siglip.check_label_name(what text, name text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -221,7 +245,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     held       siglip.label_sets := siglip.hold_label_set(change_label.label_set);
-    old        siglip.labels := siglip.named_label(change_label.label_set, change_label.label);
+    old        siglip.labels := siglip.find_label(change_label.label_set, change_label.label);
     is_made    constant boolean := old.prompts = ARRAY[replace(held.template, '{label}', old.label)];
     name       constant text := coalesce(change_label.new_label, old.label);
 BEGIN
@@ -262,7 +286,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
-    changed siglip.labels := siglip.named_label(label_set, label);
+    changed siglip.labels := siglip.find_label(label_set, label);
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
     UPDATE siglip.labels AS l SET threshold = set_threshold.threshold WHERE l.label_id = changed.label_id;
@@ -282,7 +306,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
-    removed siglip.labels := siglip.named_label(label_set, label);
+    removed siglip.labels := siglip.find_label(label_set, label);
 BEGIN
     DELETE FROM siglip.labels AS l WHERE l.label_id = removed.label_id;
 END

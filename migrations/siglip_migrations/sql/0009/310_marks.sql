@@ -17,7 +17,7 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    of_label  siglip.labels := siglip.named_label(mark_images.label_set, mark_images.label);
+    of_label  siglip.labels := siglip.find_label(mark_images.label_set, mark_images.label);
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
     marked    integer;

@@ -18,3 +18,4 @@ DROP FUNCTION siglip.hold_label_set(text);
 DROP FUNCTION siglip.make_prompts(text, text[], text);
 DROP FUNCTION siglip.check_template(text);
 DROP FUNCTION siglip.check_label_name(text, text);
+DROP FUNCTION siglip.find_label(text, text);
