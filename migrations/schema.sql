@@ -1203,7 +1203,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     held       siglip.label_sets := siglip.hold_label_set(change_label.label_set);
-    old        siglip.labels := siglip.named_label(change_label.label_set, change_label.label);
+    old        siglip.labels := siglip.find_label(change_label.label_set, change_label.label);
     is_made    constant boolean := old.prompts = ARRAY[replace(held.template, '{label}', old.label)];
     name       constant text := coalesce(change_label.new_label, old.label);
 BEGIN
@@ -3440,6 +3440,31 @@ BEGIN
 END
 $function$;
 
+-- The row of a label by the names of its set and its own; an error where there is none.
+-- Example: SELECT label_id, prompts FROM siglip.find_label('scenes', 'sunset');
+CREATE OR REPLACE FUNCTION siglip.find_label(label_set text, label text)
+ RETURNS siglip.labels
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    found_label siglip.labels;
+BEGIN
+    SELECT l.* INTO found_label
+    FROM siglip.label_sets AS s JOIN siglip.labels AS l USING (label_set_id)
+    WHERE s.name = find_label.label_set AND l.label = find_label.label;
+    IF FOUND THEN
+        RETURN found_label;
+    ELSIF EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = find_label.label_set) THEN
+        RAISE EXCEPTION 'The label set % has no label %.', quote_literal(label_set), coalesce(quote_literal(label), 'NULL')
+            USING ERRCODE = 'no_data_found', HINT = 'SELECT label FROM siglip.labels shows what there is.';
+    END IF;
+    RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
+        USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
+END
+$function$;
+
 -- The model_id of a name: of several revisions the active one, else the one loaded last. Also takes a number.
 -- Example: SELECT siglip.find_model('other');
 CREATE OR REPLACE FUNCTION siglip.find_model(model text)
@@ -3560,7 +3585,7 @@ BEGIN
         middle := coalesce(marked_middle, model.logit_bias);
         high := middle + 0.2 * factor;
     END IF;
-    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + 0.02 * factor);
+    upper := greatest((coalesce(upper, 0) * yes_count + high) / (yes_count + 1), middle + greatest((high - middle) / 2, 0.02 * factor));
     fit.prior_scale := 6 / (upper - middle);
     fit.prior_bias := -fit.prior_scale * middle - 6 * 0.7;
     RETURN fit;
@@ -5144,7 +5169,7 @@ CREATE OR REPLACE FUNCTION siglip.mark_images(label_set text, label text, positi
 AS $function$
 #variable_conflict use_column
 DECLARE
-    of_label  siglip.labels := siglip.named_label(mark_images.label_set, mark_images.label);
+    of_label  siglip.labels := siglip.find_label(mark_images.label_set, mark_images.label);
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
     marked    integer;
@@ -6489,7 +6514,7 @@ CREATE OR REPLACE FUNCTION siglip.remove_label(label_set text, label text)
 AS $function$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
-    removed siglip.labels := siglip.named_label(label_set, label);
+    removed siglip.labels := siglip.find_label(label_set, label);
 BEGIN
     DELETE FROM siglip.labels AS l WHERE l.label_id = removed.label_id;
 END
@@ -7525,7 +7550,7 @@ CREATE OR REPLACE FUNCTION siglip.set_threshold(label_set text, label text, thre
 AS $function$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
-    changed siglip.labels := siglip.named_label(label_set, label);
+    changed siglip.labels := siglip.find_label(label_set, label);
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
     UPDATE siglip.labels AS l SET threshold = set_threshold.threshold WHERE l.label_id = changed.label_id;
@@ -8478,7 +8503,7 @@ CREATE VIEW siglip.label_scores AS
             max(a.threshold) AS threshold
            FROM siglip.label_calibrations a
           WHERE a.is_current
-          GROUP BY a.label_id, a.model_id) k ON (((k.label_id = v.label_id) AND (k.model_id = v.model_id))))
+          GROUP BY a.label_id, a.model_id) k ON (((k.label_id = v.label_id) AND (k.model_id = (v.model_id + 0)))))
      CROSS JOIN LATERAL ( SELECT GREATEST((- (1)::double precision), LEAST((1)::double precision, (- (e.embedding <#> v.embedding)))) AS similarity
          OFFSET 0) c)
      CROSS JOIN LATERAL ( SELECT ((exp(m.logit_scale) * c.similarity) + m.logit_bias) AS logit) g)

@@ -77,4 +77,4 @@ LIMIT %(limit)s;
 
 -- name: check_label
 -- Returns a label's key; an error where there is no such set or label.
-SELECT l.label_id FROM siglip.named_label(%(label_set)s, %(label)s) AS l;
+SELECT l.label_id FROM siglip.find_label(%(label_set)s, %(label)s) AS l;

@@ -255,7 +255,7 @@ def test_the_same_content_under_two_uris_is_one_mark(database: Database, model_i
         ("calibrate('scenes', 'desert')", NotFoundError, "'desert'"),
         ("calibrate('scenes', 'sunset')", NotFoundError, "No image .* is marked for the label 'sunset'"),
         ("calibrate('scenes', 'sunset', '{}', '{}')", NotFoundError, "No image .* is marked"),
-        ("calibrate('scenes', 'sunset', '{1}', '{1}')", InvalidInputError, "more than one"),
+        ("calibrate('scenes', 'sunset', '{1}', '{1}')", InvalidInputError, "in two of"),
         ("calibrate('scenes', 'sunset', '{999}')", NotFoundError, "no image 999"),
         ("calibrate('scenes', 'sunset', '{1}', min_precision => 1.5)", InvalidInputError, "min_precision is 1.5"),
         ("calibrate('scenes', 'sunset', '{1}', confidence => 1)", InvalidInputError, "confidence is 1"),

@@ -154,7 +154,7 @@ def test_all_images_marked_leaves_no_sample_and_works(database: Database, image_
         ("label_from_images('kinds', NULL, '{1}')", InvalidInputError, "need names"),
         ("label_from_images('kinds', 'new')", NotFoundError, "No image that is marked"),
         ("label_from_images('kinds', 'new', '{}', '{1,2}')", NotFoundError, "No image that is marked"),
-        ("label_from_images('kinds', 'new', '{1}', '{1}')", InvalidInputError, "more than one"),
+        ("label_from_images('kinds', 'new', '{1}', '{1}')", InvalidInputError, "in two of"),
         ("label_from_images('kinds', 'new', '{9999}')", NotFoundError, "no image 9999"),
         ("label_from_images('words', 'sunset', '{1}')", DatabaseError, "has prompts"),
     ],
