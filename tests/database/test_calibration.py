@@ -291,3 +291,21 @@ def test_a_client_calibrates_and_goes_back(database_url: str, database: Database
             client.use_calibration("scenes", "sunset", "1")  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="image_id"):
             client.calibrate("scenes", "sunset", ["x"])  # type: ignore[list-item]
+
+
+def test_it_works_on_postgresql_16(postgres_16_url: str) -> None:
+    with Database(postgres_16_url) as database:
+        with database.connection() as connection:
+            model_id = add_model(connection)
+        image_ids = index_at(database, model_id, SIMILARITIES)
+        with database.connection() as connection:
+            fit = calibrate(connection, image_ids[16:19], image_ids[6:9], ", min_precision => 0.5")
+            assert fit["version"] == 1
+            made = "SELECT * FROM siglip.label_from_images('scenes', 'like these', %s::bigint[])"
+            assert row_of(connection, made, image_ids[:5])["positives"] == 5
+            assert len(rows_of(connection, "SELECT * FROM siglip.suggest_examples('scenes', 'sunset')")) == 10
+            why = row_of(connection, "SELECT * FROM siglip.explain_score(%s, 'scenes', 'sunset')", image_ids[17])
+            assert why["mark"] is True
+            assert "label_calibrations" not in str(
+                rows_of(connection, "EXPLAIN (VERBOSE) SELECT image_id, score FROM siglip.label_scores")
+            )

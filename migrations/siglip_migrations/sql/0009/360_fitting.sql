@@ -48,17 +48,15 @@ BEGIN
             sums.slope := sums.slope + bias_precision * bias;
             sums.bend := sums.bend + bias_precision;
             sums.bend_xx := sums.bend_xx + scale_precision;
-            IF scale <= least_scale + 1e-12 AND slope_scale > 0 THEN
+            determinant := sums.bend_xx * sums.bend - sums.bend_x ^ 2;
+            scale_step := (sums.bend_x * sums.slope - sums.bend * slope_scale) / determinant;
+            bias_step := (sums.bend_x * slope_scale - sums.bend_xx * sums.slope) / determinant;
+            IF scale <= least_scale + 1e-12 AND scale_step <= 0 THEN  -- along the border
                 scale_step := 0;
                 bias_step := -sums.slope / sums.bend;
-            ELSE
-                determinant := sums.bend_xx * sums.bend - sums.bend_x ^ 2;
-                scale_step := (sums.bend_x * sums.slope - sums.bend * slope_scale) / determinant;
-                bias_step := (sums.bend_x * slope_scale - sums.bend_xx * sums.slope) / determinant;
-                IF scale + scale_step < least_scale THEN  -- to the border, and along it from there
-                    bias_step := bias_step * (least_scale - scale) / scale_step;
-                    scale_step := least_scale - scale;
-                END IF;
+            ELSIF scale + scale_step < least_scale THEN  -- to the border
+                bias_step := bias_step * (least_scale - scale) / scale_step;
+                scale_step := least_scale - scale;
             END IF;
         ELSE
             scale_step := scale_step / 2;
