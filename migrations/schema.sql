@@ -1332,7 +1332,7 @@ END
 $function$;
 
 -- An error where there is no such label set, where min_score is no score, or where the model has none.
--- Example: SELECT siglip.check_label_set('scenes', 0.5, m) FROM siglip.models AS m WHERE m.is_active;
+-- Example: SELECT siglip.check_label_set('scenes', 0.5, m) FROM siglip.active_model() AS m;
 CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models)
  RETURNS void
  LANGUAGE plpgsql
@@ -1353,9 +1353,7 @@ BEGIN
         RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
     END IF;
-    -- The functions of labels begin here, with what hnsw.* they set. In a new session nothing has loaded pgvector's library yet, which
-    -- brings these settings.
-    PERFORM '[1]'::public.halfvec;
+    -- The functions of labels begin here, with what hnsw.* they set.
     PERFORM siglip.tell_servers(model.model_id);
 EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
     PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);

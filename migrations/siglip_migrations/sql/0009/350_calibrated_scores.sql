@@ -10,25 +10,6 @@ RETURN CASE WHEN logit > 700 THEN 1 WHEN logit < -700 THEN 0 ELSE 1 / (1 + exp(-
 COMMENT ON FUNCTION siglip.sigmoid(double precision) IS '1 / (1 + exp(-logit)), in [0, 1].
 Example: SELECT siglip.sigmoid(0);';
 
--- Who might read or change labels before may read or change what they have now.
-DO $$
-DECLARE
-    given record;
-BEGIN
-    FOR given IN
-        SELECT a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
-        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
-        WHERE c.oid = 'siglip.labels'::regclass AND a.grantee <> c.relowner
-          AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-    LOOP
-        EXECUTE format('GRANT %s ON siglip.image_labels, siglip.label_calibrations TO %s', given.privilege_type, given.role);
-        IF given.privilege_type = 'SELECT' THEN
-            EXECUTE format('GRANT SELECT ON siglip.label_rules TO %s', given.role);
-        END IF;
-    END LOOP;
-END
-$$;
-
 -- GROUP BY: there is one current calibration at most, and the planner leaves the join out where nobody reads what comes from it; it does
 -- not know as much of a partial index. "+ 0", or it would put the active model in the place of model_id, and know less of the group again.
 CREATE OR REPLACE VIEW siglip.label_scores WITH (security_invoker = true) AS
@@ -59,37 +40,6 @@ COMMENT ON VIEW siglip.label_scores
 COMMENT ON COLUMN siglip.label_scores.score IS 'The model''s own: sigmoid(logit).';
 COMMENT ON COLUMN siglip.label_scores.calibrated_score IS 'sigmoid(scale * logit + bias) of the label''s current calibration; without one, the score.';
 COMMENT ON COLUMN siglip.label_scores.is_accepted IS 'Whether the calibrated score reaches the threshold; a person''s mark doesn''t count here.';
-
-CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-BEGIN
-    IF min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
-    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
-        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
-    ELSIF model.is_external THEN
-        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
-    ELSIF model.logit_scale IS NULL THEN
-        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
-    END IF;
-    -- The functions of labels begin here, with what hnsw.* they set. In a new session nothing has loaded pgvector's library yet, which
-    -- brings these settings.
-    PERFORM '[1]'::@vector@.halfvec;
-    PERFORM siglip.tell_servers(model.model_id);
-EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
-    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
-END
-$$;
-
-COMMENT ON FUNCTION siglip.check_label_set(text, double precision, siglip.models)
-    IS 'An error where there is no such label set, where min_score is no score, or where the model has none.
-Example: SELECT siglip.check_label_set(''scenes'', 0.5, m) FROM siglip.models AS m WHERE m.is_active;';
 
 -- The score grows with the similarity: the images with a label are the nearest to its vector, down to a similarity. The graph is walked
 -- from two places (see siglip.create_nearest_images) to twice as many as have it, since the far end of a walk has gaps; where that is more

@@ -2,8 +2,8 @@
 -- Parameters: none.
 -- A row means: nothing here has rows.
 
--- Who might read labels, images or models may read what this revision adds to them; who might write labels' vectors, as workers do, may write
--- what goes with these.
+-- Who might read labels, images or models may read what this revision adds to them; who might write labels or their vectors, as
+-- workers do, may write what goes with these.
 DO $$
 DECLARE
     granted record;
@@ -11,8 +11,9 @@ BEGIN
     FOR granted IN
         SELECT n.name, a.privilege_type, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
         FROM (VALUES
-            ('label_embeddings', '{label_refusals,label_calibrations,image_labels,label_progress}'::text[], true),
-            ('label_embeddings', '{label_rules,label_status,labeled_images,wanted_labels,label_coverage}', false),
+            ('label_embeddings', '{label_refusals,image_labels,label_progress}'::text[], true),
+            ('labels', '{label_calibrations,image_labels}', true),
+            ('labels', '{label_rules,label_status,labeled_images,wanted_labels,label_coverage}', false),
             ('images', '{attachments,attached_images,attached_tables}', false),
             ('models', '{model_coverage,collection_coverage}', false)
         ) AS l (old_table, names, is_table)

@@ -36,34 +36,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION siglip.check_label_set(label_set text, min_score double precision, model siglip.models) RETURNS void
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, siglip, pg_temp
-AS $$
-BEGIN
-    IF min_score NOT BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'min_score is %, not a number from 0 to 1.', min_score
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'A score is a probability.';
-    ELSIF NOT EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.name = check_label_set.label_set) THEN
-        RAISE EXCEPTION 'There is no label set %.', coalesce(quote_literal(label_set), 'NULL')
-            USING ERRCODE = 'no_data_found', HINT = 'SELECT name FROM siglip.label_sets shows what there is.';
-    ELSIF model.is_external THEN
-        RAISE EXCEPTION 'The model % is external: its vectors are imported, and no worker can embed a label with it.', model.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
-    ELSIF model.logit_scale IS NULL THEN
-        RAISE EXCEPTION 'The model % has no scores: its logit_scale and logit_bias are not known.', model.name
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Labels need a model that embeds texts.';
-    END IF;
-    -- The functions of labels begin here, with what hnsw.* they set.
-    PERFORM siglip.tell_servers(model.model_id);
-EXCEPTION WHEN connection_exception OR admin_shutdown OR crash_shutdown THEN
-    PERFORM siglip.report_away_servers(model.model_id, SQLERRM, false);
-END
-$$;
-
-COMMENT ON FUNCTION siglip.check_label_set(text, double precision, siglip.models)
-    IS 'An error where there is no such label set, where min_score is no score, or where the model has none.';
-
 CREATE OR REPLACE FUNCTION siglip.images_with_label(
     label_set   text,
     label       text,
