@@ -3,8 +3,9 @@
     python benchmarks/kept_labels.py
     python benchmarks/kept_labels.py --images 500 --rounds 2
 
-One worker with the demo checkpoint indexes small images (96 x 72 pixels, each with bytes of its own), so that what is
-not the encoder counts as much as it can. The labels are words of the demo world; the threshold is the usual 0.5.
+One worker with the demo checkpoint, the smallest model that there is, indexes images of 640 x 480 pixels, each with
+bytes of its own; or of another width. The labels are what the demo world shows, one word each, and
+pairs of it; the threshold is the usual 0.5.
 """
 
 from __future__ import annotations
@@ -28,23 +29,28 @@ from siglip_ingest.siglip.checkpoint.download import resolve_checkpoint
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=3000, help="a turn, in thousands")
+    parser.add_argument("--images", type=int, default=2000, help="a turn, in thousands")
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pixels", type=int, default=640, help="width of the images; their height is 3/4 of it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="siglip-bench-") as folder:
-        run(Path(folder).resolve(), -(-arguments.images // FILES_PER_FOLDER), arguments.labels, arguments.rounds)
+        turn = -(-arguments.images // FILES_PER_FOLDER)
+        run(Path(folder).resolve(), turn, arguments.labels, arguments.rounds, arguments.pixels)
 
 
-def run(folder: Path, folders_a_turn: int, label_count: int, rounds: int) -> None:
+def run(folder: Path, folders_a_turn: int, label_count: int, rounds: int, pixels: int) -> None:
     """Index one part of the images after the other, by turns without and with kept labels."""
     checkpoint = resolve_checkpoint("demo")
-    write_many_images(folder / "images", folders_a_turn * FILES_PER_FOLDER * (2 * rounds + 1))
-    parts = iter(sorted((folder / "images").iterdir()))
-    words = dict.fromkeys(
-        word for nouns in (SKY_NOUNS, GROUND_NOUNS, ITEM_NOUNS) for words in nouns.values() for word in words
+    write_many_images(
+        folder / "images", folders_a_turn * FILES_PER_FOLDER * (2 * rounds + 1), (pixels, pixels * 3 // 4)
     )
-    labels = (list(words) + [f"a picture with {word}" for word in words])[:label_count]
+    parts = iter(sorted((folder / "images").iterdir()))
+    skies, grounds, items = ([nouns[0] for nouns in words.values()] for words in (SKY_NOUNS, GROUND_NOUNS, ITEM_NOUNS))
+    pairs = [f"{item} under a {sky}" for item in items for sky in skies] + [
+        f"{item} and {ground}" for item in items for ground in grounds
+    ]
+    labels = [*skies, *grounds, *items, *pairs][:label_count]
     rows_an_image = 0.0
     times: dict[bool, list[float]] = {False: [], True: []}
     settings = Settings(home=folder / "home", model=str(checkpoint))

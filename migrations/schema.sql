@@ -226,13 +226,12 @@ CREATE TABLE siglip.image_labels (
     image_id bigint NOT NULL,
     is_accepted boolean NOT NULL,  -- Whether the image has the label; false only by a person's mark.
     score real,  -- Calibrated score under model_id when the row was last computed; NULL where only a person has looked.
-    model_id integer,
+    model_id integer,  -- The model of the score; without a foreign key, which would cost more than the row. A model that was dropped may be named until it is computed again.
     marked_by text,  -- Who marked it, by default the role; NULL where the model decided.
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT image_labels_pkey PRIMARY KEY (label_id, image_id),
     CONSTRAINT image_labels_image_id_fkey FOREIGN KEY (image_id) REFERENCES siglip.images(image_id) ON DELETE CASCADE,
     CONSTRAINT image_labels_label_id_fkey FOREIGN KEY (label_id) REFERENCES siglip.labels(label_id) ON DELETE CASCADE,
-    CONSTRAINT image_labels_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE SET NULL,
     CONSTRAINT image_labels_marked_by_check CHECK ((marked_by <> ''::text)),
     CONSTRAINT image_labels_refused_check CHECK ((is_accepted OR (marked_by IS NOT NULL))),
     CONSTRAINT image_labels_score_check CHECK (((score >= (0)::double precision) AND (score <= (1)::double precision)))
@@ -4705,12 +4704,14 @@ CREATE OR REPLACE FUNCTION siglip.keep_contents(model_id integer, content_ids bi
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
  SET jit TO 'off'
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
-    model   siglip.models;
-    news    record;
-    changed bigint := 0;
+    model     siglip.models;
+    image_ids constant bigint[] := ARRAY(SELECT i.image_id FROM siglip.images AS i WHERE i.content_id = ANY (keep_contents.content_ids));
+    news      record;
+    changed   bigint := 0;
 BEGIN
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = keep_contents.model_id;
     FOR news IN
@@ -4730,8 +4731,8 @@ BEGIN
             WHERE n.score >= n.threshold
         ), outdated AS (
             DELETE FROM siglip.image_labels AS r
-            USING siglip.images AS i, siglip.label_progress AS p
-            WHERE i.content_id = ANY (keep_contents.content_ids) AND r.image_id = i.image_id AND r.label_id = p.label_id
+            USING siglip.label_progress AS p
+            WHERE r.image_id = ANY (image_ids) AND r.label_id = p.label_id
               AND p.model_id = keep_contents.model_id AND (keep_contents.label_ids IS NULL OR p.label_id = ANY (keep_contents.label_ids))
               AND r.marked_by IS NULL
               AND NOT EXISTS (SELECT FROM reached AS n WHERE n.label_id = r.label_id AND n.image_id = r.image_id)

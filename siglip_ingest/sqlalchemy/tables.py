@@ -188,13 +188,12 @@ class ImageLabel(Base):
     image_id: Mapped[int] = mapped_column(ForeignKey("siglip.images.image_id"), primary_key=True)
     is_accepted: Mapped[bool]
     score: Mapped[float | None] = mapped_column(REAL)
-    model_id: Mapped[int | None] = mapped_column(ForeignKey("siglip.models.model_id"))
+    model_id: Mapped[int | None]
     marked_by: Mapped[str | None]
     updated_at: Mapped[datetime.datetime] = mapped_column(server_default=FetchedValue())
 
     label: Mapped[Label] = relationship(back_populates="image_labels", viewonly=True)
     image: Mapped[Image] = relationship(back_populates="image_labels", viewonly=True)
-    model: Mapped[Model | None] = relationship(viewonly=True)
 
 
 class LabelCalibration(Base):

@@ -64,7 +64,7 @@ class LabeledImage(Base):
     is_accepted: Mapped[bool]
     score: Mapped[float | None] = mapped_column(REAL)
     marked_by: Mapped[str | None]
-    model_id: Mapped[int | None] = mapped_column(ForeignKey("siglip.models.model_id"))
+    model_id: Mapped[int | None]
     updated_at: Mapped[datetime.datetime]
     metadata_: Mapped[Any] = mapped_column("metadata", JSONB)
 

@@ -48,17 +48,19 @@ WHERE s.is_kept;
 COMMENT ON VIEW siglip.wanted_labels IS 'One row is a label of a kept set, with the rule by which images have it now.';
 
 -- Each content once with each label, and only what reaches a label goes on to its images and its score. A mark keeps its answer, and learns
--- the model's score.
+-- the model's score. Rows are looked up by index: a plan that reads a whole table would be as slow as the table is large.
 CREATE FUNCTION siglip.keep_contents(model_id integer, content_ids bigint[], label_ids integer[] DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 SET jit = off
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    model   siglip.models;
-    news    record;
-    changed bigint := 0;
+    model     siglip.models;
+    image_ids constant bigint[] := ARRAY(SELECT i.image_id FROM siglip.images AS i WHERE i.content_id = ANY (keep_contents.content_ids));
+    news      record;
+    changed   bigint := 0;
 BEGIN
     SELECT m.* INTO model FROM siglip.models AS m WHERE m.model_id = keep_contents.model_id;
     FOR news IN
@@ -78,8 +80,8 @@ BEGIN
             WHERE n.score >= n.threshold
         ), outdated AS (
             DELETE FROM siglip.image_labels AS r
-            USING siglip.images AS i, siglip.label_progress AS p
-            WHERE i.content_id = ANY (keep_contents.content_ids) AND r.image_id = i.image_id AND r.label_id = p.label_id
+            USING siglip.label_progress AS p
+            WHERE r.image_id = ANY (image_ids) AND r.label_id = p.label_id
               AND p.model_id = keep_contents.model_id AND (keep_contents.label_ids IS NULL OR p.label_id = ANY (keep_contents.label_ids))
               AND r.marked_by IS NULL
               AND NOT EXISTS (SELECT FROM reached AS n WHERE n.label_id = r.label_id AND n.image_id = r.image_id)
