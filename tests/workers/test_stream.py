@@ -261,6 +261,7 @@ def test_a_broken_device_costs_an_attempt_and_stops_the_worker(
     enqueue_images(database, write_images(tmp_path, 3), model_id=model_id)
     embedder.is_broken = True
     worker.work()
+    wait_until(lambda: worker.stops)  # the device is looked at when its results are already on their way
     assert worker.stops == ["stop"]
     assert fetch_all(database, "SELECT DISTINCT state::text, attempts FROM siglip.ingest_items") == [("queued", 1)]
 
