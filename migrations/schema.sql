@@ -1,4 +1,4 @@
--- The schema siglip at revision 0008, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0009, generated from the migrations by `make schema`; for reading.
 
 -- One row of a search result; similarity in [-1, 1], score in [0, 1].
 CREATE TYPE siglip.image_match AS (
@@ -74,6 +74,26 @@ CREATE TABLE siglip.image_embeddings (
     content_id bigint NOT NULL,
     embedding halfvec NOT NULL
 ) PARTITION BY LIST (model_id);
+
+-- One row is a label that an image has, by the model where its set is kept; or has or has not, by the mark of a person, which wins.
+CREATE TABLE siglip.image_labels (
+    label_id integer NOT NULL,
+    image_id bigint NOT NULL,
+    is_accepted boolean NOT NULL,  -- Whether the image has the label; false only by a person's mark.
+    score real,  -- Calibrated score under model_id when the row was last computed; NULL where only a person has looked.
+    model_id integer,
+    marked_by text,  -- Who marked it, by default the role; NULL where the model decided.
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT image_labels_pkey PRIMARY KEY (label_id, image_id),
+    CONSTRAINT image_labels_image_id_fkey FOREIGN KEY (image_id) REFERENCES siglip.images(image_id) ON DELETE CASCADE,
+    CONSTRAINT image_labels_label_id_fkey FOREIGN KEY (label_id) REFERENCES siglip.labels(label_id) ON DELETE CASCADE,
+    CONSTRAINT image_labels_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE SET NULL,
+    CONSTRAINT image_labels_marked_by_check CHECK ((marked_by <> ''::text)),
+    CONSTRAINT image_labels_refused_check CHECK ((is_accepted OR (marked_by IS NOT NULL))),
+    CONSTRAINT image_labels_score_check CHECK (((score >= (0)::double precision) AND (score <= (1)::double precision)))
+);
+CREATE INDEX image_labels_image_id_btree_idx ON siglip.image_labels USING btree (image_id);
+CREATE INDEX image_labels_marked_btree_idx ON siglip.image_labels USING btree (label_id) WHERE (marked_by IS NOT NULL);
 
 -- One row is one image at one URI in one collection.
 CREATE TABLE siglip.images (
@@ -154,6 +174,27 @@ CREATE TABLE siglip.ingestions (
 CREATE INDEX ingestions_created_at_btree_idx ON siglip.ingestions USING btree (created_at);
 CREATE INDEX ingestions_model_id_btree_idx ON siglip.ingestions USING btree (model_id);
 
+-- One row is one fit of a label's scores under a model: calibrated score = sigmoid(scale * logit + bias). The current one counts.
+CREATE TABLE siglip.label_calibrations (
+    label_id integer NOT NULL,
+    model_id integer NOT NULL,
+    version integer NOT NULL,
+    scale double precision NOT NULL,
+    bias double precision NOT NULL,
+    threshold real,  -- Calibrated score from which an image has the label; NULL means that of the label.
+    is_current boolean DEFAULT true NOT NULL,
+    figures jsonb DEFAULT '{}'::jsonb NOT NULL,  -- What it was fitted to, and how well: marks, precision, recall.
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text DEFAULT CURRENT_USER NOT NULL,
+    CONSTRAINT label_calibrations_pkey PRIMARY KEY (label_id, model_id, version),
+    CONSTRAINT label_calibrations_label_id_fkey FOREIGN KEY (label_id) REFERENCES siglip.labels(label_id) ON DELETE CASCADE,
+    CONSTRAINT label_calibrations_model_id_fkey FOREIGN KEY (model_id) REFERENCES siglip.models(model_id) ON DELETE CASCADE,
+    CONSTRAINT label_calibrations_scale_check CHECK ((scale > (0)::double precision)),
+    CONSTRAINT label_calibrations_threshold_check CHECK (((threshold >= (0)::double precision) AND (threshold <= (1)::double precision))),
+    CONSTRAINT label_calibrations_version_check CHECK ((version >= 1))
+);
+CREATE UNIQUE INDEX label_calibrations_current_btree_idx ON siglip.label_calibrations USING btree (label_id, model_id) WHERE is_current;
+
 -- One row is the unit vector of one label under one model.
 CREATE TABLE siglip.label_embeddings (
     model_id integer NOT NULL,
@@ -171,6 +212,7 @@ CREATE TABLE siglip.label_sets (
     name text NOT NULL,
     template text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_kept boolean DEFAULT false NOT NULL,  -- Whether siglip.image_labels has a row for each image that has one of its labels.
     CONSTRAINT label_sets_pkey PRIMARY KEY (label_set_id),
     CONSTRAINT label_sets_name_key UNIQUE (name),
     CONSTRAINT label_sets_name_check CHECK ((name <> ''::text))
@@ -183,12 +225,13 @@ CREATE TABLE siglip.labels (
     position integer NOT NULL,
     label text NOT NULL,
     prompts text[] NOT NULL,
-    threshold real,  -- Score from which an image has the label, in [0, 1]; NULL means 0.5.
+    threshold real,  -- Calibrated score from which an image has the label, in [0, 1]; NULL means 0.5. Until the label is calibrated, that is the score.
+    is_by_example boolean DEFAULT false NOT NULL,  -- Whether its vector comes from the images that are marked with it, and not from prompts.
     CONSTRAINT labels_pkey PRIMARY KEY (label_id),
     CONSTRAINT labels_label_set_id_label_key UNIQUE (label_set_id, label),
     CONSTRAINT labels_label_set_id_fkey FOREIGN KEY (label_set_id) REFERENCES siglip.label_sets(label_set_id) ON DELETE CASCADE,
     CONSTRAINT labels_label_check CHECK ((label <> ''::text)),
-    CONSTRAINT labels_prompts_check CHECK ((cardinality(prompts) > 0)),
+    CONSTRAINT labels_prompts_check CHECK ((is_by_example OR (cardinality(prompts) > 0))),
     CONSTRAINT labels_threshold_check CHECK (((threshold >= (0)::double precision) AND (threshold <= (1)::double precision)))
 );
 
@@ -223,6 +266,7 @@ CREATE TABLE siglip.models (
     index_kind text DEFAULT 'halfvec'::text NOT NULL,  -- The kind of index that siglip.maintain builds; siglip.create_index changes it.
     ef_search integer,  -- hnsw.ef_search of its searches, as siglip.tune_search found it; NULL means the default.
     arithmetics text[] DEFAULT '{}'::text[] NOT NULL,  -- What the workers that made its image vectors computed in, in the order of their first starts: float32, bfloat16, int8 (ONNX Runtime 1.32.0).
+    is_kept boolean DEFAULT false NOT NULL,  -- Whether new images are embedded under it beside the active one: it is being prepared, or can be gone back to.
     CONSTRAINT models_pkey PRIMARY KEY (model_id),
     CONSTRAINT models_name_revision_key UNIQUE (name, revision),
     CONSTRAINT models_described_check CHECK (((num_nonnulls(dimension, described_at) = ANY (ARRAY[0, 2])) AND (num_nonnulls(logit_scale, logit_bias) = ANY (ARRAY[0, 2])) AND (is_external OR (num_nonnulls(dimension, logit_scale) = ANY (ARRAY[0, 2]))))),
@@ -2016,6 +2060,17 @@ BEGIN
 END
 $function$;
 
+-- The models that a new image is queued for: the active one, and those that are kept beside it.
+Example: SELECT * FROM siglip.kept_models();
+CREATE OR REPLACE FUNCTION siglip.kept_models()
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE ROWS 2
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT m.model_id FROM siglip.models AS m WHERE (m.is_active OR m.is_kept) AND NOT m.is_external ORDER BY m.model_id
+$function$;
+
 -- For each label of a set, how many images have a score in each of so many bins of equal width.
 CREATE OR REPLACE FUNCTION siglip.label_histogram(label_set text, bins integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, model_id integer DEFAULT NULL::integer)
  RETURNS TABLE(label text, from_score double precision, to_score double precision, images bigint)
@@ -3689,6 +3744,20 @@ CREATE VIEW siglip.index_status AS
                   WHERE (d.datname = current_database()))) AND (l.classid = (1397311312)::oid) AND (l.objid = (siglip.segment_number(s.segment))::oid))
          LIMIT 1) p ON (true))
   ORDER BY m.model_id, s.from_content_id NULLS FIRST;
+
+-- How each label decides under each model: an image has it where sigmoid(scale * logit + bias) reaches the threshold.
+CREATE VIEW siglip.label_rules AS
+ SELECT l.label_id,
+    l.label_set_id,
+    m.model_id,
+    COALESCE(c.scale, (1)::double precision) AS scale,
+    COALESCE(c.bias, (0)::double precision) AS bias,
+    (COALESCE(c.threshold, l.threshold, (0.5)::real))::double precision AS threshold,
+    c.version AS calibration_version
+   FROM ((siglip.labels l
+     CROSS JOIN siglip.models m)
+     LEFT JOIN siglip.label_calibrations c ON (((c.label_id = l.label_id) AND (c.model_id = m.model_id) AND c.is_current)))
+  WHERE (m.logit_scale IS NOT NULL);
 
 -- One row is one image x label under the active model. The scores of a label set are independent: they don't sum to 1.
 CREATE VIEW siglip.label_scores AS

@@ -23,13 +23,20 @@ def run_scripts(connection: sqlalchemy.Connection, revision: str, names: Collect
     """Run sql/<revision>/*.sql, or those of these names, in the order of their names, as they stand."""
     folder = files("siglip_migrations") / "sql" / revision
     for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if names is None or script.name in names:
+        if script.is_file() and (names is None or script.name in names):
             _run(connection, script.read_text(encoding="utf-8"))
 
 
 def run_down_script(connection: sqlalchemy.Connection, revision: str) -> None:
     """Run sql/<revision>_down.sql."""
     _run(connection, (files("siglip_migrations") / "sql" / f"{revision}_down.sql").read_text(encoding="utf-8"))
+
+
+def run_down_scripts(connection: sqlalchemy.Connection, revision: str) -> None:
+    """Run sql/<revision>/down/*.sql, each of which takes away what the file of its name made, the last first."""
+    folder = files("siglip_migrations") / "sql" / revision / "down"
+    for script in sorted(folder.iterdir(), key=lambda entry: entry.name, reverse=True):
+        _run(connection, script.read_text(encoding="utf-8"))
 
 
 def _run(connection: sqlalchemy.Connection, script: str) -> None:

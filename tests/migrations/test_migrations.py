@@ -165,7 +165,11 @@ def test_each_revision_has_scripts_up_and_down_with_headers() -> None:
     folder = files("siglip_migrations") / "sql"
     names = {path.name[:4] for path in _versions()}
     assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {*names, "dump"}
-    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {f"{name}_down.sql" for name in names}
+    down = {name for name in names if (folder / name / "down").is_dir()}
+    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {f"{name}_down.sql" for name in names - down}
+    for name in down:
+        ups = {entry.name for entry in (folder / name).iterdir() if entry.is_file()}
+        assert {entry.name for entry in (folder / name / "down").iterdir()} == ups, "each file up has one down"
     for file in Path(str(folder)).rglob("*.sql"):
         header = [line.partition(":")[0] for line in file.read_text(encoding="utf-8").splitlines()[:3]]
         assert header == ["-- Purpose", "-- Parameters", "-- A row means"], file
