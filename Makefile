@@ -41,7 +41,7 @@ faults: $(READY)  ## Kill, stop, fill and cut off what ingestion needs, and prin
 # The next two install into a temporary folder. The lowest versions go without transformers, which asks for newer ones.
 IN_VENV = @venv=$$(mktemp -d) && trap 'rm -rf "$$venv"' EXIT && $(MAKE) --no-print-directory test VENV="$$venv/venv"
 LOWEST_TESTS := $(addprefix tests/,unit migrations project/test_imports.py project/test_wheel.py database/test_items.py \
-	database/test_search.py database/test_pool.py workers/test_worker.py cli/test_commands.py) \
+	database/test_search.py database/test_pool.py database/orm workers/test_worker.py cli/test_commands.py) \
 	--ignore=tests/unit/siglip/verify/test_standins.py
 NEWEST_TESTS := $(addprefix tests/,unit/db unit/sources unit/services migrations project/test_imports.py \
 	project/test_wheel.py database cli/test_without_a_home.py) \
@@ -105,8 +105,9 @@ bench-vectors: $(READY)  ## Rows per second of importing and exporting vectors (
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py
 
-docs: $(READY)  ## Write docs/settings.md from the code, and run the examples that the documents show
+docs: $(READY)  ## Write docs/settings.md and docs/sql.md from the code, and run the examples that the documents show
 	@$(BIN)/python -m tools.settings_page
+	@$(BIN)/python -m tools.sql_page
 	@$(BIN)/pytest tests/project/test_docs.py
 
 clean:  ## Remove the virtual environment and caches

@@ -75,10 +75,10 @@ def run(folder: Path, count: int) -> None:
         print(f"{name:15} {before[name]:12.0f} {after[name]:12.0f}")
 
 
-def write_many_images(folder: Path, count: int) -> None:
+def write_many_images(folder: Path, count: int, size: tuple[int, int] = SIZE) -> None:
     """Write `count` files of different bytes."""
     drawn = folder.with_name("drawn")
-    write_images(drawn, DRAWN, seed=70_000, size=SIZE)
+    write_images(drawn, DRAWN, seed=70_000, size=size)
     contents = []
     for path in sorted(drawn.iterdir()):
         if path.suffix.lower() in {".jpg", ".jpeg", ".png"}:

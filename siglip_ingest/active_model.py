@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from siglip_ingest.db import Connection, Database, items, labels, models
+from siglip_ingest.db import Connection, Database, items, labels, model_changes, models
 from siglip_ingest.db.models import ModelKey, ModelRow
 from siglip_ingest.errors import ConfigurationError
 from siglip_ingest.siglip.checkpoint.names import model_name
@@ -150,7 +150,7 @@ def check_patches(row: ModelRow | None, max_num_patches: int | None) -> None:
 
 
 def queue_for_model(database: Database, name: str, max_num_patches: int | None = None) -> ModelRow:
-    """Register a model beside the active one and queue every image that it has no vector of.
+    """Keep a model beside the active one and queue every image that it has no vector of, new ones from then on too.
 
     The active model stays what it is, and searches go on with its vectors, until `switch_model`.
 
@@ -161,9 +161,7 @@ def queue_for_model(database: Database, name: str, max_num_patches: int | None =
 
     def queue(connection: Connection) -> ModelRow:
         check_patches(models.find_model(connection, model_name(name)), max_num_patches)
-        model_id = models.register_model(connection, model_name(name))
-        items.queue_missing(connection, model_id)
-        return models.get_model(connection, model_id)
+        return models.get_model(connection, model_changes.add_model(connection, model_name(name)))
 
     return database.transact(queue)
 
@@ -173,13 +171,16 @@ def queue_missing(database: Database, model_id: int) -> int:
     return database.transact(lambda connection: items.queue_missing(connection, model_id))
 
 
-def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float = 0.0) -> bool:
+def switch_model(
+    database: Database, model_id: int, *, wait_for_labels_s: float = 0.0, keep_old: bool | None = None
+) -> bool:
     """Make a model the one that searches, labels and new images use, and queue what it has no vectors of yet.
 
     Args:
         database: Where it is.
         model_id: The model.
         wait_for_labels_s: Seconds that its workers have to give every label a vector under it.
+        keep_old: Whether new images are embedded under the model of before too; None leaves that as it is.
 
     Returns:
         Whether every label has one; workers of the model go on adding them.
@@ -192,7 +193,7 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
         is_complete = is_external or not labels.list_missing_labels(connection, model_id)
         if not is_complete and time.monotonic() < give_up_at:
             return None
-        models.activate_model(connection, model_id)
+        model_changes.switch_model(connection, model_id, force=True, keep_old=keep_old)
         return is_complete
 
     while (is_complete := database.transact(switch)) is None:
@@ -201,7 +202,7 @@ def switch_model(database: Database, model_id: int, *, wait_for_labels_s: float 
 
 
 def give_up_model(database: Database, model_id: int) -> ModelRow | None:
-    """Take back what `queue_for_model` did, where nothing was embedded under the model and it isn't active.
+    """Take back what `queue_for_model` did: the model isn't kept any more, and goes where it has no vector yet.
 
     Returns:
         The active model, if any.
@@ -209,6 +210,18 @@ def give_up_model(database: Database, model_id: int) -> ModelRow | None:
 
     def give_up(connection: Connection) -> ModelRow | None:
         models.delete_unused_model(connection, model_id)
+        model_changes.keep_model(connection, model_id, is_kept=False)
         return models.get_active_model(connection)
 
     return database.transact(give_up)
+
+
+def free_dropped(database: Database, on_step: Callable[[str], None] = lambda _: None) -> None:
+    """Free the space of dropped models, a transaction for each step, until nothing is left that can be freed now.
+
+    Args:
+        database: Where they are.
+        on_step: Called with a sentence after each step.
+    """
+    while (step := database.transact(model_changes.free_dropped)) is not None:
+        on_step(step)

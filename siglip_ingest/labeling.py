@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from siglip_ingest.active_model import MODEL_CHANGES, EmbedderFactory, embed_query
-from siglip_ingest.db import Connection, Database, labels
+from siglip_ingest.db import Connection, Database, label_sets, labels
 from siglip_ingest.db.checks import check_image_id, check_name, check_storable
 from siglip_ingest.db.labels import LabelSetRow
-from siglip_ingest.db.models import check_same_model, described_model, hold_active_model
-from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, NotFoundError
+from siglip_ingest.db.models import ModelRow, check_same_model, described_model, hold_active_model
+from siglip_ingest.errors import AlreadyExistsError, DatabaseConflictError, InvalidInputError, NotFoundError
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, check_labels, embed_labels, make_prompts
-from siglip_ingest.types import Embedder, LabelScore, TextReader
+from siglip_ingest.types import Embedder, LabelScore, TextChecker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ def create_label_set(
     label_names: Sequence[str] | Mapping[str, Sequence[str]],
     *,
     template: str = DEFAULT_TEMPLATE,
+    keep: bool | None = None,
     replace: bool = False,
 ) -> None:
     """Store a label set and its vectors under the active model.
@@ -43,7 +44,10 @@ def create_label_set(
         name: What the label set is called.
         label_names: The labels; or a mapping from each label to prompts of its own, used as they are.
         template: Makes the prompt of each label that has none of its own; contains `{label}`.
-        replace: Replace the label set of that name, if there is one.
+        keep: Whether `siglip.image_labels` has a row for each image that has one of them; None for as before, and not
+            where the set is new.
+        replace: Replace the label set of that name, if there is one. Labels of the same names keep their thresholds,
+            marks and calibrations.
 
     Raises:
         InvalidInputError: If a name, a label, a prompt or the template can't be used.
@@ -57,6 +61,9 @@ def create_label_set(
     for label, own in prompts.items():
         for text in (label, *own):
             check_storable(text, f"The label {label!r}")
+    create = partial(
+        label_sets.create_label_set, name=name, template=template, prompts=prompts, keep=keep, replace=replace
+    )
     for _ in range(MODEL_CHANGES):
         with database.connection() as connection:
             model, info = described_model(connection)
@@ -66,7 +73,7 @@ def create_label_set(
         check_same_model(embedder.info, info)
         check_labels(embedder, label_names)
         embeddings = embed_labels(embedder, list(prompts.values()))
-        if database.transact(partial(_store, model.model_id, name, template, prompts, embeddings, replace=replace)):
+        if database.transact(partial(_store, model.model_id, embeddings, create)):
             return
     raise DatabaseConflictError(
         "The active model was changed again and again while the labels were embedded. Try again."
@@ -75,13 +82,9 @@ def create_label_set(
 
 def _store(
     model_id: int,
-    name: str,
-    template: str,
-    prompts: Mapping[str, Sequence[str]],
     embeddings: NDArray[np.float32],
+    create: Callable[[Connection], list[int]],
     connection: Connection,
-    *,
-    replace: bool,
 ) -> bool:
     """Store a label set with its vectors; False where another model has become the active one meanwhile.
 
@@ -90,42 +93,65 @@ def _store(
     active = hold_active_model(connection)
     if active is None or active.model_id != model_id:
         return False
-    label_ids = labels.store_label_set(connection, name, template, prompts, replace=replace)
-    if label_ids is None:
-        raise _taken(name)
-    labels.insert_label_embeddings(connection, model_id, label_ids, embeddings)
+    labels.insert_label_embeddings(connection, model_id, create(connection), embeddings)
     return True
 
 
-def embed_labels_for_model(
-    database: Database, embedder: Embedder, model_id: int, *, unreadable: set[int] | None = None
-) -> int:
+def embed_labels_for_model(database: Database, embedder: Embedder, model_id: int) -> int:
     """Add the vectors that label sets lack under a model, as its workers do every few seconds; returns how many.
 
-    A label of which this model reads nothing, though another one did, goes without.
+    A label that the model can't embed, since it reads nothing of a prompt for instance, goes without, and why is stored
+    in `siglip.label_refusals`. Labels by example get theirs once their marked images are embedded.
 
     Args:
         database: Where the labels are.
         embedder: Of the model.
         model_id: Its key.
-        unreadable: Labels that were found to be of that kind; those that are found now are added, and warned of.
     """
     with database.connection() as connection:
-        missing = _keep_read(
-            embedder, labels.list_missing_labels(connection, model_id), set() if unreadable is None else unreadable
-        )
+        missing = labels.list_missing_labels(connection, model_id)
+    by_example = database.transact(partial(labels.embed_example_labels, model_id=model_id))
     if not missing:
-        return 0
-    embeddings = embed_labels(embedder, [prompts for _, prompts in missing])
+        return by_example
+    refusals = _find_refusals(embedder, missing)
+    readable = [(label_id, prompts) for label_id, prompts, _ in missing if label_id not in refusals]
+    made: dict[int, NDArray[np.float32]] = {}
+    try:
+        if readable:
+            embeddings = embed_labels(embedder, [prompts for _, prompts in readable])
+            made = {label_id: embedding for (label_id, _), embedding in zip(readable, embeddings, strict=True)}
+    except InvalidInputError:  # one of them, which doesn't keep the others from having vectors
+        for label_id, prompts in readable:
+            try:
+                made[label_id] = embed_labels(embedder, [prompts])[0]
+            except InvalidInputError as error:
+                refusals[label_id] = str(error)
 
     def add(connection: Connection) -> int:
-        # A label may have been deleted meanwhile; one that is there is held, so that it stays until it has a vector.
-        still = labels.hold_labels(connection, [label_id for label_id, _ in missing])
-        kept = [index for index, (label_id, _) in enumerate(missing) if label_id in still]
-        labels.insert_label_embeddings(connection, model_id, [missing[index][0] for index in kept], embeddings[kept])
+        # A label that was deleted or got other prompts meanwhile is left out; the others are held until that is stored.
+        still = labels.hold_labels(connection, [label_id for label_id, _, _ in missing])
+        unchanged = {label_id for label_id, prompts, _ in missing if still.get(label_id) == prompts}
+        for label_id in sorted(refusals.keys() & unchanged):
+            labels.insert_refusal(connection, model_id, label_id, refusals[label_id])
+        kept = sorted(made.keys() & unchanged)
+        labels.insert_label_embeddings(connection, model_id, kept, [made[label_id] for label_id in kept])
         return len(kept)
 
-    return database.transact(add)
+    count = database.transact(add)
+    for label_id, refusal in sorted(refusals.items()):
+        logger.warning("The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusal)
+    return by_example + count
+
+
+def _find_refusals(embedder: Embedder, missing: Sequence[tuple[int, list[str], list[str]]]) -> dict[int, str]:
+    """Why the model can't embed some of the labels: it reads nothing of one of their texts."""
+    if not isinstance(embedder, TextChecker):
+        return {}
+    refusals = {}
+    for label_id, _, texts in missing:
+        if found := [refusal for refusal in embedder.describe_refusals(texts) if refusal is not None]:
+            refusals[label_id] = found[0]
+    return refusals
 
 
 def label_scores_of_image_id(database: Database, image_id: int, label_set: str) -> list[LabelScore]:
@@ -145,7 +171,7 @@ def label_scores_of_image_id(database: Database, image_id: int, label_set: str) 
                     f"There is no image {image_id}, or it is not embedded under the active model {model.name!r}: it "
                     "may be queued, or have failed (`siglip-ingest status`)."
                 )
-            _check_has_vectors(labels.find_label_set(connection, label_set), label_set, model.name)
+            _check_has_vectors(connection, label_set, model)
     return scores
 
 
@@ -161,14 +187,13 @@ def label_scores_of_image(
     check_name(label_set, "A label set")
     with database.connection() as connection:
         model, _ = described_model(connection)
-        row = labels.find_label_set(connection, label_set)
-    if row is None:
-        _check_has_vectors(row, label_set, model.name)
+        if labels.find_label_set(connection, label_set) is None:
+            _check_has_vectors(connection, label_set, model)
     model, embedding = embed_query(database, make_embedder, lambda embedder: embedder.embed_images([image]))
     with database.connection() as connection:
         scores = labels.score_embedding(connection, model.model_id, embedding, label_set)
-    if not scores:
-        _check_has_vectors(row, label_set, model.name)
+        if not scores:
+            _check_has_vectors(connection, label_set, model)
     return scores
 
 
@@ -179,8 +204,7 @@ def delete_label_set(database: Database, name: str) -> None:
         NotFoundError: If there is none of that name.
     """
     check_name(name, "A label set")
-    if not database.transact(lambda connection: labels.delete_label_set(connection, name)):
-        raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
+    database.transact(lambda connection: label_sets.drop_label_set(connection, name))
 
 
 def list_label_sets(database: Database) -> list[LabelSetRow]:
@@ -189,31 +213,17 @@ def list_label_sets(database: Database) -> list[LabelSetRow]:
         return labels.list_label_sets(connection)
 
 
-def _keep_read(
-    embedder: Embedder, missing: Sequence[tuple[int, list[str]]], unreadable: set[int]
-) -> list[tuple[int, list[str]]]:
-    """Leave out the labels that have a prompt of which the model reads nothing, and warn of them."""
-    if not isinstance(embedder, TextReader):
-        return list(missing)
-    kept = []
-    for label_id, prompts in missing:
-        if label_id in unreadable:
-            continue
-        if refusals := [refusal for refusal in embedder.describe_refusals(prompts) if refusal is not None]:
-            logger.warning(
-                "The label %d has no vector under the model %s. %s", label_id, embedder.info.name, refusals[0]
-            )
-            unreadable.add(label_id)
-        else:
-            kept.append((label_id, prompts))
-    return kept
-
-
-def _check_has_vectors(row: LabelSetRow | None, name: str, model_name: str) -> None:
-    if row is None:
+def _check_has_vectors(connection: Connection, name: str, model: ModelRow) -> None:
+    if labels.find_label_set(connection, name) is None:
         raise NotFoundError(f"There is no label set {name!r}. `siglip-ingest label list` shows what there is.")
+    if refusals := labels.list_refusals(connection, model.model_id, name):
+        label, refusal = next(iter(refusals.items()))
+        raise NotFoundError(
+            f"The label set {name!r} has no vectors under the active model {model.name!r}: the label {label!r} can't "
+            f"be used. {refusal} Give it other prompts (`siglip-ingest label change`)."
+        )
     raise NotFoundError(
-        f"The label set {name!r} has no vectors under the active model {model_name!r} yet. A worker of that model "
+        f"The label set {name!r} has no vectors under the active model {model.name!r} yet. A worker of that model "
         "adds them within seconds (`siglip-ingest worker`)."
     )
 

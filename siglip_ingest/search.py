@@ -16,6 +16,7 @@ from siglip_ingest.db.models import ModelKey, check_same_revision
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.db.texts import MAX_TEXT_BYTES, cut_text
 from siglip_ingest.errors import DatabaseConflictError, InvalidInputError
+from siglip_ingest.siglip.preprocess.files import is_web_address
 from siglip_ingest.types import Embedder, ImageMatch, TextReader
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ def search_by_text(
         embedder = make_embedder(found.model)
         if embedder is None:
             return queries.find_by_text(database, query, options, timeout_s=timeout_s)
-        embedding, warning = _embed_text(embedder, found.model, query)
+        embeddings, warnings = embed_texts(embedder, found.model, [query])
         try:
             return queries.find_by_embedded_text(
-                database, query, embedding, found.model, options, warning=warning, max_rows=max_cached_texts
+                database, query, embeddings[0], found.model, options, warning=warnings[0], max_rows=max_cached_texts
             )
         except DatabaseConflictError:  # the model was taken out meanwhile: search under the one that is active now
             continue
@@ -125,11 +126,25 @@ def similar_images(
     return queries.find_similar(database, check_image_id(image_id), options)
 
 
-def _embed_text(embedder: Embedder, model: ModelKey, query: str) -> tuple[NDArray[np.float32], str | None]:
-    """Embed what the database keeps of a text; returns its (D,) vector and what the model doesn't read of it."""
+def embed_texts(
+    embedder: Embedder, model: ModelKey, texts: Sequence[str]
+) -> tuple[NDArray[np.float32], list[str | None]]:
+    """Embed what the database keeps of some texts; returns (N, D) vectors, and what the model doesn't read of each.
+
+    Raises:
+        ConfigurationError: If the embedder is of another model.
+        InvalidInputError: If the model can't read a text, or reads more of it than is kept.
+    """
     check_same_revision(embedder.info, model)
-    kept = cut_text(query)
-    if kept != query and isinstance(embedder, TextReader) and not embedder.is_settled(kept):
-        raise InvalidInputError(TOO_LONG.format(size=len(query.encode()), more=""))
-    embedding: NDArray[np.float32] = embedder.embed_texts([kept])[0]
-    return embedding, embedder.describe_truncation([kept]) if isinstance(embedder, TextReader) else None
+    kept = [cut_text(text) for text in texts]
+    if not isinstance(embedder, TextReader):
+        return embedder.embed_texts(kept), [None] * len(kept)
+    for text, cut in zip(texts, kept, strict=True):
+        if cut != text and not embedder.is_settled(cut):
+            raise InvalidInputError(TOO_LONG.format(size=len(text.encode()), more=""))
+    return embedder.embed_texts(kept), [embedder.describe_truncation([text]) for text in kept]
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the http(s) address of an image, and not words."""
+    return is_web_address(text.strip()) and len(text.split()) == 1

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -238,11 +239,19 @@ def replace_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+@contextmanager
+def clone_database(services: Services, template: str) -> Iterator[str]:
+    """URL of a copy of a database that nobody is connected to; it is dropped at the end."""
+    yield from _fresh_database(services, template=template)
+
+
 def _fresh_database(services: Services, *, template: str) -> Iterator[str]:
     name = f"siglip_test_{os.getpid()}_{next(_database_numbers)}"
     _create_database(services, name, template)
-    yield replace_database(services.database_url, name)
-    _drop_database(services, name)
+    try:
+        yield replace_database(services.database_url, name)
+    finally:
+        _drop_database(services, name)
 
 
 def _create_database(services: Services, name: str, template: str = "template1") -> None:

@@ -45,6 +45,7 @@ SCHEMA = "migrations/siglip_migrations/sql/0004"
 STREAM = "tests/workers/test_stream.py"
 WATCHER = "tests/workers/test_ledger_watcher.py"
 SILENCE = "tests/database/test_silence.py"
+NEWEST = "migrations/siglip_migrations/sql/0009"
 INGESTIONS = "tests/database/test_ingestions.py"
 FAULTS = (
     Fault(
@@ -120,7 +121,7 @@ FAULTS = (
     Fault(
         "a model change leaves out images that come later",
         "siglip_ingest/ingest/enqueue.py",
-        "others = {active_id} - {None, model_id}",
+        "others = {active_id, *list_kept_models(connection)} - {model_id}",
         "others = set()",
         INGESTIONS,
     ),
@@ -148,9 +149,30 @@ FAULTS = (
     Fault(
         "deleted labels not filtered",
         "siglip_ingest/labeling.py",
-        "if label_id in still]",
-        "if label_id]",
+        "if still.get(label_id) == prompts}",
+        "if label_id}",
         "tests/database/test_labeling.py",
+    ),
+    Fault(
+        "kept labels of contents that changed stay",
+        f"{NEWEST}/320_kept_labels.sql",
+        "AND r.marked_by IS NULL\n              AND NOT EXISTS (SELECT FROM reached",
+        "AND false\n              AND NOT EXISTS (SELECT FROM reached",
+        "tests/database/test_kept_labels.py",
+    ),
+    Fault(
+        "the model takes marks back",
+        f"{NEWEST}/320_kept_labels.sql",
+        "AND r.marked_by IS NULL\n              AND NOT EXISTS (SELECT FROM reached",
+        "AND NOT EXISTS (SELECT FROM reached",
+        "tests/database/test_kept_labels.py",
+    ),
+    Fault(
+        "those who bring vectors don't wait for a change of the rules",
+        f"{NEWEST}/320_kept_labels.sql",
+        "PERFORM pg_advisory_xact_lock_shared(siglip.kept_labels_lock());",
+        "",
+        "tests/database/test_kept_labels.py",
     ),
     Fault(
         "touch_text waits for locks",
@@ -168,10 +190,10 @@ FAULTS = (
     ),
     Fault(
         "a switch of the model queues nothing",
-        "siglip_ingest/db/models.py",
-        "    queue_missing(connection, model_id)\n",
-        "",
-        "tests/database",
+        f"{NEWEST}/420_switching_models.sql",
+        "queued := siglip.queue_missing_images(model.model_id);",
+        "queued := 0;",
+        "tests/database/test_model_change.py tests/database/test_switching.py",
     ),
     Fault(
         "enqueueing does not hold the model",

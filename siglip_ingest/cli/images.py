@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from siglip_ingest.cli.composing import compose_query, describe_query, part_options
 from siglip_ingest.cli.output import (
     format_uri,
     json_option,
@@ -22,6 +23,7 @@ from siglip_ingest.cli.output import (
     search_options,
 )
 from siglip_ingest.client import SiglipClient
+from siglip_ingest.composing import QueryTerm
 from siglip_ingest.ingest import Ingestion
 from siglip_ingest.manifests import expand_pattern, read_list, read_manifest
 from siglip_ingest.settings import Settings
@@ -202,14 +204,17 @@ def _as_dict(counts: IngestCounts) -> dict[str, int]:
 @click.command()
 @click.argument("text", required=False)
 @click.option("--image", "image_path", metavar="FILE", help="Search by this image.")
-@click.option("--like", "image_id", type=int, metavar="ID", help="Search by an indexed image.")
+@part_options
 @search_options
 @click.option("--html", "html_path", metavar="FILE", help="Write the matches with their images to an HTML file too.")
 @json_option
 def search(
     text: str | None,
     image_path: str | None,
-    image_id: int | None,
+    more: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    likes: tuple[QueryTerm, ...],
+    unlikes: tuple[QueryTerm, ...],
     limit: int,
     collection: str | None,
     metadata_filter: dict[str, Any] | None,
@@ -217,9 +222,11 @@ def search(
     html_path: str | None,
     as_json: bool,
 ) -> None:
-    """Search by text, by an image, or by an indexed image."""
-    if sum(query is not None for query in (text, image_path, image_id)) != 1:
-        raise click.UsageError("Give one of TEXT, --image FILE and --like ID.")
+    """Search by text, by an image, by an indexed image, or by several of them at once.
+
+    siglip-ingest search beach --and 'at night' --not people --like 42:0.7
+    """
+    query = compose_query(text, image_path, more, unwanted, likes, unlikes)
     options: dict[str, Any] = {
         "limit": limit,
         "collection": collection,
@@ -227,15 +234,14 @@ def search(
         "min_score": min_score,
     }
     with SiglipClient.from_environment(os.environ) as client:
-        if image_id is not None:
-            matches = client.similar_images(image_id, **options)
+        if isinstance(query, int):
+            matches = client.similar_images(query, **options)
         else:
-            query = local_path(image_path) if image_path is not None else text
-            matches = client.search_images(query or "", **options)
+            matches = client.search_images(query, **options)
         if html_path is not None:
             from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 
-            asked = text or image_path or f"like image {image_id}"
+            asked = describe_query(query)
             section = Section(asked, f"{len(matches)} matches", matches)
             write_contact_sheet(local_path(html_path), asked, [section], client.database, client.settings)
             click.echo(f"Wrote {html_path}", err=True)

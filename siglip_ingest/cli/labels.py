@@ -1,4 +1,4 @@
-"""`label create`, `list`, `delete` and `scores`, and `classify`."""
+"""`label create`, `list`, `delete` and `scores`, and `classify`; more of `label` in label_changes.py."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def label() -> None:
 @click.argument("name")
 @click.argument("labels", nargs=-1, required=True, metavar="LABEL...")
 @template_option
-@click.option("--replace", is_flag=True, help="Replace the label set of that name.")
-def create(name: str, labels: tuple[str, ...], template: str, replace: bool) -> None:
+@click.option("--keep", is_flag=True, default=None, help="Keep a row for each image that has one of the labels.")
+@click.option("--replace", is_flag=True, help="Replace the label set of that name; labels that stay keep their marks.")
+def create(name: str, labels: tuple[str, ...], template: str, keep: bool | None, replace: bool) -> None:
     """Create a label set, for instance: label create scenes sunset "night sky" forest."""
     with SiglipClient.from_environment(os.environ) as client:
-        client.create_label_set(name, labels, template=template, replace=replace)
+        client.create_label_set(name, labels, template=template, keep=keep, replace=replace)
     click.echo(f"Created the label set {name!r} with {len(labels)} {'label' if len(labels) == 1 else 'labels'}.")
 
 

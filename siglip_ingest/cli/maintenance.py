@@ -10,7 +10,7 @@ import click
 from siglip_ingest.cli.checkpoint_table import format_bytes
 from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.db import Database, segments
+from siglip_ingest.db import Database, model_changes, segments
 
 _HEADINGS = ("segment", "contents", "rows", "vectors", "index", "state")
 
@@ -57,6 +57,7 @@ def _run_steps(database: Database, is_full: bool, *, quiet: bool) -> list[str]:
     while True:
         with database.connection() as connection:
             step = segments.maintain(connection, is_full=is_full)
+        step = step or database.transact(model_changes.free_dropped)
         if step is None:
             return steps
         steps.append(step)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from siglip_ingest.cli import model_changes
 from siglip_ingest.cli.checkpoint_table import HEADINGS, count_bytes, describe_checkpoints, format_bytes, to_cells
 from siglip_ingest.cli.output import json_option, print_json, print_table
 from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
@@ -27,6 +28,16 @@ _CATCH_UPS = 5  # where images come without end, the switch doesn't wait for eve
 @click.group()
 def models() -> None:
     """Checkpoints: the published ones, those on this disk, and those that the database has vectors of."""
+
+
+for _command in (
+    model_changes.add,
+    model_changes.coverage,
+    model_changes.compare,
+    model_changes.switch,
+    model_changes.drop,
+):
+    models.add_command(_command)
 
 
 @models.command("list")
@@ -90,10 +101,15 @@ def use(name: str, now: bool) -> None:
         try:
             if not now:
                 if not client.settings.is_embedded:
-                    click.echo(f"A worker started with SIGLIP_MODEL={name} does the work.", err=True)
+                    click.echo(
+                        f"A worker of it does the work: `siglip-ingest worker`, or one with SIGLIP_MODEL={name}.",
+                        err=True,
+                    )
                 _wait(ingestion, name)
                 _catch_up(client, ingestion.model_id)
-            client.switch_model(ingestion.model_id, wait_for_labels_s=0 if now else LABELS_TIMEOUT_S)
+            client.switch_model(
+                ingestion.model_id, force=True, keep_old=False, wait_for_labels_s=0 if now else LABELS_TIMEOUT_S
+            )
         except SiglipError:
             client.give_up_model(ingestion.model_id)
             raise
@@ -107,7 +123,7 @@ def _use_external(name: str) -> bool:
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
         model_id = client.find_external_model(name)
         if model_id is not None:
-            client.switch_model(model_id)
+            client.switch_model(model_id, keep_old=False)
     return model_id is not None
 
 

@@ -188,12 +188,14 @@ def migrate(revision: str, yes: bool) -> None:
 
 @click.command()
 @click.option(
-    "--devices", metavar="LIST", help="One worker process for each, such as cuda:0,cuda:1; by default one in all."
+    "--devices", metavar="LIST", help="One worker process for each, such as cuda:0,cuda:1; by default one a model."
 )
 def worker(devices: str | None) -> int:
     """Run a worker in the foreground, or several.
 
-    It claims queued images, embeds them, and answers queries. Ctrl-C stops it: what is unfinished is handed back.
+    With SIGLIP_MODEL it serves that model; without, there is one process for each model that new images are embedded
+    under. It claims queued images, embeds them, and answers queries. Ctrl-C stops it: what is unfinished is handed
+    back.
     """
     chosen = None if devices is None else [device.strip() for device in devices.split(",")]
     if chosen is not None and not all(chosen):
@@ -204,7 +206,7 @@ def worker(devices: str | None) -> int:
     from siglip_ingest.services import EmbeddedServices
 
     with EmbeddedServices(settings) as services:
-        if chosen is None:
+        if chosen is None and settings.model is not None:
             services.pass_lease_to_exec()
         reached = dataclasses.replace(
             settings,
@@ -217,10 +219,31 @@ def worker(devices: str | None) -> int:
 
 
 def _run_workers(settings: Settings, devices: list[str] | None) -> int:
-    """Become a worker: signals reach it, and nothing is left behind by kill -9. Or start one for each device."""
+    """Become a worker: signals reach it, and nothing is left behind by kill -9. Or start one a model and a device."""
     environment = {**os.environ, **settings.to_environment()}
+    if settings.model is None:
+        return _run_model_workers(settings, environment, devices)
     if devices is None:
         os.execve(sys.executable, [sys.executable, "-m", "siglip_workers"], environment)  # noqa: S606
     from siglip_ingest.services.device_workers import DeviceWorkers
 
     return DeviceWorkers(devices, environment).run()
+
+
+def _run_model_workers(settings: Settings, environment: dict[str, str], devices: list[str] | None) -> int:
+    """Start a worker for each model that the database asks for, and follow it."""
+    from siglip_ingest.services.model_workers import ModelWorkers, ServedModels
+
+    if settings.broker_url is None:
+        raise ConfigurationError(
+            "A worker needs SIGLIP_BROKER_URL: set it. Where neither URL is set, `siglip-ingest worker` uses the "
+            "embedded PostgreSQL and Redis."
+        )
+    url = settings.direct_database_url or settings.database_url or ""
+    with Database(url) as database:
+        check_schema(database)  # the pool and its threads are gone before a process is forked off
+    models = ServedModels(url)
+    try:
+        return ModelWorkers(models, environment, devices).run()
+    finally:
+        models.close()

@@ -93,7 +93,7 @@ class IndexingClient(BaseClient):
         model_id = self.model.model_id
         queued = self.database.transact(lambda connection: items.retry_failed(connection, model_id, collection))
         self._workers.send_tickets(model_id, queued)
-        return self._follow_model(model_id, collection)
+        return self._with_worker(self._follow_model(model_id, collection))
 
     def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
         """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
@@ -103,7 +103,7 @@ class IndexingClient(BaseClient):
             ingestions.add_images_of_model(connection, ingestion_id)
             return ingestion_id
 
-        return self._with_worker(self._ingestion(self.database.transact(gather), model_id))
+        return self._ingestion(self.database.transact(gather), model_id)
 
     def _ingestion(self, ingestion_id: int, model_id: int) -> ingest.Ingestion:
         return ingest.Ingestion(self.database, ingestion_id, model_id, check_worker=self._check_worker)

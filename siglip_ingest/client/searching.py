@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from siglip_ingest import labeling, search
+from siglip_ingest import composing, search
 from siglip_ingest.client.base import BaseClient
-from siglip_ingest.db import checks, recall, segments
+from siglip_ingest.db import recall, segments
 from siglip_ingest.db.models import ModelKey, describe_model
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
-from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.process import expand_user
-from siglip_ingest.siglip.preprocess.files import is_web_address
-from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.sources import SourcePolicy, fetch
-from siglip_ingest.types import Embedder, ImageMatch, LabelScore, RecallMeasurement, TuningStep
+from siglip_ingest.types import Embedder, ImageMatch, RecallMeasurement, TuningStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +28,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_NAME = 1024  # bytes, and more than any file's; longer texts are words
 
 
-def _is_address(text: str) -> bool:
-    """Whether a text is the http(s) address of an image, and not words."""
-    return is_web_address(text.strip()) and len(text.split()) == 1
-
-
-def _describe_file(text: str) -> str:
+def describe_file(text: str) -> str:
     """Say how to name a file, where there is a file of that name; else an empty string."""
     try:
         is_file = len(text) < _LONGEST_NAME and expand_user(text).is_file()
@@ -51,7 +42,7 @@ class SearchingClient(BaseClient):
 
     def search_images(
         self,
-        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | Sequence[float],
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
         *,
         limit: int = 10,
         collection: str | None = None,
@@ -66,7 +57,8 @@ class SearchingClient(BaseClient):
         Args:
             query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
                 bytes of an image file, or a PIL image; or a vector of the active model: (D,) numbers, an array or a
-                list, of any length, that isn't zero. A str is never a file.
+                list, of any length, that isn't zero. A str is never a file. Or a list of several parts:
+                `["beach", -text("people"), image(42) * 0.7]`.
             limit: Most matches to return, 1 to 10,000.
             collection: Search only this collection.
             filter: Only images whose metadata contain these keys and values.
@@ -89,14 +81,26 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
+        make_text_embedder = self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
+        if composing.is_composed(query):
+            return composing.search_composed(
+                self.database,
+                composing.read_terms(query),
+                options,
+                make_text_embedder=make_text_embedder,
+                make_embedder=self._get_embedder,
+                open_image=self._open_image,
+                timeout_s=self.settings.embed_timeout_s,
+                max_cached_texts=self.settings.max_cached_texts,
+            )
         if search.is_vector(query):
             return search.search_by_embedding(self.database, query, options)
-        if isinstance(query, str) and not _is_address(query):
-            if hint := _describe_file(query):
+        if isinstance(query, str) and not search.is_address(query):
+            if hint := describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
             return search.search_by_text(
                 self.database,
-                self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None,
+                make_text_embedder,
                 query,
                 options,
                 timeout_s=self.settings.embed_timeout_s,
@@ -144,54 +148,6 @@ class SearchingClient(BaseClient):
             after=after,
         )
         return search.similar_images(self.database, image_id, options)
-
-    def create_label_set(
-        self,
-        name: str,
-        labels: Sequence[str] | Mapping[str, Sequence[str]],
-        *,
-        template: str = DEFAULT_TEMPLATE,
-        replace: bool = False,
-    ) -> None:
-        """Store a label set, so that every image has a score for each of them in `siglip.label_scores`.
-
-        Args:
-            name: What the label set is called.
-            labels: The labels; or a mapping from each label to prompts of its own, used as they are.
-            template: Makes the prompt of a label that has none of its own; contains `{label}`.
-            replace: Replace the label set of that name, if there is one.
-
-        Raises:
-            AlreadyExistsError: If there is a label set of that name and `replace` is False.
-        """
-        self._describe_model()
-        labeling.create_label_set(self.database, self._get_embedder, name, labels, template=template, replace=replace)
-
-    def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> list[LabelScore]:
-        """Score one image against each label of a set, best first. The scores are independent and don't sum to 1.
-
-        Args:
-            image: The id of an indexed image, a Path, the http(s) address of an image (str), the bytes of an image
-                file, or a PIL image.
-            label_set: Name of a label set.
-
-        Raises:
-            InvalidInputError: If `image` is a text that isn't an address: the path of a file is a Path.
-            ImageError: If the image can't be read.
-            NotFoundError: If there is no such image or label set, or it has no vectors under the active model.
-        """
-        self._check_model()
-        if isinstance(image, Integral):  # numpy's too
-            image = checks.check_image_id(image)
-        if isinstance(image, int):
-            return labeling.label_scores_of_image_id(self.database, image, label_set)
-        if isinstance(image, str) and not _is_address(image):
-            raise InvalidInputError(
-                f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
-                f"the id of an indexed image. {_describe_file(image)}".strip()
-            )
-        opened = self._open_image(image)
-        return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
 
     def index_recall(
         self,

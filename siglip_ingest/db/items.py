@@ -197,6 +197,7 @@ def _complete(connection: Connection, model_id: int) -> list[str]:
     connection.execute(SQL.hold_known_contents)
     connection.execute(SQL.insert_image_embeddings, parameters)
     connection.execute(SQL.update_completed_images)
+    connection.execute(SQL.keep_labels, parameters)
     return [state for (state,) in connection.execute(SQL.close_completed_items, parameters)]
 
 
@@ -231,9 +232,8 @@ def disown_items(connection: Connection, worker_id: UUID, lease_tokens: Sequence
 
 def queue_missing(connection: Connection, model_id: int) -> int:
     """Queue every image that has no item under the model, unless it is external; returns how many."""
-    queued = connection.execute(SQL.queue_missing, {"model_id": model_id}).rowcount
-    notify_workers(connection, model_id)
-    return queued
+    ((queued,),) = connection.execute(SQL.queue_missing, {"model_id": model_id}).fetchall()
+    return int(queued)
 
 
 def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int) -> int:

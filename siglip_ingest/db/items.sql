@@ -1,14 +1,7 @@
 -- name: queue_missing
--- Queues every image that has no item under model_id; none under an external model, whose vectors are imported.
-INSERT INTO siglip.ingest_items (image_id, model_id)
-SELECT i.image_id, %(model_id)s
-FROM siglip.images AS i
-WHERE NOT EXISTS (
-    SELECT FROM siglip.ingest_items AS t WHERE t.image_id = i.image_id AND t.model_id = %(model_id)s
-)
-  AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = %(model_id)s AND m.is_external)
-ORDER BY i.image_id
-ON CONFLICT (image_id, model_id) DO NOTHING;
+-- Queues every image that has no item under model_id, and tells its workers; returns how many. None under an external model, whose
+-- vectors are imported.
+SELECT siglip.queue_missing_images(model_id => %(model_id)s::integer);
 
 -- name: move_queued
 -- Moves what is queued or failed under from_model_id to to_model_id, unless the image has an item there.
@@ -210,6 +203,12 @@ FROM (
 ) AS n
 WHERE t.item_id = n.item_id
 RETURNING t.state;
+
+-- name: keep_labels
+-- Writes the kept labels of the images that are done, in the transaction that brings their vectors.
+SELECT siglip.keep_arrived(model_id => %(model_id)s::integer, content_ids => ARRAY(
+    SELECT c.content_id FROM siglip.contents AS c
+    WHERE c.content_hash IN (SELECT r.content_hash FROM pg_temp.siglip_new_results AS r)));
 
 -- name: fail_items
 -- Marks items of a claim as failed, or queues them again after a pause; returns the new state of each. failed_ids, lease_tokens, codes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,36 +35,11 @@ class LabelSetRow:
     labels: list[str]
 
 
-def store_label_set(
-    connection: Connection, name: str, template: str, prompts: Mapping[str, Sequence[str]], *, replace: bool
-) -> list[int] | None:
-    """Store a label set; two callers that replace one wait for each other, and the second one's counts.
-
-    Args:
-        connection: In a transaction.
-        name: What it is called.
-        template: What made the prompts.
-        prompts: The labels, in order, each with its prompts.
-        replace: Replace the label set of that name, if there is one.
-
-    Returns:
-        The `label_id` of each label, in order; None where the name is taken.
-    """
-    parameters: dict[str, object] = {"name": name, "template": template, "replace": replace}
-    row = connection.execute(SQL.upsert_label_set, parameters).fetchone()
-    if row is None:
-        return None
-    connection.execute(SQL.delete_labels, {"label_set_id": row[0]})
-    label_ids: list[int] = []
-    for position, (label, texts) in enumerate(prompts.items()):
-        parameters = {"label_set_id": row[0], "position": position, "label": label, "prompts": list(texts)}
-        ((label_id,),) = connection.execute(SQL.insert_label, parameters)
-        label_ids.append(label_id)
-    return label_ids
-
-
 def insert_label_embeddings(
-    connection: Connection, model_id: int, label_ids: Sequence[int], embeddings: NDArray[np.float32]
+    connection: Connection,
+    model_id: int,
+    label_ids: Sequence[int],
+    embeddings: NDArray[np.float32] | Sequence[NDArray[np.float32]],
 ) -> None:
     """Store the unit vectors of labels under a model: (N, D) for N labels. Those that are there are replaced."""
     with connection.cursor() as cursor:
@@ -77,9 +52,15 @@ def insert_label_embeddings(
         )
 
 
-def delete_label_set(connection: Connection, name: str) -> bool:
-    """Delete a label set with its vectors; returns False where there is none of that name."""
-    return connection.execute(SQL.delete_label_set, {"name": name}).rowcount == 1
+def insert_refusal(connection: Connection, model_id: int, label_id: int, refusal: str) -> None:
+    """Say why a model can't embed a label."""
+    connection.execute(SQL.insert_label_refusal, {"model_id": model_id, "label_id": label_id, "refusal": refusal})
+
+
+def list_refusals(connection: Connection, model_id: int, name: str) -> dict[str, str]:
+    """The labels of a set that a model can't embed, in order, and why."""
+    rows = connection.execute(SQL.list_label_refusals, {"model_id": model_id, "name": name}).fetchall()
+    return dict(rows)
 
 
 def find_label_set(connection: Connection, name: str) -> LabelSetRow | None:
@@ -96,17 +77,34 @@ def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetR
     return [LabelSetRow(*row) for row in connection.execute(SQL.list_label_sets, {"name": name})]
 
 
-def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str]]]:
-    """The labels that have no vector under a model: (label_id, prompts) of each."""
+def list_missing_labels(connection: Connection, model_id: int) -> list[tuple[int, list[str], list[str]]]:
+    """The labels that a model has yet to embed: (label_id, prompts, texts that it must be able to read) of each."""
     return [
-        (label_id, prompts) for label_id, prompts in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
+        (label_id, prompts, read)
+        for label_id, prompts, read in connection.execute(SQL.list_missing_labels, {"model_id": model_id})
     ]
 
 
-def hold_labels(connection: Connection, label_ids: Sequence[int]) -> set[int]:
-    """Those of the labels that are still there, which can't be deleted before the transaction ends."""
+def embed_example_labels(connection: Connection, model_id: int) -> int:
+    """Make the vectors that labels by example lack under a model, out of their marked images; returns how many."""
+    ((count,),) = connection.execute(SQL.embed_example_labels, {"model_id": model_id})
+    return int(count)
+
+
+def hold_labels(connection: Connection, label_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The prompts of those of the labels that are still there; nobody changes these before the transaction ends."""
     parameters = {"label_ids": list(label_ids)}
-    return {label_id for (label_id,) in connection.execute(SQL.hold_labels, parameters)}
+    return dict(connection.execute(SQL.hold_labels, parameters).fetchall())
+
+
+def refresh_labels(connection: Connection) -> int:
+    """Do one step of bringing kept labels up to date, for instance after a change of a threshold or of the model.
+
+    Returns:
+        0 where nothing is left to do, or another session does it.
+    """
+    ((done,),) = connection.execute(SQL.refresh_labels).fetchall()
+    return int(done)
 
 
 def score_image(connection: Connection, image_id: int, name: str) -> list[LabelScore]:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.statements import load_statements
-from siglip_ingest.db.items import queue_missing
+from siglip_ingest.db.model_changes import switch_model
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
 from siglip_ingest.types import ModelInfo
 
@@ -38,6 +38,7 @@ class ModelRow:
         revision: Empty until a worker has loaded the checkpoint, unless it was given.
         is_active: True for the model that searches use.
         is_external: True where the vectors come from elsewhere: no worker can load the model.
+        is_kept: True where new images are embedded under it beside the active one.
         info: None until a worker has described the model.
         arithmetics: What its workers computed image vectors in, in the order of their first starts: `float32`,
             `bfloat16`, `int8 (ONNX Runtime 1.32.0)`.
@@ -48,6 +49,7 @@ class ModelRow:
     revision: str
     is_active: bool
     is_external: bool
+    is_kept: bool
     info: ModelInfo | None
     arithmetics: tuple[str, ...] = ()
 
@@ -69,6 +71,11 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     if not found:
         lock_models(connection)  # two callers must not both add it
         found = connection.execute(SQL.find_model, parameters).fetchall()
+    if not found and connection.execute(SQL.is_being_dropped, {"name": name}).fetchone() == (True,):
+        raise ConfigurationError(
+            f"The model {name!r} is being dropped. Use it once that has ended: `siglip-ingest models drop {name}` "
+            "waits for it."
+        )
     model_id, *_ = found[0] if found else connection.execute(SQL.insert_model, parameters).fetchall()[0]
     return int(model_id)
 
@@ -260,11 +267,7 @@ def activate_model(connection: Connection, model_id: int) -> None:
     Raises:
         NotFoundError: If there is no such model. The one that was active stays so.
     """
-    lock_models(connection)
-    get_model(connection, model_id)
-    connection.execute(SQL.deactivate_models, {"model_id": model_id})
-    connection.execute(SQL.activate_model, {"model_id": model_id})
-    queue_missing(connection, model_id)
+    switch_model(connection, model_id, force=True, keep_old=None)
 
 
 def delete_unused_model(connection: Connection, model_id: int) -> bool:
@@ -335,7 +338,7 @@ def list_models(connection: Connection) -> list[tuple[ModelRow, int]]:
 
 
 def _one(row: Sequence[Any]) -> ModelRow:
-    model_id, name, revision, is_active, is_external, dimension, logit_scale, logit_bias, *settings, arithmetics = row
-    logit_scale, logit_bias = (math.nan if number is None else number for number in (logit_scale, logit_bias))
-    info = None if dimension is None else ModelInfo(name, revision, dimension, logit_scale, logit_bias, *settings)
-    return ModelRow(model_id, name, revision, is_active, is_external, info, tuple(arithmetics))
+    model_id, name, revision, is_active, is_external, is_kept, dimension, *figures, images, texts, arithmetics = row
+    logit_scale, logit_bias = (math.nan if number is None else number for number in figures)
+    info = None if dimension is None else ModelInfo(name, revision, dimension, logit_scale, logit_bias, images, texts)
+    return ModelRow(model_id, name, revision, is_active, is_external, is_kept, info, tuple(arithmetics))

@@ -9,13 +9,18 @@ SELECT pg_catalog.pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
 -- name: find_model
 -- Returns the row of a checkpoint name. With a revision: that revision's, else the one that no worker has loaded yet. Without one (''):
 -- the active one, else the one loaded last, else the one that no worker has loaded yet.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.is_kept, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
     m.arithmetics
 FROM siglip.models AS m
 WHERE m.name = %(name)s AND (%(revision)s = '' OR m.revision IN (%(revision)s, ''))
+    AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = m.model_id)
 ORDER BY
     m.revision = %(revision)s AND m.revision <> '' DESC, m.is_active DESC, m.described_at DESC NULLS LAST, m.model_id
 LIMIT 1;
+
+-- name: is_being_dropped
+-- Returns whether a model of that name is being dropped.
+SELECT EXISTS (SELECT FROM siglip.models AS m JOIN siglip.model_drops AS d USING (model_id) WHERE m.name = %(name)s);
 
 -- name: insert_model
 -- Adds a checkpoint that a worker has yet to load; revision is '' where it isn't known.
@@ -28,7 +33,7 @@ SELECT siglip.add_external_model(
 
 -- name: get_model
 -- Returns the row of model_id, or of the active model where model_id is NULL.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.is_kept, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
     m.arithmetics
 FROM siglip.models AS m
 WHERE CASE WHEN %(model_id)s::integer IS NULL THEN m.is_active ELSE m.model_id = %(model_id)s::integer END;
@@ -72,17 +77,9 @@ INSERT INTO siglip.batch_sizes (model_id, device, dtype, batch_size)
 VALUES (%(model_id)s, %(device)s, %(dtype)s, %(batch_size)s)
 ON CONFLICT (model_id, device, dtype) DO UPDATE SET batch_size = excluded.batch_size, measured_at = now();
 
--- name: deactivate_models
--- Deactivates every model but model_id. A statement of its own: a unique index allows one active model at any time.
-UPDATE siglip.models SET is_active = false WHERE is_active AND model_id <> %(model_id)s;
-
--- name: activate_model
--- Activates model_id.
-UPDATE siglip.models SET is_active = true WHERE model_id = %(model_id)s AND NOT is_active;
-
 -- name: list_models
 -- Lists all models, oldest first, each with the number of its image vectors.
-SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
+SELECT m.model_id, m.name, m.revision, m.is_active, m.is_external, m.is_kept, m.dimension, m.logit_scale, m.logit_bias, m.image_settings, m.text_settings,
     m.arithmetics,
     (SELECT count(*) FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id) AS embedding_count
 FROM siglip.models AS m

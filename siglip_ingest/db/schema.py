@@ -59,7 +59,8 @@ def migrate(database_url: str, revision: str = "head") -> str | None:
         DatabaseError: If it refuses the connection or a statement, for lack of rights or of pgvector 0.8; or if another
             migration of the database doesn't end.
         InvalidInputError: If there is no such revision.
-        SchemaVersionError: If the database is at a revision that this version doesn't know.
+        SchemaVersionError: If the database is at a revision that this version doesn't know, or if CREATE EXTENSION
+            siglip made the schema, at another one.
     """
     import siglip_migrations
 
@@ -97,6 +98,11 @@ def _mapped_migration_errors(parameters: dict[str, str], revision: str) -> Itera
             "siglip-ingest needs 0.8.0 or newer, whose filtered searches find as many rows as are asked for. "
             f"{version.describe_update()}"
         ) from error
+    except siglip_migrations.ExtensionError as error:
+        raise SchemaVersionError(
+            f"The schema siglip in {describe_server(parameters)} was made by CREATE EXTENSION siglip and is at "
+            f"revision {error.found}. {_describe_change(error.wanted)}"
+        ) from error
     except CommandError as error:
         raise SchemaVersionError(
             f"The schema siglip in {describe_server(parameters)} can't be brought to {revision!r}: {error}. It was "
@@ -113,6 +119,15 @@ def _mapped_migration_errors(parameters: dict[str, str], revision: str) -> Itera
         if isinstance(error.orig, psycopg.Error):
             raise _refused(error.orig, parameters) from error
         raise
+
+
+def _describe_change(wanted: str) -> str:
+    if wanted == "base":
+        return "DROP EXTENSION siglip CASCADE takes it away, with all images and vectors."
+    return (
+        f"ALTER EXTENSION siglip UPDATE TO '{wanted}' brings it to {wanted}, where the server has the files: "
+        "`siglip-ingest extension DIR` writes them."
+    )
 
 
 def _refused(error: psycopg.Error, parameters: dict[str, str]) -> Exception:

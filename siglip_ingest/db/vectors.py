@@ -146,6 +146,9 @@ def store_vectors(
             connection.execute(SQL.close_items, {"model_id": model_id, "image_ids": write_array(image_ids)})
         contents = write_array(set(content_ids.values()))
         connection.execute(SQL.insert_done_items, {"model_id": model_id, "content_ids": contents})
+    if content_ids:
+        contents = write_array(set(content_ids.values()))
+        connection.execute(SQL.keep_labels, {"model_id": model_id, "content_ids": contents})
     replaced = len(had_vector) if replace else 0
     return Stored(len(chosen) - replaced, len(records) - len(chosen), replaced)
 

@@ -99,6 +99,10 @@ WHERE i.content_id = ANY (%(content_ids)s::bigint[])
 ORDER BY i.image_id
 ON CONFLICT (image_id, model_id) DO NOTHING;
 
+-- name: keep_labels
+-- Writes the kept labels of the images of these contents, in the transaction that brings their vectors.
+SELECT siglip.keep_arrived(model_id => %(model_id)s::integer, content_ids => %(content_ids)s::bigint[]);
+
 -- name: requeue_other_models
 -- Queues images whose content has changed under the other models that had them, unless they have a vector of the new
 -- content; returns the model of each.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.broker.tasks import TaskClient, decode_array, encode_array, queries_queue
 from siglip_ingest.db import Database, texts
-from siglip_ingest.errors import ConfigurationError, SiglipError, WorkerUnavailableError
+from siglip_ingest.errors import ConfigurationError, InvalidInputError, SiglipError, WorkerUnavailableError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.types import ModelInfo
 
@@ -73,6 +73,17 @@ class RemoteEmbedder:
         with ThreadPoolExecutor(min(SESSIONS, len(queries)), thread_name_prefix="embed_texts") as threads:
             return np.stack(list(threads.map(self._embed_text, queries)))
 
+    def describe_refusals(self, queries: Sequence[str]) -> list[str | None]:
+        """Say for each text why it is refused; None where the model reads something of it.
+
+        A worker is asked only for texts of which a tokenizer may leave nothing: those without a letter or a digit, and
+        those that may hold the name of a special token, such as `</s>`.
+
+        Raises:
+            WorkerUnavailableError: If no worker answers in time.
+        """
+        return [self._refuse(query) if _is_doubtful(query) else None for query in queries]
+
     def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embed decoded RGB images, upright, of any size; returns (N, D) float32 unit vectors in the same order.
 
@@ -99,9 +110,20 @@ class RemoteEmbedder:
             ) from error
         return _read_answer(answer, self.info)
 
+    def _refuse(self, query: str) -> str | None:
+        try:
+            self._embed_text(query)
+        except InvalidInputError as error:
+            return str(error)
+        return None
+
     def _embed_text(self, query: str) -> NDArray[np.float32]:
         with self._database.connection() as connection:
             return texts.embed_text(connection, self._model.model_id, query, self._timeout_s)
+
+
+def _is_doubtful(text: str) -> bool:
+    return "<" in text or not any(letter.isalnum() for letter in text)
 
 
 def _read_answer(answer: Mapping[str, Any], info: ModelInfo) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from siglip_ingest.db import Connection, Database, images, ingestions
 from siglip_ingest.db.checks import check_mapping, check_name
+from siglip_ingest.db.model_changes import list_kept_models
 from siglip_ingest.db.models import check_loadable, hold_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError, SiglipError
 from siglip_ingest.ingest.expand import ImageSource, expand
@@ -151,8 +152,10 @@ class _Queue:
         ingestion_id = self.ingestion_id
         if ingestion_id is None:
             ingestion_id = ingestions.create_ingestion(connection, model_id, self._collection)
-        others = {active_id} - {None, model_id}  # the active model was changed since the first part
-        written = images.insert_images(connection, rows, model_id, *cast("set[int]", others))
+        others: set[int] = set()
+        if active_id is not None:  # the active model may have been changed since the first part
+            others = {active_id, *list_kept_models(connection)} - {model_id}
+        written = images.insert_images(connection, rows, model_id, *sorted(others))
         ingestions.add_images(connection, ingestion_id, written.image_ids)
         return model_id, ingestion_id, written.queued
 

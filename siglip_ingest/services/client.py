@@ -138,7 +138,8 @@ class EmbeddedServices:
     def has_ready_worker(self, model: str) -> bool:
         """Tell whether the worker takes work now, for this model as far as is known; cheap, and starts nothing."""
         state = self._request({"do": "status"})
-        return state["worker"] == "ready" and state["worker_model"] in {None, model}
+        is_served = state["worker_model"] in {None, model} or model in state["other_models"]
+        return state["worker"] == "ready" and bool(is_served)
 
     def keep(self) -> None:
         """Leave the services running when the last lease is gone, until `stop_services`."""

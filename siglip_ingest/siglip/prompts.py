@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.types import Embedder, TextReader
+from siglip_ingest.types import Embedder, TextChecker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,13 +51,12 @@ def make_prompts(labels: Sequence[str] | Mapping[str, Sequence[str]], template: 
 def check_labels(embedder: Embedder, labels: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
     """Check that the model reads something of each label that a template puts into words.
 
-    Of `!!!`, SigLIP reads the template alone. Labels with prompts of their own are names, which no model reads; and an
-    embedder on a worker has no tokenizer here to ask.
+    Of `!!!`, SigLIP reads the template alone. Labels with prompts of their own are names, which no model reads.
 
     Raises:
         InvalidInputError: If it reads nothing of one.
     """
-    if isinstance(labels, Mapping) or not isinstance(embedder, TextReader):
+    if isinstance(labels, Mapping) or not isinstance(embedder, TextChecker):
         return
     for label, refusal in zip(labels, embedder.describe_refusals(labels), strict=True):
         if refusal is not None:

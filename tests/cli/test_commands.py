@@ -48,6 +48,30 @@ def test_search_like_an_image_leaves_that_image_out(terminal: Terminal) -> None:
     assert matches[0]["image_id"] not in {match["image_id"] for match in like}
 
 
+def test_several_parts_make_one_query(terminal: Terminal) -> None:
+    everything = json.loads(terminal.run("search", "a landscape", "--json").stdout)
+    like, unlike = everything[0]["image_id"], everything[1]["image_id"]
+    found = terminal.run(
+        *("search", "sunset", "--and", "water", "--not", "snow", "--not", "a city", "--json", "--limit", "30"),
+        *("--like", f"{like}:0.7", "--unlike", str(unlike)),
+    )
+    assert found.returncode == 0, found.stderr
+    matches = json.loads(found.stdout)
+    assert len(matches) == IMAGES - 2
+    assert not {like, unlike} & {match["image_id"] for match in matches}
+    scores = [match["score"] for match in matches]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_query_of_nothing_wanted_is_refused(terminal: Terminal) -> None:
+    refused = terminal.run("search", "--not", "snow")
+    assert refused.returncode == 2
+    assert "--not and --unlike alone find nothing" in " ".join(refused.stderr.split())
+    wrong = terminal.run("search", "beach", "--like", "42:heavy")
+    assert wrong.returncode == 2
+    assert "42:0.7" in " ".join(wrong.stderr.split())
+
+
 def test_a_filter_that_fits_nothing_says_so_and_is_no_error(terminal: Terminal) -> None:
     found = terminal.run("search", "a boat", "--filter", '{"album": "1999"}')
     assert (found.returncode, found.stdout) == (0, "")

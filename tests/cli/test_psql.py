@@ -23,7 +23,7 @@ def own_database(terminal: Terminal, database_url: str) -> Terminal:
 
 def test_psql_opens_the_embedded_database(terminal: Terminal) -> None:
     done = terminal.run("psql", "-At", "-c", "SELECT count(*) > 0 FROM siglip.images", "-c", "SHOW search_path")
-    assert (done.stdout, done.stderr) == ('t\n"$user", public\n', "")
+    assert (done.stdout, done.stderr) == ("t\npublic\n", "")
 
 
 def test_psql_opens_the_database_of_the_settings(own_database: Terminal, database_url: str) -> None:

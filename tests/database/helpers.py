@@ -175,6 +175,12 @@ def store_text(connection: Connection, model_id: int, query: str, info: ModelInf
     texts.store_texts(connection, model_id, info, [answer])
 
 
+def add_pets(connection: Connection) -> list[int]:
+    """Store the label set `pets` with the one label `cat`, without vectors; returns its `label_id`."""
+    connection.execute("SELECT siglip.create_label_set('pets', '{cat}', template => '{label}')")
+    return [label_id for (label_id,) in connection.execute("SELECT label_id FROM siglip.labels")]  # type: ignore[misc]
+
+
 def make_fake(_: object) -> FakeEmbedder:
     return FakeEmbedder()
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from siglip_ingest import SiglipClient, labeling
@@ -68,9 +69,10 @@ def test_the_view_has_a_row_for_each_image_and_label(database: Database, image_i
         rows = connection.execute("SELECT * FROM siglip.label_scores")
         columns = [column.name for column in rows.description or ()]
         found: list[Any] = rows.fetchall()
-    assert columns == ["image_id", "label_set", "label", "similarity", "logit", "score"]
+    own = ["image_id", "label_set", "label", "similarity", "logit", "score"]
+    assert columns == [*own, "calibrated_score", "threshold", "is_accepted"]
     assert len(found) == 50 * 3
-    for image_id, _, label, similarity, logit, score in found:
+    for image_id, _, label, similarity, logit, score, *_ in found:
         assert similarity == pytest.approx(VECTORS[image_ids.index(image_id)] @ text_vector(_prompt(label)), abs=1e-3)
         assert logit == pytest.approx(np.exp(INFO.logit_scale) * similarity + INFO.logit_bias)
         assert score == pytest.approx(_scores(similarity))
@@ -268,3 +270,22 @@ def test_an_image_or_label_set_that_is_not_there_is_named(
 def test_without_an_active_model_labels_can_t_be_made(database: Database) -> None:
     with pytest.raises(NotFoundError, match="No model is active"):
         labeling.create_label_set(database, make_fake, "new", ["cat"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "count_labels('scenes')",
+        "label_histogram('scenes')",
+        "images_with_label('scenes', 'forest')",
+        "calibrate('scenes', 'forest', '{1}')",
+        "suggest_examples('scenes', 'forest')",
+        "explain_score(1, 'scenes', 'forest')",
+    ],
+)
+def test_a_new_session_can_begin_with_labels(
+    database: Database, database_url: str, image_ids: list[int], scenes: str, call: str
+) -> None:
+    """Nothing has loaded pgvector's library there yet, which brings its settings."""
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute(f"SELECT * FROM siglip.{call}".encode()).fetchall()

@@ -319,6 +319,22 @@ def test_the_next_page_is_taken_from_the_graphs(database: Database, segments: Se
     assert scans == dict.fromkeys({*segments.graphs, segments.open}, 1)
 
 
+def test_a_composed_search_takes_candidates_from_the_graphs(database: Database, segments: Segments) -> None:
+    query = (
+        "SELECT image_id FROM siglip.search_images(siglip.compose(siglip.by_vector(%(a)s::text::halfvec),"
+        " siglip.by_vector(%(b)s::text::halfvec, 0.5), siglip.minus(siglip.by_vector(%(c)s::text::halfvec))){})"
+    )
+    parameters = {name: half_vector(VECTORS[n]).to_text() for name, n in (("a", 0), ("b", 50), ("c", 1))}
+    with database.connection() as connection, _counted_scans(connection) as scans:
+        found: list[Any] = connection.execute(query.format("").encode(), parameters).fetchall()
+    assert segments.graphs | {f"{name}_pkey" for name in segments.sealed} <= set(scans)
+    assert not set(segments.sealed) & set(scans)
+    with database.connection() as connection, _counted_scans(connection) as exact_scans:
+        exact: list[Any] = connection.execute(query.format(", max_results => 251").encode(), parameters).fetchall()
+    assert found == exact[:10]
+    assert not segments.graphs & set(exact_scans)
+
+
 @pytest.mark.parametrize(
     ("policy", "is_looked_up"),
     [("metadata->>'tenth' <> '3'", False), ("collection = 'small'", True)],
@@ -446,6 +462,19 @@ def test_the_score_is_computed_in_place(database: Database) -> None:
     with database.connection() as connection:
         plan = connection.execute("EXPLAIN (VERBOSE) SELECT * FROM siglip.label_scores WHERE score > 0.5").fetchall()
     assert not [line for (line,) in plan if "siglip.score(" in str(line)]
+
+
+def test_calibrations_are_read_where_they_are_asked_for(database: Database) -> None:
+    with database.connection() as connection:
+        plans: list[str] = []
+        for columns in ("image_id, label, similarity, logit, score", "calibrated_score, threshold, is_accepted"):
+            lines: Any = connection.execute(
+                f"EXPLAIN (VERBOSE) SELECT {columns} FROM siglip.label_scores".encode()
+            ).fetchall()
+            plans.append("\n".join(line for (line,) in lines))
+    assert "label_calibrations" not in plans[0]
+    assert "label_calibrations" in plans[1]
+    assert "siglip.sigmoid(" not in plans[1]
 
 
 def test_a_claim_reads_the_index_of_queued_items(database: Database) -> None:

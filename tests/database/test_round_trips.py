@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import siglip_ingest.embedders.choose
-from siglip_ingest import SiglipClient, search
+from siglip_ingest import SiglipClient, image, search, text
 from siglip_ingest.db import Database
 from siglip_ingest.db.search import SearchOptions
 from tests.database.helpers import FakeEmbedder, index_images, text_vector, unit_vectors
@@ -54,6 +54,15 @@ def test_a_new_text_takes_one_to_learn_that_and_one_to_store_it_and_search(clien
     counts = [count(line, lambda n=n: client.search_images(f"new {n}")) for n in range(12)]  # type: ignore[misc]
     assert counts.count(2) >= 10
     assert max(counts) <= 4
+
+
+def test_several_parts_take_two_round_trips(client: SiglipClient, line: Wire, image_ids: list[int]) -> None:
+    """One to learn that the texts are known, one to search."""
+    client.search_images(["cat", -text("dog"), "bird"])
+    query = ["cat", -text("dog"), "bird", image(image_ids[3])]
+    assert [count(line, lambda: client.search_images(query)) for _ in range(12)].count(2) >= 9
+    likes = [image(image_ids[3]), -image(image_ids[4])]
+    assert [count(line, lambda: client.search_images(likes)) for _ in range(12)].count(1) >= 11
 
 
 def test_an_indexed_image_takes_one_round_trip(client: SiglipClient, line: Wire, image_ids: list[int]) -> None:

@@ -50,11 +50,13 @@ TRAPS = [
 ]
 
 
+# A procedure that commits can have no setting; siglip.finish_drops() calls one function, by its full name.
 def test_every_function_has_a_safe_search_path(database: Database, model_id: int) -> None:
     with database.connection() as connection:
         rows: list[Any] = connection.execute(
             "SELECT p.oid::regprocedure::text, l.lanname, p.proconfig, p.prosqlbody IS NOT NULL FROM pg_proc AS p "
             "JOIN pg_language AS l ON l.oid = p.prolang WHERE p.pronamespace = 'siglip'::regnamespace"
+            " AND p.proname <> 'finish_drops'"
         ).fetchall()
     assert len(rows) > 25
     assert any(re.search(r"nearest_images_\d+\(", str(name)) for name, *_ in rows)  # one of a model, too

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from siglip_ingest import active_model, ingest, labeling, search
-from siglip_ingest.db import Database, images, items, labels
+from siglip_ingest.db import Database, images, items
 from siglip_ingest.db.models import ModelKey, activate_model, delete_unused_model, get_active_model, hold_active_model
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.types import ModelInfo
@@ -22,6 +22,7 @@ from tests.database.helpers import (
     INFO,
     FakeEmbedder,
     add_model,
+    add_pets,
     image_rows,
     index_images,
     states,
@@ -318,5 +319,5 @@ def test_a_switch_waits_for_those_who_make_labels_and_knows_of_them(
         hold_active_model(connection)
         switching = thread.submit(active_model.switch_model, database, new_id)
         wait_for_a_lock(database)
-        labels.store_label_set(connection, "pets", "{label}", {"cat": ["cat"]}, replace=False)
+        add_pets(connection)
     assert switching.result(60) is False

@@ -426,8 +426,6 @@ WRONG_VECTORS: dict[str, tuple[Any, str]] = {
     "infinite": ([math.inf] * DIMENSION, "infinite"),
     "two vectors": (np.ones((2, DIMENSION)), r"\(2, 16\)"),
     "none": ([], r"\(0,\)"),
-    "words": (["a", "b"], "numbers"),
-    "numbers as text": ([str(n) for n in range(DIMENSION)], "numbers"),
 }
 
 

@@ -84,6 +84,15 @@ def test_every_revision_goes_up_and_down(empty_database_url: str) -> None:
     assert migrate(empty_database_url, "base") is None
 
 
+def test_each_revision_down_is_the_one_that_was_there_before(empty_database_url: str) -> None:
+    """Comments of functions too, and the text of functions that were replaced."""
+    migrate(empty_database_url, "0008")
+    before = dump.dump_schema(empty_database_url)
+    migrate(empty_database_url)
+    migrate(empty_database_url, "0008")
+    assert dump.dump_schema(empty_database_url) == before
+
+
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
     before = dump.dump_schema(database_url)
     assert migrate(database_url) == siglip_migrations.head_revision()
@@ -164,9 +173,11 @@ def test_the_library_needs_the_newest_revision() -> None:
 def test_each_revision_has_scripts_up_and_down_with_headers() -> None:
     folder = files("siglip_migrations") / "sql"
     names = {path.name[:4] for path in _versions()}
-    assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {*names, "dump"}
+    assert {entry.name for entry in folder.iterdir() if entry.is_dir()} == {*names, "dump", "extension"}
     down = {name for name in names if (folder / name / "down").is_dir()}
-    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {f"{name}_down.sql" for name in names - down}
+    assert {entry.name for entry in folder.iterdir() if entry.is_file()} == {
+        f"{name}_down.sql" for name in names - down
+    }
     for name in down:
         ups = {entry.name for entry in (folder / name).iterdir() if entry.is_file()}
         assert {entry.name for entry in (folder / name / "down").iterdir()} == ups, "each file up has one down"

@@ -164,7 +164,7 @@ def test_who_might_search_before_may_search_after(filled: Filled) -> None:
             migrate(filled.url)
             connection.execute(sql.SQL("SET ROLE {}").format(role))
             assert len(connection.execute("SELECT * FROM siglip.similar_images(5)").fetchall()) == 10
-            for view in ("label_scores", "index_status", "index_settings", "servers", "recall_drift"):
+            for view in ("label_scores", "label_rules", "index_status", "index_settings", "servers", "recall_drift"):
                 connection.execute(f"SELECT FROM siglip.{view} LIMIT 1".encode())
             connection.execute("DELETE FROM siglip.images WHERE image_id = 5")
         finally:

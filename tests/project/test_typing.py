@@ -20,15 +20,18 @@ import numpy as np
 from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport
 from siglip_ingest import RecallMeasurement, export_vectors, import_vectors, index_recall, tune_search
 from siglip_ingest import create_label_set, enqueue_images, label_scores, search_images, similar_images
+from siglip_ingest import image, text, vector
 from siglip_ingest.siglip import AutoModel, AutoProcessor
 
 
-def find(text: str) -> list[ImageMatch]:
+def find(words: str) -> list[ImageMatch]:
     ingestion = enqueue_images([Path("photos"), ImageSource("a.jpg", key="7")], collection="holiday", metadata={"n": 1})
     if ingestion.wait(timeout_s=60.0).failed:
         print([failure.error_message.upper() for failure in ingestion.failures()])
-    matches = search_images(text, limit=5, filter={"album": "2026"}, min_score=0.5)
+    matches = search_images(words, limit=5, filter={"album": "2026"}, min_score=0.5)
     matches += search_images(np.ones(768, dtype=np.float16)) + search_images([0.5, 1])
+    matches += search_images(["beach", -text("people"), 0.5 * image(42), image(Path("a.jpg")) * 2, vector([0.5, 1])])
+    matches += search_images(["beach", Path("a.jpg")]) + search_images(-text("a") * -1.0)
     return matches + similar_images(matches[0].image_id, limit=3, min_score=0.1)
 
 
@@ -46,7 +49,7 @@ model, processor = AutoModel.from_pretrained("demo"), AutoProcessor.from_pretrai
 
 WRONG = [
     pytest.param('search_images("a", limt=5)', "limt", id="a misspelt parameter"),
-    pytest.param('search_images(["a", "b"])', "list-item", id="a list of texts"),
+    pytest.param('search_images(["a", {"b"}])', "list-item", id="a set in a list"),
     pytest.param('import_vectors("v.npy", "items.jsonl")', "model", id="an import without a model"),
     pytest.param('tune_search("0.98")', "arg-type", id="a recall as text"),
     pytest.param('similar_images("42")', "arg-type", id="an id as text"),

@@ -1,4 +1,4 @@
-"""Builds and merges the indexes of the vectors beside a worker's other work; one worker at a time does it."""
+"""Builds and merges the indexes of the vectors and frees the space of dropped models, beside a worker's other work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 
 import psycopg
 
-from siglip_ingest.db import Connection, Database, segments
+from siglip_ingest.db import Connection, Database, model_changes, segments
 from siglip_ingest.errors import SiglipError
 from siglip_workers.threads import StoppableThread
 
@@ -17,7 +17,10 @@ IDLE_S = 5.0
 
 
 class Maintainer(StoppableThread):
-    """A thread that calls `siglip.maintain` until nothing is left, and looks again every few seconds."""
+    """A thread that does what `siglip.maintain` and `siglip.free_dropped` do, and looks again every few seconds.
+
+    Of several workers, one at a time does it.
+    """
 
     def __init__(self, database: Database) -> None:
         super().__init__("maintenance")
@@ -34,7 +37,7 @@ class Maintainer(StoppableThread):
             except (SiglipError, psycopg.Error) as error:
                 if self.stopping.is_set():
                     return
-                if _is_forbidden(error):
+                if is_forbidden(error):
                     logger.info(
                         "This role may not maintain the segments; `siglip-ingest maintain` as their owner does."
                     )
@@ -60,12 +63,23 @@ class Maintainer(StoppableThread):
         with self._database.connection() as connection:
             self._connection = connection
             try:
-                return None if self.stopping.is_set() else segments.maintain(connection)
+                step = None if self.stopping.is_set() else segments.maintain(connection)
+            finally:
+                self._connection = None
+        return step or self._free_dropped()
+
+    def _free_dropped(self) -> str | None:
+        """Free the space of a dropped model, a step of it, where the segments need nothing."""
+        with self._database.connection() as connection:
+            self._connection = connection
+            try:
+                return None if self.stopping.is_set() else model_changes.free_dropped(connection)
             finally:
                 self._connection = None
 
 
-def _is_forbidden(error: BaseException | None) -> bool:
+def is_forbidden(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the role lacks a right."""
     while error is not None:
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return True

@@ -18,7 +18,7 @@ from siglip_ingest import labeling
 from siglip_ingest.active_model import DEFAULT_MODEL, enter_model
 from siglip_ingest.broker.tasks import queries_queue
 from siglip_ingest.broker.tickets import images_queue
-from siglip_ingest.db import Database, items, models, workers
+from siglip_ingest.db import Database, items, model_changes, models, workers
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.local import load_embedder
 from siglip_ingest.errors import ConfigurationError, DatabaseError, SiglipError
@@ -29,12 +29,14 @@ from siglip_workers.batch_size import BatchSize
 from siglip_workers.broker import Broker
 from siglip_workers.device import Device
 from siglip_workers.heartbeat import Heartbeat, SilenceGuard
+from siglip_workers.ingest.attached_follower import AttachedFollower
 from siglip_workers.ingest.feeder import Feeder
 from siglip_workers.ingest.ledger_watcher import LedgerWatcher
 from siglip_workers.ingest.stream import Stream
+from siglip_workers.label_keeper import LabelKeeper
 from siglip_workers.maintenance import Maintainer
 from siglip_workers.queries.text_listener import TextListener
-from siglip_workers.threads import Repeater, StoppableThread
+from siglip_workers.threads import Repeater, StoppableThread, stop_process
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -83,10 +85,11 @@ class Runtime:
             settings.database_url or "", pooler=settings.pooler, max_connections=1, idle_limit_s=IDLE_LIMIT_S
         )
         self._guard = SilenceGuard([self._pulse, database], self._heartbeat)
-        self._labels = Repeater("labels", self._embed_labels, LABELS_EVERY_S)
+        self._labels = Repeater("labels", self._follow_model, LABELS_EVERY_S)
+        self._keeper = LabelKeeper(database)
         self._maintainer = [Maintainer(database)] if settings.maintenance == "on" else []
+        self._follower = AttachedFollower(database)
         self._watcher: LedgerWatcher | None = None
-        self._unreadable: set[int] = set()  # labels
 
     @property
     def broker(self) -> Broker:
@@ -100,7 +103,13 @@ class Runtime:
         self._node = node
         self._broker = Broker(app, self.settings.broker_url or "")
         self._watcher = LedgerWatcher(
-            self.database, self._broker, self.feeder, self.worker_id, self.model_id, self.settings
+            self.database,
+            self._broker,
+            self.feeder,
+            self.worker_id,
+            self.model_id,
+            self.settings,
+            on_attached=self._follower.look,
         )
         with contextlib.suppress(DatabaseError):  # the heartbeat tries again
             self._beat()  # others look after what a worker leaves behind once they know it
@@ -136,7 +145,16 @@ class Runtime:
     def _threads(self) -> list[StoppableThread]:
         """In the order in which they are closed: what keeps the others from waiting for ever comes last."""
         images = [] if self._watcher is None else [self.feeder, self._watcher]
-        return [*images, self._labels, *self._listeners, *self._maintainer, self._heartbeat, self._guard]
+        return [
+            *images,
+            self._follower,
+            self._labels,
+            self._keeper,
+            *self._listeners,
+            *self._maintainer,
+            self._heartbeat,
+            self._guard,
+        ]
 
     def _beat(self) -> None:
         with self._pulse.connection() as connection:
@@ -150,10 +168,16 @@ class Runtime:
             )
         self._batch_size.keep()  # a round trip only where it has changed
 
-    def _embed_labels(self) -> None:
-        if count := labeling.embed_labels_for_model(
-            self.database, self._embedder, self.model_id, unreadable=self._unreadable
-        ):
+    def _follow_model(self) -> None:
+        """End the worker where its model was dropped; else give new labels their vectors under it."""
+        with self.database.connection() as connection:
+            is_dropped = model_changes.is_dropped(connection, self.model_id)
+        if is_dropped:
+            logger.warning("The model %s was dropped; its worker ends.", self._embedder.info.name)
+            self._labels.stop()
+            stop_process()
+            return
+        if count := labeling.embed_labels_for_model(self.database, self._embedder, self.model_id):
             logger.info("Embedded %d labels that had no vectors under this model.", count)
 
 

@@ -11,6 +11,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
 from siglip_ingest.errors import (
+    AlreadyExistsError,
     ConfigurationError,
     DatabaseConflictError,
     DatabaseError,
@@ -110,6 +111,10 @@ def statement_error(error: psycopg.Error, parameters: dict[str, str]) -> SiglipE
             return InvalidInputError(sentence)
         case pg.NoDataFound():
             return NotFoundError(sentence)
+        case pg.UniqueViolation() if error.diag.constraint_name is None:  # raised by a function of the schema
+            return AlreadyExistsError(sentence)
+        case pg.ObjectInUse() | pg.ObjectNotInPrerequisiteState():
+            return DatabaseError(sentence)
         case pg.InsufficientPrivilege():
             user = parameters.get("user", "in use")
             return DatabaseError(f"{sentence}. The role {user} needs more rights: migrations/README.md lists them.")

@@ -27,6 +27,8 @@ def main() -> int:
         with psycopg.connect(urlunsplit(parts._replace(path="/postgres")), autocommit=True) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                # The role is called siglip: by PostgreSQL's own setting its tables would land in our schema.
+                connection.execute(sql.SQL("ALTER DATABASE {} SET search_path = public").format(sql.Identifier(name)))
         siglip_migrations.upgrade(url)
     except Exception as error:  # noqa: BLE001  # the process's edge: whatever it is, the supervisor reports this line
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")

@@ -16,6 +16,7 @@ from siglip_ingest.errors import ServiceError
 from siglip_ingest.services.channel import Channel, listen
 from siglip_ingest.services.data_folder import DataFolder
 from siglip_ingest.services.logs import read_tail
+from siglip_ingest.services.supervisor.other_workers import OtherWorkers
 from siglip_ingest.services.supervisor.postgres import Postgres
 from siglip_ingest.services.supervisor.processes import start_process, stop_orphans
 from siglip_ingest.services.supervisor.redis import Redis
@@ -47,6 +48,7 @@ class Supervisor:
         self._postgres = Postgres(folder)
         self._redis = Redis(folder)
         self._worker = Worker(folder, self._redis.has_consumer)
+        self._others = OtherWorkers(folder, self._worker)
         self._leases: list[Lease] = []
         self._is_kept = False
         self._is_stopping = False
@@ -183,7 +185,7 @@ class Supervisor:
         """Start the worker where none runs, and in place of one of another model that only this client uses."""
         environment: dict[str, str] = request["environment"]
         model = environment.get("SIGLIP_MODEL")
-        has_other_model = self._worker.is_wanted and model is not None and model != self._worker.model
+        has_other_model = self._worker.is_wanted and model not in {None, self._worker.model, *self._others.models}
         me = lease.channel.peer_pid
         users = sum(other.is_held and other.uses_worker and other.channel.peer_pid != me for other in self._leases)
         if has_other_model and users:
@@ -213,6 +215,8 @@ class Supervisor:
     def _watch(self) -> None:
         if self._worker.watch():
             _logger.info("The worker is %s.", self._worker.state.value)
+            self._write_state()
+        if self._failure is None and self._others.watch(self._postgres.url):
             self._write_state()
         for service in (self._postgres, self._redis):
             if self._failure is None and not service.is_running():
@@ -247,11 +251,12 @@ class Supervisor:
             "worker_pid": None if worker.record is None else worker.record.pid,
             "worker": worker.state.value,
             "worker_model": worker.model,
+            "other_models": self._others.models,
             "worker_log": [] if worker.state in (WorkerState.READY, WorkerState.STOPPED) else worker.log_tail[-3:],
         }
 
     def _write_state(self) -> None:
-        records = (self._postgres.record, self._redis.record, self._worker.record)
+        records = (self._postgres.record, self._redis.record, self._worker.record, *self._others.records)
         self._folder.write_state(
             {
                 "postgres_port": self._postgres.port,
@@ -262,6 +267,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         _logger.info("Stopping.")
+        self._others.stop()
         self._worker.stop()
         self._redis.stop()
         self._postgres.stop()

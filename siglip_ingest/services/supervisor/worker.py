@@ -40,11 +40,12 @@ class Worker:
     Args:
         folder: Where its log lies.
         has_consumer: Tells whether a worker takes tasks from the broker, which a worker does once its model is loaded.
+        log: Name of its log.
     """
 
-    def __init__(self, folder: DataFolder, has_consumer: Callable[[], bool]) -> None:
+    def __init__(self, folder: DataFolder, has_consumer: Callable[[], bool], log: str = "worker.log") -> None:
         self._folder = folder
-        self._log = folder.logs / "worker.log"
+        self._log = folder.logs / log
         self._log_start = 0
         self._has_consumer = has_consumer
         self._child: subprocess.Popen[bytes] | None = None
@@ -58,6 +59,11 @@ class Worker:
     def model(self) -> str | None:
         """What `SIGLIP_MODEL` is for it; None where the database's active model decides."""
         return self._environment.get("SIGLIP_MODEL")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that it was started with."""
+        return dict(self._environment)
 
     @property
     def record(self) -> ProcessRecord | None:

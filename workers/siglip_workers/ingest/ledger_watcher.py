@@ -26,6 +26,7 @@ from siglip_workers.threads import StoppableThread, stop_process
 logger = logging.getLogger(__name__)
 
 CHANNEL = "siglip_ingest_items"
+ATTACHED = "attached"  # what is said there of changes of attached tables
 IDLE_S = 0.5
 SWEEP_S = 1.0
 OUTAGE_PAUSE_S = 1.0
@@ -51,6 +52,7 @@ class LedgerWatcher(StoppableThread):
         settings: Settings,
         *,
         stop_worker: Callable[[], None] = stop_process,
+        on_attached: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__("ledger-watcher")
         self.is_listening = False
@@ -61,6 +63,7 @@ class LedgerWatcher(StoppableThread):
         self._model_id = model_id
         self._max_attempts = settings.max_attempts
         self._stop_worker = stop_worker
+        self._on_attached = on_attached
         self._away: set[str] = set()
         self._swept_at = -SWEEP_S
         self._checked_at = self._probed_at = time.monotonic()
@@ -126,6 +129,8 @@ class LedgerWatcher(StoppableThread):
         for notification in connection.notifies(timeout=IDLE_S, stop_after=1):
             if notification.payload == str(self._model_id):
                 self._feeder.look()
+            elif notification.payload == ATTACHED:
+                self._on_attached()
 
     def _check_consumer(self, now: float) -> None:
         """Notice that Celery takes no messages any more, as after some losses of Redis, though nothing says so."""

@@ -19,7 +19,7 @@ CREATE TABLE siglip.image_labels (
     image_id    bigint NOT NULL REFERENCES siglip.images ON DELETE CASCADE,
     is_accepted boolean NOT NULL,
     score       real CHECK (score BETWEEN 0 AND 1),
-    model_id    integer REFERENCES siglip.models ON DELETE SET NULL,
+    model_id    integer,
     marked_by   text CHECK (marked_by <> ''),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, image_id),
@@ -33,6 +33,8 @@ COMMENT ON TABLE siglip.image_labels
     IS 'One row is a label that an image has, by the model where its set is kept; or has or has not, by the mark of a person, which wins.';
 COMMENT ON COLUMN siglip.image_labels.is_accepted IS 'Whether the image has the label; false only by a person''s mark.';
 COMMENT ON COLUMN siglip.image_labels.score IS 'Calibrated score under model_id when the row was last computed; NULL where only a person has looked.';
+COMMENT ON COLUMN siglip.image_labels.model_id
+    IS 'The model of the score; without a foreign key, which would cost more than the row. A model that was dropped may be named until it is computed again.';
 COMMENT ON COLUMN siglip.image_labels.marked_by IS 'Who marked it, by default the role; NULL where the model decided.';
 
 CREATE TABLE siglip.label_calibrations (
