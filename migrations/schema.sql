@@ -2597,7 +2597,7 @@ DECLARE
 BEGIN
     PERFORM siglip.check_max_results(max_results), siglip.check_similarity('max_similarity', max_similarity, 0);
     RETURN QUERY SELECT n.* FROM siglip.diverse_matches(
-        model, siglip.embed_text(query, model.model_id, timeout_s), max_results, max_similarity, collection, filter, min_score, NULL) AS n;
+        model, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), max_results, max_similarity, collection, filter, min_score, NULL) AS n;
 END
 $function$;
 
@@ -5941,6 +5941,23 @@ BEGIN
 END
 $function$;
 
+-- A text as it stands; an error where it is a part of a composed query.
+-- Example: SELECT siglip.plain_text('a lake');
+CREATE OR REPLACE FUNCTION siglip.plain_text(query text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    IF starts_with(query, E'\x1f') THEN
+        RAISE EXCEPTION 'The query is a part of a composed query, not a text.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.search_images takes siglip.like(42) and siglip.compose(...).';
+    END IF;
+    RETURN plain_text.query;
+END
+$function$;
+
 -- How the rows of an attached table are read now, with the names that its columns have; or why they can't be.
 -- Example: SELECT (siglip.plan_attachment(a)).row_key FROM siglip.attachments AS a;
 CREATE OR REPLACE FUNCTION siglip.plan_attachment(attachment siglip.attachments)
@@ -6484,7 +6501,7 @@ DECLARE
     model siglip.models := siglip.described_model(model_id);
 BEGIN
     RETURN QUERY SELECT n.* FROM siglip.images_above(
-        model, siglip.embed_text(query, model.model_id, timeout_s), min_score, collection, filter) AS n;
+        model, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), min_score, collection, filter) AS n;
 END
 $function$;
 
@@ -7051,7 +7068,7 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
     END IF;
     RETURN QUERY SELECT s.* FROM siglip.search(
-        attached_table, siglip.embed_text(query, model.model_id, timeout_s), max_results, filter, min_score, model.model_id) AS s;
+        attached_table, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), max_results, filter, min_score, model.model_id) AS s;
 END
 $function$;
 
@@ -7195,18 +7212,6 @@ BEGIN
 END
 $function$;
 
--- The images that fit a query of one part best, best first, as siglip.compose of it.
--- Example: SELECT * FROM siglip.search_images(siglip.like(1));
-CREATE OR REPLACE FUNCTION siglip.search_images(query siglip.query_part, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
- RETURNS SETOF siglip.image_match
- LANGUAGE sql
- ROWS 10
- SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
-AS $function$
-    SELECT s.* FROM siglip.search_images(
-        siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s
-$function$;
-
 -- The images that fit a text best, best first. The text comes from the cache or is embedded by a worker.
 -- Example: SELECT image_id, uri, score FROM siglip.search_images('sunset over water', 5, collection => 'holiday');
 CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer DEFAULT 10, collection text DEFAULT NULL::text, filter jsonb DEFAULT NULL::jsonb, min_score double precision DEFAULT NULL::double precision, model_id integer DEFAULT NULL::integer, timeout_s double precision DEFAULT NULL::double precision, image_ids bigint[] DEFAULT NULL::bigint[], skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL::siglip.search_position)
@@ -7216,8 +7221,14 @@ CREATE OR REPLACE FUNCTION siglip.search_images(query text, max_results integer 
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
 DECLARE
-    model siglip.models := siglip.described_model(model_id);
+    model siglip.models;
 BEGIN
+    IF starts_with(query, E'\x1f') THEN
+        RETURN QUERY SELECT s.* FROM siglip.search_images(
+            siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s;
+        RETURN;
+    END IF;
+    model := siglip.described_model(model_id);
     -- Looked at first: a wrong number should not wait for a worker.
     PERFORM siglip.check_max_results(max_results);
     RETURN QUERY SELECT n.* FROM siglip.nearest_images(

@@ -274,6 +274,27 @@ def test_a_part_alone_is_a_query(database: Database, image_ids: list[int]) -> No
         database.fetch(b"SELECT siglip.search_images(siglip.minus('people'))")
 
 
+@pytest.mark.parametrize(
+    "options", ["", ", 60, NULL, '{\"album\": 1}'", ", filter => '{\"album\": 1}', max_results => 60"]
+)
+def test_a_part_alone_stays_one_beside_literals(database: Database, image_ids: list[int], options: str) -> None:
+    part = f"siglip.like({image_ids[7]})"
+    alone = database.fetch(f"SELECT s.* FROM siglip.search_images({part}{options}) AS s".encode())
+    assert alone == database.fetch(
+        f"SELECT s.* FROM siglip.search_images(siglip.compose({part}){options}) AS s".encode()
+    )
+    assert len(alone) == (19 if options else 10)
+
+
+@pytest.mark.parametrize("function", ["relevant_images(", "diverse_images(", "search('public.photo', "])
+def test_a_part_is_no_text(database: Database, image_ids: list[int], function: str) -> None:
+    with database.connection() as connection:
+        connection.execute("CREATE TABLE public.photo (id integer PRIMARY KEY, uri text)")
+        connection.execute("SELECT siglip.attach('public.photo', 'uri')")
+        with pytest.raises(psycopg.Error, match=r"The query is a part of a composed query, not a text\."):
+            connection.execute(f"SELECT * FROM siglip.{function}siglip.like(1))".encode())
+
+
 @pytest.mark.parametrize("part", ["name", "name::varchar", "siglip.minus(name, 0.5)"])
 def test_parts_come_from_columns(database: Database, image_ids: list[int], part: str) -> None:
     rows = database.fetch(

@@ -105,7 +105,7 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
     END IF;
     RETURN QUERY SELECT s.* FROM siglip.search(
-        attached_table, siglip.embed_text(query, model.model_id, timeout_s), max_results, filter, min_score, model.model_id) AS s;
+        attached_table, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), max_results, filter, min_score, model.model_id) AS s;
 END
 $$;
 

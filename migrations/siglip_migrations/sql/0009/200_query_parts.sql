@@ -134,6 +134,23 @@ COMMENT ON FUNCTION siglip.by_vector(@vector@.halfvec, double precision, integer
     IS 'A part of a query: the vector of an image, of any length but 0; with model_id, a search under another model refuses it.
 Example: SELECT * FROM siglip.search_images(siglip.compose(''beach'', siglip.by_vector((SELECT embedding FROM siglip.image_embeddings WHERE model_id = 1 LIMIT 1))));';
 
+-- PostgreSQL gives a part to whatever takes a text.
+CREATE FUNCTION siglip.plain_text(query text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    IF starts_with(query, E'\x1f') THEN
+        RAISE EXCEPTION 'The query is a part of a composed query, not a text.'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'siglip.search_images takes siglip.like(42) and siglip.compose(...).';
+    END IF;
+    RETURN plain_text.query;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.plain_text(text) IS 'A text as it stands; an error where it is a part of a composed query.
+Example: SELECT siglip.plain_text(''a lake'');';
+
 CREATE FUNCTION siglip.compose(VARIADIC parts siglip.query_part[]) RETURNS siglip.composed_query
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, siglip, pg_temp

@@ -194,9 +194,9 @@ COMMENT ON FUNCTION siglip.search_images(
     IS 'The images that fit a query of several parts best, best first, without those that stand in it. similarity is the one that a single text would need for the score.
 Example: SELECT * FROM siglip.search_images(siglip.compose(''beach'', siglip.minus(''people''), siglip.like(1, 0.7), ''at night''), 5, min_score => 0.01);';
 
--- Without it, what siglip.like returns would be searched for as a text. A literal without a type is still a text: PostgreSQL prefers that.
-CREATE FUNCTION siglip.search_images(
-    query        siglip.query_part,
+-- A part alone comes here: PostgreSQL takes a domain for the type below it as soon as one argument is a literal.
+CREATE OR REPLACE FUNCTION siglip.search_images(
+    query        text,
     max_results  integer DEFAULT 10,
     collection   text DEFAULT NULL,
     filter       jsonb DEFAULT NULL,
@@ -207,14 +207,22 @@ CREATE FUNCTION siglip.search_images(
     skip_results integer DEFAULT 0,
     after        siglip.search_position DEFAULT NULL
 ) RETURNS SETOF siglip.image_match
-LANGUAGE sql VOLATILE ROWS 10
+LANGUAGE plpgsql VOLATILE ROWS 10
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
-    SELECT s.* FROM siglip.search_images(
-        siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s
+DECLARE
+    model siglip.models;
+BEGIN
+    IF starts_with(query, E'\x1f') THEN
+        RETURN QUERY SELECT s.* FROM siglip.search_images(
+            siglip.compose(query), max_results, collection, filter, min_score, model_id, timeout_s, image_ids, skip_results, after) AS s;
+        RETURN;
+    END IF;
+    model := siglip.described_model(model_id);
+    -- Looked at first: a wrong number should not wait for a worker.
+    PERFORM siglip.check_max_results(max_results);
+    RETURN QUERY SELECT n.* FROM siglip.nearest_images(
+        model, siglip.embed_text(query, model.model_id, timeout_s), max_results, collection, filter, min_score, NULL,
+        image_ids, skip_results, after) AS n;
+END
 $$;
-
-COMMENT ON FUNCTION siglip.search_images(
-    siglip.query_part, integer, text, jsonb, double precision, integer, double precision, bigint[], integer, siglip.search_position)
-    IS 'The images that fit a query of one part best, best first, as siglip.compose of it.
-Example: SELECT * FROM siglip.search_images(siglip.like(1));';

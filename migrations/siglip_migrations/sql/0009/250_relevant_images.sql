@@ -82,7 +82,7 @@ DECLARE
     model siglip.models := siglip.described_model(model_id);
 BEGIN
     RETURN QUERY SELECT n.* FROM siglip.images_above(
-        model, siglip.embed_text(query, model.model_id, timeout_s), min_score, collection, filter) AS n;
+        model, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), min_score, collection, filter) AS n;
 END
 $$;
 

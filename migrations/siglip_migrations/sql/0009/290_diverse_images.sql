@@ -72,7 +72,7 @@ DECLARE
 BEGIN
     PERFORM siglip.check_max_results(max_results), siglip.check_similarity('max_similarity', max_similarity, 0);
     RETURN QUERY SELECT n.* FROM siglip.diverse_matches(
-        model, siglip.embed_text(query, model.model_id, timeout_s), max_results, max_similarity, collection, filter, min_score, NULL) AS n;
+        model, siglip.embed_text(siglip.plain_text(query), model.model_id, timeout_s), max_results, max_similarity, collection, filter, min_score, NULL) AS n;
 END
 $$;
 

@@ -3,6 +3,7 @@
 -- A row means: nothing; there are none.
 
 DROP FUNCTION siglip.compose(siglip.query_part[]);
+DROP FUNCTION siglip.plain_text(text);
 DROP FUNCTION siglip.by_vector(@vector@.halfvec, double precision, integer);
 DROP FUNCTION siglip.like(bigint, double precision);
 DROP FUNCTION siglip.minus(siglip.query_part, double precision);
