@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from siglip_ingest import SiglipClient, labeling
+from siglip_ingest import SiglipClient, image, labeling, text as words
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import get_model
 from siglip_ingest.embedders.remote import RemoteEmbedder
@@ -78,6 +78,8 @@ PYTHON: dict[str, Callable[[SiglipClient, str], Any]] = {
     "search": lambda client, text: client.search_images(text),
     "all that are relevant": lambda client, text: client.relevant_images(text),
     "diverse": lambda client, text: client.diverse_images(text),
+    "a part": lambda client, text: client.search_images([image(1), text]),
+    "an unwanted part": lambda client, text: client.search_images(["a cat", -words(text)]),
     "labels": lambda client, text: client.create_label_set("new", ["a cat", text]),
     "prompts": lambda client, text: client.create_label_set("new", {"cat": ["a cat", text]}),
 }
@@ -100,6 +102,8 @@ def test_python_refuses_it(client: SiglipClient, way: str, text: str) -> None:
         "SELECT * FROM siglip.search_images(%s)",
         "SELECT * FROM siglip.relevant_images(%s)",
         "SELECT * FROM siglip.diverse_images(%s::text)",
+        "SELECT * FROM siglip.search_images(siglip.compose(siglip.like(1), %s))",
+        "SELECT * FROM siglip.search_images(siglip.compose(siglip.like(1), siglip.minus(%s)))",
     ],
 )
 def test_sql_refuses_it(database_url: str, model_id: int, worker: None, statement: str, text: str) -> None:
