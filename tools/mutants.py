@@ -193,7 +193,7 @@ FAULTS = (
         f"{NEWEST}/420_switching_models.sql",
         "queued := siglip.queue_missing_images(model.model_id);",
         "queued := 0;",
-        "tests/database/test_model_change.py tests/database/test_switching.py",
+        "tests/database/model_change tests/database/test_switching.py",
     ),
     Fault(
         "enqueueing does not hold the model",

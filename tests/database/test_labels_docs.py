@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from siglip_ingest.cli import cli
 from siglip_ingest.db import Database
 from tests.database.helpers import FakeEmbedder, index_images, unit_vectors
 from tests.database.test_exploring_docs import DOCS, blocks_of, statements_of
+from tests.programs import wait_until
 
 DOCUMENT = (DOCS / "labels.md").read_text()
 LISTENING, CLIENT = blocks_of("python", DOCUMENT)
@@ -51,7 +51,7 @@ def test_who_listens_hears_of_new_images(
     code = code.replace("notifies()", "notifies(timeout=5)")
     listener = threading.Thread(target=exec, args=(code, {}))  # our own document
     listener.start()
-    time.sleep(1)
+    wait_until(lambda: database.fetch(b"SELECT FROM pg_stat_activity WHERE query = 'LISTEN siglip_image_labels'"))
     image_ids = index_images(database, model_id, unit_vectors(3, seed=3))
     listener.join(30)
     assert f"new sunsets: {image_ids}" in capsys.readouterr().out
