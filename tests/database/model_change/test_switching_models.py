@@ -142,16 +142,17 @@ def test_a_model_that_is_not_there_is_none(database: Database, model_id: int, ve
 
 
 def test_calibrations_follow_in_the_same_transaction(database: Database, model_id: int, new_id: int) -> None:
-    if fetch(database, "SELECT to_regprocedure('siglip.recalibrate(integer)') IS NOT NULL") == [(True,)]:
-        pytest.skip("there is one")
-    with database.connection() as connection:
-        connection.execute("CREATE TABLE siglip.seen (model_id integer)")
-        connection.execute(
-            "CREATE FUNCTION siglip.recalibrate(model_id integer) RETURNS void LANGUAGE sql AS"
-            " 'INSERT INTO siglip.seen VALUES (model_id)'"
-        )
+    add_labels_and_texts(database, model_id, new_id)
+    fetch(database, "SELECT siglip.calibrate('pets', 'cat', '{1,2,3}', '{4,5,6}')")
+    kept = "SELECT scale, bias FROM siglip.label_calibrations WHERE model_id = %s AND is_current"
+    assert fetch(database, kept, new_id) == []
+    with database.connection() as connection, connection.transaction(force_rollback=True):
+        connection.execute("SELECT siglip.switch_model('new/model')")
+    assert fetch(database, kept, new_id) == []
     fetch(database, "SELECT siglip.switch_model('new/model')")
-    assert fetch(database, "SELECT model_id FROM siglip.seen") == [(new_id,)]
+    (fit,) = fetch(database, kept, new_id)
+    assert fit == fetch(database, "SELECT scale, bias FROM siglip.calibrate('pets', 'cat')")[0]
+    assert fit != fetch(database, kept, model_id)[0]
 
 
 def test_eight_searchers_see_no_error_and_no_mixture_while_models_are_switched(  # noqa: C901  # six kinds of searches

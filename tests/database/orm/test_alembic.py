@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 from siglip_ingest.db import Database
 from siglip_ingest.sqlalchemy import Image, is_ours
 from tests.database.helpers import index_images, unit_vectors
-from tests.database.orm.documents import code_blocks, need_function
+from tests.database.orm.documents import code_blocks
 from tests.database.orm.products import Base, Product
 
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine
-from tests.database.orm.documents import code_blocks, need_function
+from tests.database.orm.documents import code_blocks
 from tests.database.orm.products import Base
 
 target_metadata = Base.metadata
@@ -105,8 +105,7 @@ def test_generated_scripts_leave_our_schema_alone(tmp_path: Path, url: str, engi
         )
 
 
-def test_an_attached_table_needs_no_filter(tmp_path: Path, url: str, engine: Engine, database_url: str) -> None:
-    need_function(database_url, "attach")
+def test_an_attached_table_needs_no_filter(tmp_path: Path, url: str, engine: Engine) -> None:
     project = Project(tmp_path / "alembic", url, DOCUMENTED)
     project.generate()
     script = command.revision(project.config)

@@ -18,7 +18,7 @@ from siglip_ingest.labeling import create_label_set
 from tests.conftest import replace_database
 from tests.database.helpers import add_model, index_images, make_fake, text_vector
 from tests.database.listeners import listening
-from tests.database.orm.documents import code_blocks, need_function
+from tests.database.orm.documents import code_blocks
 
 pytest.importorskip("django", minversion="5.2")
 
@@ -175,7 +175,6 @@ def test_an_image_that_a_product_has_can_be_deleted(project: Project, database: 
 
 
 def test_an_attached_table_is_a_migration_like_another(project: Project, empty_database_url: str) -> None:
-    need_function(empty_database_url, "attach")
     project.write(ATTACHING, FILES[ATTACHING])
     with Database(empty_database_url) as database, database.connection() as connection:
         add_model(connection)

@@ -16,7 +16,7 @@ import siglip_ingest.sqlalchemy as orm
 from siglip_ingest.db import Database
 from siglip_ingest.labeling import create_label_set
 from tests.database.helpers import make_fake
-from tests.database.orm.documents import DOCS, code_blocks, need_function
+from tests.database.orm.documents import DOCS, code_blocks
 
 DOCUMENT = (DOCS / "sqlalchemy.md").read_text()
 BLOCKS = code_blocks("sqlalchemy.md")
@@ -95,8 +95,7 @@ def test_the_recipes_are_correct(names: dict[str, Any], labelled_image: int) -> 
         assert session.scalars(names["accepted"]).all() == ["file:///product/00000.jpg"]
 
 
-def test_rows_and_images_are_one_transaction(names: dict[str, Any], database_url: str) -> None:
-    need_function(database_url, "enqueue_images")
+def test_rows_and_images_are_one_transaction(names: dict[str, Any]) -> None:
     exec(compile(ENQUEUEING, "docs/sqlalchemy.md", "exec", dont_inherit=True), names)
     with Session(names["engine"]) as session:
         hats = session.scalars(select(names["Product"]).where(names["Product"].name.like("% hat"))).all()
@@ -107,8 +106,7 @@ def test_rows_and_images_are_one_transaction(names: dict[str, Any], database_url
         ]
 
 
-def test_an_attached_tables_rows_are_searched(names: dict[str, Any], database_url: str, labelled_image: int) -> None:
-    need_function(database_url, "attach")
+def test_an_attached_tables_rows_are_searched(names: dict[str, Any], labelled_image: int) -> None:
     with Session(names["engine"]) as session, session.begin():
         session.execute(
             text("UPDATE product AS p SET photo_url = i.uri FROM siglip.images AS i WHERE i.image_id = p.image_id")
