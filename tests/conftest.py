@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -52,6 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
     PostgreSQL, which runs as another account. torch's compiler, once imported (transformers does), makes a folder too,
     and torchrun leaves some behind.
     """
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a shell's background job, whose programs would ignore it too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tempfile.mkdtemp(prefix="siglip-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     if not config.option.basetemp:
