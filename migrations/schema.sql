@@ -843,7 +843,7 @@ BEGIN
 END
 $function$;
 
--- Have a collection follow a column of your table: its rows are queued, and inserts, updates and deletes follow by themselves. Returns how many rows have an image.
+-- Have a collection follow a column of your table: its rows are queued, and inserts, updates and deletes follow by themselves. Returns how many rows have something in that column.
 -- Example: SELECT siglip.attach('public.product', id_column => 'id', uri_column => 'photo_url', collection => 'shop', metadata_columns => '{category,price}');
 CREATE OR REPLACE FUNCTION siglip.attach(attached_table regclass, uri_column text, id_column text DEFAULT NULL::text, collection text DEFAULT NULL::text, metadata_columns text[] DEFAULT '{}'::text[], id_columns text[] DEFAULT NULL::text[])
  RETURNS bigint
@@ -6354,7 +6354,7 @@ AS $function$
          (SELECT count(r) AS queries, avg(r) AS recall, stddev_samp(r) AS deviation FROM unnest(recalls || 0.5::double precision) AS r) AS s
 $function$;
 
--- Have all rows of an attached table looked at again, after changes that fire no triggers (replication, partitions); returns how many have an image.
+-- Have all rows of an attached table looked at again, after changes that fire no triggers (replication, partitions); returns how many have something in the image's column.
 -- Example: SELECT siglip.refresh_attached(a.attached_table) FROM siglip.attachments AS a;
 CREATE OR REPLACE FUNCTION siglip.refresh_attached(attached_table regclass)
  RETURNS bigint

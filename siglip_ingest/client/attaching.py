@@ -36,7 +36,7 @@ class AttachingClient(BaseClient):
             metadata_columns: Columns that become metadata of the images.
 
         Returns:
-            How many rows have an image.
+            How many rows have something in the image's column.
 
         Raises:
             InvalidInputError: If the columns can't be used.
@@ -86,7 +86,7 @@ class AttachingClient(BaseClient):
         """Have all rows of an attached table looked at again, after changes that fire no triggers.
 
         Returns:
-            How many rows have an image.
+            How many rows have something in the image's column.
 
         Raises:
             NotFoundError: If the table isn't attached.

@@ -52,7 +52,10 @@ def attach_table(
     collection: str | None = None,
     metadata_columns: Sequence[str] = (),
 ) -> int:
-    """Have a collection follow a table; returns how many of its rows have an image. See `SiglipClient.attach_table`."""
+    """Have a collection follow a table; returns how many of its rows have something in the column.
+
+    See `SiglipClient.attach_table`.
+    """
     parameters = {
         "table": table,
         "uri_column": uri_column,
@@ -64,7 +67,7 @@ def attach_table(
 
 
 def refresh_table(connection: Connection, table: str) -> int:
-    """Have all rows of an attached table looked at again; returns how many have an image."""
+    """Have all rows of an attached table looked at again; returns how many have something in the image's column."""
     return int(_fetch_value(connection, SQL.refresh_attached, {"table": table}))
 
 

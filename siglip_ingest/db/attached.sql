@@ -1,12 +1,12 @@
 -- name: attach_table
 -- Has a collection follow a table: its name as in SQL, the columns that tell rows apart (NULL: the primary key), the one with the images,
--- those that become metadata, and the collection (NULL: the table's name). Returns how many rows have an image.
+-- those that become metadata, and the collection (NULL: the table's name). Returns how many rows have something in the image's column.
 SELECT siglip.attach(
     %(table)s::text::regclass, %(uri_column)s::text, id_columns => %(id_columns)s::text[], collection => %(collection)s::text,
     metadata_columns => %(metadata_columns)s::text[]);
 
 -- name: refresh_attached
--- Has all rows of an attached table looked at again; returns how many have an image.
+-- Has all rows of an attached table looked at again; returns how many have something in the image's column.
 SELECT siglip.refresh_attached(%(table)s::text::regclass);
 
 -- name: detach_table

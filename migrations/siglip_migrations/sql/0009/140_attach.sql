@@ -42,7 +42,7 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.refresh_attached(regclass)
-    IS 'Have all rows of an attached table looked at again, after changes that fire no triggers (replication, partitions); returns how many have an image.
+    IS 'Have all rows of an attached table looked at again, after changes that fire no triggers (replication, partitions); returns how many have something in the image''s column.
 Example: SELECT siglip.refresh_attached(a.attached_table) FROM siglip.attachments AS a;';
 
 CREATE FUNCTION siglip.check_attachable(attached_table regclass, columns text[]) RETURNS void
@@ -176,5 +176,5 @@ END
 $$;
 
 COMMENT ON FUNCTION siglip.attach(regclass, text, text, text, text[], text[])
-    IS 'Have a collection follow a column of your table: its rows are queued, and inserts, updates and deletes follow by themselves. Returns how many rows have an image.
+    IS 'Have a collection follow a column of your table: its rows are queued, and inserts, updates and deletes follow by themselves. Returns how many rows have something in that column.
 Example: SELECT siglip.attach(''public.product'', id_column => ''id'', uri_column => ''photo_url'', collection => ''shop'', metadata_columns => ''{category,price}'');';
