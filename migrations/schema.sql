@@ -662,9 +662,12 @@ BEGIN
         INSERT INTO siglip.models AS m (name) VALUES (add_model.name) ON CONFLICT DO NOTHING;  -- another caller's, perhaps
         SELECT m.* INTO STRICT model FROM siglip.models AS m WHERE m.name = add_model.name ORDER BY m.model_id DESC LIMIT 1;
     END IF;
-    PERFORM siglip.queue_missing_images(model.model_id);
+    IF NOT (model.is_kept OR model.is_active) THEN
+        PERFORM siglip.queue_missing_images(model.model_id);
+    END IF;
     PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
-    IF EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = model.model_id) THEN
+    IF EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = model.model_id)
+       OR NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = model.model_id) THEN
         RAISE EXCEPTION 'The model % was dropped meanwhile.', quote_literal(name)
             USING ERRCODE = 'object_in_use', HINT = 'Add it once that has ended: CALL siglip.finish_drops() waits for it.';
     END IF;
@@ -8451,6 +8454,7 @@ CREATE VIEW siglip.label_coverage AS
     l.label,
     m.name AS model,
         CASE
+            WHEN m.is_external THEN 'can''t be embedded: the active model is external'::text
             WHEN ((v.label_id IS NULL) AND (f.label_id IS NOT NULL)) THEN 'can''t be embedded: see siglip.label_status'::text
             WHEN (v.label_id IS NULL) THEN 'waits for a worker of the model to embed its prompts'::text
             WHEN ((p.label_id IS NULL) OR (n.label_id IS NOT NULL)) THEN 'waits for a worker'::text

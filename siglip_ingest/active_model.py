@@ -88,16 +88,18 @@ def enter_model(database: Database, info: ModelInfo, *, arithmetic: str | None =
         Its `model_id`.
 
     Raises:
-        ConfigurationError: If the active model has this name and another revision, or the database's vectors of this
-            revision are made with other image settings, such as another `max_num_patches`.
+        ConfigurationError: If the active model, or one that is kept beside it, has this name and another revision, or
+            the database's vectors of this revision are made with other image settings, such as another
+            `max_num_patches`.
     """
 
     def enter(connection: Connection) -> int:
         models.lock_models(connection)  # of two workers that start at once, one makes its model the active one
         active = models.get_active_model(connection)
-        if active is not None and active.name == info.name and active.revision not in {"", info.revision}:
+        kept = models.list_kept_revisions(connection, info.name)
+        if kept and info.revision not in kept:
             raise ConfigurationError(
-                f"The database holds vectors of {info.name!r} at revision {active.revision}, but the checkpoint here "
+                f"The database holds vectors of {info.name!r} at revision {kept[0]}, but the checkpoint here "
                 f"is revision {info.revision}: their scores can't be compared. Put the old files back; or name the new "
                 "ones differently (another folder) and move to them with `siglip-ingest models use`."
             )

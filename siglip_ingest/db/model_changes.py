@@ -39,6 +39,11 @@ def list_kept_models(connection: Connection) -> list[int]:
     return [model_id for (model_id,) in connection.execute(SQL.list_kept_models)]
 
 
+def limit_statements(connection: Connection, timeout_s: float) -> None:
+    """End each statement of this transaction that takes longer, behind a lock say."""
+    connection.execute(SQL.limit_statements, {"timeout_ms": f"{1000 * timeout_s:.0f}"})
+
+
 def list_served_models(connection: Connection) -> list[ServedModel]:
     """The models that need a worker, the active one first."""
     return [ServedModel(*row) for row in connection.execute(SQL.list_served_models)]

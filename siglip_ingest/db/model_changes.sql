@@ -10,13 +10,19 @@ UPDATE siglip.models SET is_kept = %(is_kept)s WHERE model_id = %(model_id)s AND
 -- Returns the models that a new image is queued for.
 SELECT k.model_id FROM siglip.kept_models() AS k (model_id);
 
+-- name: limit_statements
+-- Ends each statement after timeout_ms, until the transaction ends.
+SELECT pg_catalog.set_config('statement_timeout', %(timeout_ms)s::text, true);
+
 -- name: list_served_models
--- Lists the models that need a worker, the active one first: those that new images are queued for, and those that have queued images.
+-- Lists the models that need a worker, the active one first: those that new images are queued for, and those that have images which are
+-- queued or in progress.
 SELECT m.model_id, m.name
 FROM siglip.models AS m
 WHERE m.model_id IN (SELECT k.model_id FROM siglip.kept_models() AS k (model_id))
    OR (NOT m.is_external AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = m.model_id)
-       AND EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.model_id = m.model_id AND t.state = 'queued'))
+       AND (EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.model_id = m.model_id AND t.state = 'queued')
+            OR EXISTS (SELECT FROM siglip.ingest_items AS t WHERE t.model_id = m.model_id AND t.state = 'claimed')))
 ORDER BY m.is_active DESC, m.model_id;
 
 -- name: find_model_id

@@ -80,6 +80,11 @@ def register_model(connection: Connection, name: str, revision: str = "") -> int
     return int(model_id)
 
 
+def list_kept_revisions(connection: Connection, name: str) -> list[str]:
+    """Revisions that new images are embedded under by this name: the active model's, else those that are kept."""
+    return [revision for (revision,) in connection.execute(SQL.list_kept_revisions, {"name": name})]
+
+
 def register_external_model(
     connection: Connection, name: str, dimension: int, logit_scale: float | None, logit_bias: float | None
 ) -> int:

@@ -18,6 +18,15 @@ ORDER BY
     m.revision = %(revision)s AND m.revision <> '' DESC, m.is_active DESC, m.described_at DESC NULLS LAST, m.model_id
 LIMIT 1;
 
+-- name: list_kept_revisions
+-- Lists the revisions that new images are embedded under by that name, as far as they are known: the active model's, else those of the
+-- models that are kept beside it.
+SELECT m.revision
+FROM siglip.models AS m
+WHERE m.name = %(name)s AND m.revision <> '' AND (m.is_active OR m.is_kept)
+    AND (m.is_active OR NOT EXISTS (SELECT FROM siglip.models AS o WHERE o.name = m.name AND o.is_active))
+ORDER BY m.model_id;
+
 -- name: is_being_dropped
 -- Returns whether a model of that name is being dropped.
 SELECT EXISTS (SELECT FROM siglip.models AS m JOIN siglip.model_drops AS d USING (model_id) WHERE m.name = %(name)s);

@@ -16,7 +16,7 @@ import psycopg
 from siglip_ingest.active_model import DEFAULT_MODEL
 from siglip_ingest.db.connection.connect import Connection, add_defaults, connect
 from siglip_ingest.db.connection.errors import mapped_errors, parse_url
-from siglip_ingest.db.model_changes import list_served_models
+from siglip_ingest.db.model_changes import limit_statements, list_served_models
 from siglip_ingest.db.models import get_active_model
 from siglip_ingest.errors import ConfigurationError, DatabaseError
 from siglip_ingest.process.children import die_with_parent
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.2
 ASK_S = 1.0
 LONGEST_PAUSE_S = 300.0  # a model that can't be loaded is tried again that often
+ANSWER_S = 2.0  # so long an answer is waited for: who asks passes signals on, too
 
 
 class ServedModels:
@@ -37,7 +38,8 @@ class ServedModels:
     """
 
     def __init__(self, database_url: str) -> None:
-        self._parameters = add_defaults(parse_url(database_url))
+        silence = {"tcp_user_timeout": f"{1000 * ANSWER_S:.0f}"}  # of the network; unless the URL says otherwise
+        self._parameters = add_defaults(silence | parse_url(database_url))
         self._connection: Connection | None = None
 
     def __call__(self) -> list[str]:
@@ -67,7 +69,8 @@ class ServedModels:
         try:
             if self._connection is None:
                 self._connection = connect(self._parameters, is_pooled=None)
-            with mapped_errors(self._parameters):
+            with mapped_errors(self._parameters), self._connection.transaction():
+                limit_statements(self._connection, ANSWER_S)
                 return question(self._connection)
         except DatabaseError:
             self.close()

@@ -156,6 +156,14 @@ def test_a_label_whose_words_change_keeps_its_rows_until_it_has_a_vector(
         assert state == ("waits for a worker of the model to embed its prompts",)
 
 
+def test_coverage_says_that_an_external_model_embeds_no_labels(database: Database, pets: None) -> None:
+    with database.connection() as connection:
+        connection.execute("SELECT siglip.add_external_model('theirs', 16)")
+        connection.execute("SELECT siglip.switch_model('theirs')")
+        states: Any = connection.execute("SELECT DISTINCT state, share FROM siglip.label_coverage").fetchall()
+    assert states == [("can't be embedded: the active model is external", 0)]
+
+
 def test_a_set_that_is_no_longer_kept_loses_its_rows_but_not_its_marks(
     database: Database, model_id: int, pets: None
 ) -> None:

@@ -34,6 +34,7 @@ class OtherWorkers:
         self._folder = folder
         self._worker = worker
         self._workers: dict[str, Worker] = {}  # by the name of the model
+        self._leaving: list[Worker] = []  # no longer wanted, and not gone yet
         self._served: ServedModels | None = None
         self._ask_at = 0.0
         self._count = 0
@@ -47,12 +48,13 @@ class OtherWorkers:
     @property
     def records(self) -> list[ProcessRecord]:
         """Their processes."""
-        found = [worker.record for worker in self._workers.values()]
+        found = [worker.record for worker in [*self._workers.values(), *self._leaving]]
         return [record for record in found if record is not None]
 
     def watch(self, database_url: str) -> bool:
         """Start, stop and restart them as the models change; returns whether something has changed."""
-        changed = [worker.watch() for worker in self._workers.values()]
+        changed = [worker.watch() for worker in [*self._workers.values(), *self._leaving]]
+        self._leaving = [worker for worker in self._leaving if worker.state is not WorkerState.STOPPED]
         if self._worker.state is WorkerState.READY and time.monotonic() >= self._ask_at:
             self._ask_at = time.monotonic() + _ASK_S
             changed.append(self._follow(database_url))
@@ -60,9 +62,10 @@ class OtherWorkers:
 
     def stop(self) -> None:
         """Stop them all and wait until they are gone."""
-        for worker in self._workers.values():
+        for worker in [*self._workers.values(), *self._leaving]:
             worker.stop()
         self._workers.clear()
+        self._leaving.clear()
         if self._served is not None:
             self._served.close()
 
@@ -85,8 +88,13 @@ class OtherWorkers:
         wanted = [name for name in names if name != mine]
         unwanted = [name for name in self._workers if name not in wanted]
         for name in unwanted:
-            self._workers.pop(name).stop()
+            worker = self._workers.pop(name)
+            worker.leave()
+            self._leaving.append(worker)
         missing = [name for name in wanted if name not in self._workers]
+        for worker in self._workers.values():
+            if worker.state is WorkerState.FAILED:  # ended before anybody saw it run
+                worker.start(worker.environment)
         for name in missing:
             # One that can't be loaded is tried again and again, ever more slowly, as one that ended.
             worker = Worker(self._folder, lambda: True, log=f"worker-{self._count % _LOGS + 2}.log")

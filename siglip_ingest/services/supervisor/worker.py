@@ -53,6 +53,7 @@ class Worker:
         self._delay_s = _FIRST_DELAY_S
         self._due_at = _NEVER  # when to start again, or to stop waiting for a stop
         self._ready_at = _NEVER
+        self._is_leaving = False  # once it has stopped, it stays so
         self.state = WorkerState.STOPPED
 
     @property
@@ -85,12 +86,19 @@ class Worker:
         """Start it, or, where it runs, start it again with another environment."""
         self._environment = dict(environment)
         self._delay_s = _FIRST_DELAY_S
+        self._is_leaving = False
         if self._child is None:
             self._start()
-        elif self.state != WorkerState.STOPPING:
-            self._child.terminate()
-            self._due_at = time.monotonic() + _STOP_TIMEOUT_S
-            self.state = WorkerState.STOPPING
+        else:
+            self._terminate(self._child)
+
+    def leave(self) -> None:
+        """Ask it to stop; `watch` sees to it that it is gone, and its state is STOPPED then."""
+        self._is_leaving = True
+        if self._child is None:
+            self.state = WorkerState.STOPPED
+        else:
+            self._terminate(self._child)
 
     def watch(self) -> bool:
         """Look after the process; returns whether its state has changed."""
@@ -120,6 +128,12 @@ class Worker:
         self._child = None
         self.state = WorkerState.STOPPED
 
+    def _terminate(self, child: subprocess.Popen[bytes]) -> None:
+        if self.state != WorkerState.STOPPING:
+            child.terminate()
+            self._due_at = time.monotonic() + _STOP_TIMEOUT_S
+            self.state = WorkerState.STOPPING
+
     def _start(self) -> None:
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         # The settings are those of the program that asks, not of the one that happened to start the supervisor.
@@ -138,7 +152,10 @@ class Worker:
         """Decide what comes after the process's end."""
         self._child = None
         if self.state == WorkerState.STOPPING:
-            self._start()
+            if self._is_leaving:
+                self.state = WorkerState.STOPPED
+            else:
+                self._start()
             return
         _logger.warning("The worker ended with exit code %d: %s", exit_code, " ".join(self.log_tail[-1:]))
         if self.state == WorkerState.STARTING:

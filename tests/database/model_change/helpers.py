@@ -103,3 +103,8 @@ def steps(database: Database) -> list[str]:
     said: list[str] = []
     active_model.free_dropped(database, said.append)
     return said
+
+
+def states_of(database: Database, model_id: int) -> dict[str, int]:
+    with database.connection() as connection:
+        return states(connection, model_id)

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from siglip_ingest import ingest
@@ -26,7 +27,10 @@ from tests.database.model_change.helpers import (
     NEW,
     active_id,
     fetch,
+    states_of,
+    url_of,
 )
+from tests.programs import wait_until
 
 
 def test_a_model_that_is_added_gets_all_images_and_from_then_on_the_new_ones(
@@ -95,6 +99,21 @@ def test_no_image_that_comes_while_a_model_is_added_is_left_out(database: Databa
             done.result(60)
     with database.connection() as connection:
         assert states(connection, new_id) == states(connection, model_id) == {"queued": 90}
+
+
+def test_adding_again_does_not_stand_in_the_way_of_who_enqueues(
+    database: Database, model_id: int, image_ids: list[int], new_id: int
+) -> None:
+    fetch(database, "DELETE FROM siglip.ingest_items WHERE model_id = %s RETURNING 1", new_id)
+    ((uri,),) = fetch(database, "SELECT uri FROM siglip.images WHERE image_id = %s", image_ids[0])
+    with psycopg.connect(url_of(database)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT siglip.enqueue_images('{file:///new.png}')")
+        adding = pool.submit(fetch, database, "SELECT siglip.add_model(%s)", NEW.name)
+        wait_until(lambda: fetch(database, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") != [])
+        other.execute("SELECT siglip.enqueue_images(%s)", [[uri]])
+        other.commit()
+        assert adding.result(30) == [(new_id,)]
+    assert states_of(database, new_id) == {"queued": IMAGES + 1}
 
 
 def test_two_callers_add_one_model(database: Database, model_id: int, image_ids: list[int]) -> None:

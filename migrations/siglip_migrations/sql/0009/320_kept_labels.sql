@@ -246,7 +246,8 @@ Example: SELECT * FROM siglip.changed_labels();';
 
 CREATE VIEW siglip.label_coverage WITH (security_invoker = true) AS
 SELECT s.name AS label_set, l.label, m.name AS model,
-       CASE WHEN v.label_id IS NULL AND f.label_id IS NOT NULL THEN 'can''t be embedded: see siglip.label_status'
+       CASE WHEN m.is_external THEN 'can''t be embedded: the active model is external'
+            WHEN v.label_id IS NULL AND f.label_id IS NOT NULL THEN 'can''t be embedded: see siglip.label_status'
             WHEN v.label_id IS NULL THEN 'waits for a worker of the model to embed its prompts'
             WHEN p.label_id IS NULL OR n.label_id IS NOT NULL THEN 'waits for a worker'
             WHEN p.completed_at IS NULL THEN 'in progress' ELSE 'current' END AS state,

@@ -3,7 +3,8 @@
 -- A row means: how much of all images, or of a collection, a model has (model_coverage, collection_coverage).
 
 -- The lock comes late: those who enqueue go on while the images are queued that are there already, and what they wrote meanwhile, without
--- knowing of the model, is queued under it. Whoever locks a row of siglip.models has that lock before.
+-- knowing of the model, is queued under it. Whoever locks a row of siglip.models has that lock before. Under a model that is kept already they
+-- write the same items: then the lock comes first, so that nobody waits for a row of this one while holding it.
 CREATE FUNCTION siglip.add_model(name text) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -32,9 +33,12 @@ BEGIN
         INSERT INTO siglip.models AS m (name) VALUES (add_model.name) ON CONFLICT DO NOTHING;  -- another caller's, perhaps
         SELECT m.* INTO STRICT model FROM siglip.models AS m WHERE m.name = add_model.name ORDER BY m.model_id DESC LIMIT 1;
     END IF;
-    PERFORM siglip.queue_missing_images(model.model_id);
+    IF NOT (model.is_kept OR model.is_active) THEN
+        PERFORM siglip.queue_missing_images(model.model_id);
+    END IF;
     PERFORM pg_advisory_xact_lock('siglip.models'::regclass::oid::bigint);
-    IF EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = model.model_id) THEN
+    IF EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = model.model_id)
+       OR NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = model.model_id) THEN
         RAISE EXCEPTION 'The model % was dropped meanwhile.', quote_literal(name)
             USING ERRCODE = 'object_in_use', HINT = 'Add it once that has ended: CALL siglip.finish_drops() waits for it.';
     END IF;
