@@ -165,7 +165,7 @@ INNER = words("""
     near_duplicate_contents nearest_images needs_measuring notify_labels plain_text plus quantised_contents
     quantised_query
     rarest_label read_part read_server_url rebuild_segments remove_released_contents remove_server replace_segments
-    report_away_servers run_on_server sample_contents sample_queries search_embedded_text second_graph_query
+    report_away_servers run_on_server sample_contents score_marks sample_queries search_embedded_text second_graph_query
     second_start segment_number segments_to_rebuild selection_conditions server_options server_state
     set_server_address setting_source settle_server store_text tell_servers touch_text vector_hint
 """)

@@ -181,6 +181,17 @@ def add_pets(connection: Connection) -> list[int]:
     return [label_id for (label_id,) in connection.execute("SELECT label_id FROM siglip.labels")]  # type: ignore[misc]
 
 
+def store_embeddings(database: Database, model_id: int, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+    """Store vectors of images that are there, by image_id."""
+    with database.connection() as connection:
+        for image_id, vector in vectors.items():
+            connection.execute(
+                "INSERT INTO siglip.image_embeddings (model_id, content_id, embedding)"
+                " SELECT %s, content_id, %s::text::halfvec FROM siglip.images WHERE image_id = %s",
+                [model_id, str(vector.tolist()), image_id],
+            )
+
+
 def make_fake(_: object) -> FakeEmbedder:
     return FakeEmbedder()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ from siglip_ingest import labeling
 from siglip_ingest.db import Connection, Database, images, labels, vectors
 from siglip_ingest.db.models import activate_model
 from tests.database.helpers import (
+    INFO,
     add_model,
     claim,
     close_claim,
@@ -21,6 +23,7 @@ from tests.database.helpers import (
     image_rows,
     index_images,
     make_fake,
+    store_embeddings,
     text_vector,
     unit_vectors,
 )
@@ -264,6 +267,35 @@ def test_a_mark_wins_whatever_comes(database: Database, model_id: int, pets: Non
             pass
         connection.execute("SELECT siglip.mark_images('pets', 'cat', unmark => %s)", [[missing, wrong]])
         assert {image_id for label, image_id in kept(connection) if label == "cat"} == has
+
+
+@pytest.mark.parametrize("change", ["set_threshold('pets', 'cat', 1)", "switch_model('new', force => true)"])
+def test_a_mark_has_the_score_of_the_rule_that_counts(
+    database: Database, model_id: int, pets: None, change: str
+) -> None:
+    image_ids = index_images(database, model_id, VECTORS[:50])
+    new_id = database.transact(
+        lambda connection: add_model(connection, dataclasses.replace(INFO, name="new"), is_active=False)
+    )
+    vectors_of = dict(zip(image_ids, unit_vectors(50, seed=77), strict=True))
+    store_embeddings(database, new_id, vectors_of)
+    labeling.embed_labels_for_model(database, make_fake(None), new_id)
+    with database.connection() as connection:
+        connection.execute(
+            "SELECT siglip.mark_images('pets', 'cat', positives => %s, negatives => %s)",
+            [image_ids[:25], image_ids[25:]],
+        )
+        connection.execute(f"SELECT siglip.{change}".encode())
+    refresh(database)
+    with database.connection() as connection:
+        marks: Any = connection.execute(
+            "SELECT image_id, score FROM siglip.labeled_images WHERE label = 'cat' ORDER BY 1"
+        ).fetchall()
+        scores: Any = connection.execute(
+            "SELECT image_id, calibrated_score FROM siglip.label_scores WHERE label = 'cat' ORDER BY 1"
+        ).fetchall()
+    assert len(marks) == 50
+    assert dict(marks) == pytest.approx(dict(scores), abs=1e-6)
 
 
 def test_listeners_learn_of_new_images_once_they_are_committed(

@@ -23,6 +23,7 @@ from tests.database.helpers import (
     close_claim,
     completed,
     failure,
+    store_embeddings,
     unit_vectors,
 )
 from tests.database.model_change.helpers import (
@@ -77,6 +78,19 @@ def test_an_incomplete_model_is_refused_with_what_it_lacks(
     assert active_id(database) == model_id
     fetch(database, "SELECT siglip.switch_model('new/model', force => true)")
     assert active_id(database) == new_id
+
+
+def test_an_external_model_needs_the_images_but_no_labels(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    add_labels_and_texts(database, model_id)
+    ((external,),) = fetch(database, "SELECT siglip.add_external_model('theirs', 16)")
+    store_embeddings(database, external, dict(zip(image_ids[:1], unit_vectors(1), strict=True)))
+    with pytest.raises(DatabaseError, match=f"1 of the {IMAGES} images .*{IMAGES - 1} not imported"):
+        fetch(database, "SELECT siglip.switch_model('theirs')")
+    store_embeddings(database, external, dict(zip(image_ids[1:], unit_vectors(IMAGES - 1), strict=True)))
+    fetch(database, "SELECT siglip.switch_model('theirs')")
+    assert active_id(database) == external
 
 
 def test_the_client_goes_the_whole_way(database: Database, model_id: int, image_ids: list[int]) -> None:

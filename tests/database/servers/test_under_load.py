@@ -143,6 +143,8 @@ def test_a_move_that_is_killed_leaves_what_was(cluster: Cluster, step: str, way:
                 os.kill(pid, signal.SIGKILL)  # the server ends all sessions and recovers
             with pytest.raises(psycopg.OperationalError):
                 move.result(timeout=60)
+            if means == "killed":
+                wait_until(lambda: _is_cut_off(reader), timeout_s=60)  # the server has noticed
         mover.close()
         reader.close()
 
@@ -171,6 +173,14 @@ def _is_connected(other: Session) -> bool:
             " AND application_name = ''"
         )
     )
+
+
+def _is_cut_off(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def _answers(cluster: Cluster) -> bool:

@@ -110,6 +110,39 @@ COMMENT ON FUNCTION siglip.keep_contents(integer, bigint[], integer[])
     IS 'Write which images of these contents have which kept labels, by the rules of siglip.label_progress; returns how many rows are new.
 Example: SELECT siglip.keep_contents(1, ''{1,2,3}'');';
 
+-- keep_contents has looked at what reaches a label; a mark stands below the threshold as well.
+CREATE FUNCTION siglip.score_marks(model_id integer, content_ids bigint[], label_ids integer[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, siglip, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    scored bigint;
+BEGIN
+    UPDATE siglip.image_labels AS r SET score = n.score, model_id = n.model_id, updated_at = now()
+    FROM (
+        SELECT m.label_id, m.image_id, p.model_id,
+               siglip.sigmoid(p.scale * (exp(o.logit_scale) * siglip.similarity(e.embedding OPERATOR(@vector@.<#>) p.embedding) + o.logit_bias)
+                              + p.bias)::real AS score
+        FROM siglip.images AS i
+        JOIN siglip.image_labels AS m ON m.image_id = i.image_id AND m.marked_by IS NOT NULL AND m.label_id = ANY (score_marks.label_ids)
+        JOIN siglip.label_progress AS p ON p.label_id = m.label_id AND p.model_id = score_marks.model_id
+        JOIN siglip.models AS o ON o.model_id = p.model_id
+        JOIN siglip.image_embeddings AS e ON e.model_id = p.model_id AND e.content_id = i.content_id
+        WHERE i.content_id = ANY (score_marks.content_ids)
+    ) AS n
+    WHERE r.label_id = n.label_id AND r.image_id = n.image_id AND (r.score, r.model_id) IS DISTINCT FROM (n.score, n.model_id);
+    GET DIAGNOSTICS scored = ROW_COUNT;
+    RETURN scored;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.score_marks(integer, bigint[], integer[])
+    IS 'Give the marked images of these contents the model''s score for kept labels, whatever it is; returns how many changed.
+Example: SELECT siglip.score_marks(1, ''{1,2,3}'', ''{1}'');';
+
 -- A message has room for 8,000 bytes.
 CREATE FUNCTION siglip.notify_labels(label_set text, label text, image_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -212,7 +245,13 @@ BEGIN
     IF contents IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(siglip.kept_labels_lock());
         PERFORM FROM siglip.images AS i WHERE i.content_id = ANY (contents) ORDER BY i.collection, i.uri FOR KEY SHARE;
+        -- In the order of siglip.mark_images, so that nobody who marks waits for this one while this one waits for them.
+        PERFORM FROM siglip.image_labels AS r
+        WHERE r.label_id = ANY (behind.label_ids)
+          AND r.image_id = ANY (ARRAY(SELECT i.image_id FROM siglip.images AS i WHERE i.content_id = ANY (contents)))
+        ORDER BY r.image_id, r.label_id FOR NO KEY UPDATE;
         PERFORM siglip.keep_contents(behind.model_id, contents, behind.label_ids);
+        PERFORM siglip.score_marks(behind.model_id, contents, behind.label_ids);
     END IF;
     UPDATE siglip.label_progress AS p
     SET next_content_id = coalesce(next_id, p.next_content_id),

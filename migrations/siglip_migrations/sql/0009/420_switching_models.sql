@@ -16,33 +16,44 @@ DECLARE
 BEGIN
     SELECT m.* INTO active FROM siglip.models AS m WHERE m.is_active;
     SELECT m.* INTO other FROM siglip.models AS m WHERE m.model_id = missing_under_model.model_id;
-    IF other.is_external OR other.model_id = active.model_id THEN
+    IF other.model_id = active.model_id THEN
         RETURN NULL;
     END IF;
-    -- Images that the active model hasn't either are no reason to stay with it.
-    SELECT count(*) AS images,
-           count(*) FILTER (WHERE o.state IN ('queued', 'claimed')) AS queued,
-           count(*) FILTER (WHERE o.state = 'failed') AS failed,
-           count(*) FILTER (WHERE o.state IS NULL) AS not_queued,
-           count(*) FILTER (WHERE o.state = 'done') AS embedded
-    INTO counts
-    FROM siglip.ingest_items AS t
-    LEFT JOIN siglip.ingest_items AS o ON o.image_id = t.image_id AND o.model_id = missing_under_model.model_id
-    WHERE t.model_id = active.model_id AND t.state = 'done';
-    -- A label that the active model has no vector of either (it may read nothing of it) is missing nowhere.
+    -- Images that the active model hasn't either are no reason to stay with it. The ledger knows nothing of vectors that are imported.
+    IF other.is_external THEN
+        SELECT count(*) AS images, 0 AS queued, 0 AS failed, count(*) - count(e.content_id) AS absent, count(e.content_id) AS embedded
+        INTO counts
+        FROM siglip.ingest_items AS t
+        JOIN siglip.images AS i ON i.image_id = t.image_id
+        LEFT JOIN siglip.image_embeddings AS e ON e.model_id = missing_under_model.model_id AND e.content_id = i.content_id
+        WHERE t.model_id = active.model_id AND t.state = 'done';
+    ELSE
+        SELECT count(*) AS images,
+               count(*) FILTER (WHERE o.state IN ('queued', 'claimed')) AS queued,
+               count(*) FILTER (WHERE o.state = 'failed') AS failed,
+               count(*) FILTER (WHERE o.state IS NULL) AS absent,
+               count(*) FILTER (WHERE o.state = 'done') AS embedded
+        INTO counts
+        FROM siglip.ingest_items AS t
+        LEFT JOIN siglip.ingest_items AS o ON o.image_id = t.image_id AND o.model_id = missing_under_model.model_id
+        WHERE t.model_id = active.model_id AND t.state = 'done';
+    END IF;
+    -- A label that the active model has no vector of either (it may read nothing of it) is missing nowhere. An external model has none of any.
     SELECT count(*) FILTER (WHERE NOT l.is_refused) AS labels, min(l.label) FILTER (WHERE NOT l.is_refused) AS label,
            count(*) FILTER (WHERE l.is_refused) AS refused, min(l.label) FILTER (WHERE l.is_refused) AS refused_label INTO absent
     FROM (SELECT o.label_id, o.label, EXISTS (
               SELECT FROM siglip.label_refusals AS r WHERE r.label_id = o.label_id AND r.model_id = missing_under_model.model_id) AS is_refused
           FROM siglip.labels AS o) AS l
     WHERE NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = missing_under_model.model_id)
-      AND EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = active.model_id);
+      AND EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = l.label_id AND v.model_id = active.model_id)
+      AND NOT other.is_external;
     RETURN nullif(concat_ws('; ',
         CASE WHEN counts.embedded < counts.images
              THEN format('%s of the %s images that the active model has are embedded under it (%s)', counts.embedded, counts.images,
                          concat_ws(', ', CASE WHEN counts.queued > 0 THEN counts.queued || ' queued' END,
                                    CASE WHEN counts.failed > 0 THEN counts.failed || ' failed' END,
-                                   CASE WHEN counts.not_queued > 0 THEN counts.not_queued || ' not queued' END)) END,
+                                   CASE WHEN counts.absent > 0
+                                        THEN counts.absent || CASE WHEN other.is_external THEN ' not imported' ELSE ' not queued' END END)) END,
         CASE WHEN absent.labels > 0
              THEN format('%s labels have no vector under it yet, %s for instance', absent.labels, quote_literal(absent.label)) END,
         CASE WHEN absent.refused > 0
@@ -85,8 +96,10 @@ BEGIN
         IF missing IS NOT NULL THEN
             RAISE EXCEPTION 'The model % is not complete: %.', quote_literal(model.name), missing
                 USING ERRCODE = 'object_not_in_prerequisite_state',
-                      HINT = format('SELECT siglip.add_model(%L) queues what is not; siglip.model_coverage shows how far its workers are; '
-                                    'siglip.switch_model(%L, force => true) switches all the same.', model.name, model.name);
+                      HINT = CASE WHEN model.is_external THEN 'Import what is missing. '
+                            ELSE format('SELECT siglip.add_model(%L) queues what is not; siglip.model_coverage shows how far its workers are; ',
+                                        model.name) END
+                            || format('siglip.switch_model(%L, force => true) switches all the same.', model.name);
         END IF;
     END IF;
 

@@ -7,6 +7,7 @@ DROP FUNCTION siglip.refresh_labels(integer);
 DROP FUNCTION siglip.changed_labels();
 DROP FUNCTION siglip.keep_arrived(integer, bigint[]);
 DROP FUNCTION siglip.keep_contents(integer, bigint[], integer[]);
+DROP FUNCTION siglip.score_marks(integer, bigint[], integer[]);
 DROP FUNCTION siglip.notify_labels(text, text, bigint[]);
 DROP VIEW siglip.wanted_labels;
 DROP FUNCTION siglip.kept_labels_lock();
