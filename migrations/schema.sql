@@ -497,7 +497,8 @@ CREATE TABLE siglip.released_contents (
 
 -- One row is an image that a row of an attached table no longer has; it is deleted if no other row has it.
 CREATE TABLE siglip.released_images (
-    image_id bigint NOT NULL
+    image_id bigint NOT NULL,
+    after_change bigint DEFAULT 0 NOT NULL  -- The change that is to be followed first: a row that has the image may be among those until it.
 );
 
 -- One row is one segment that was built as a whole, with its index.
@@ -3803,6 +3804,7 @@ DECLARE
     attachment  siglip.attachments;
     row_keys    text[];
     released    bigint[];
+    followed    bigint;  -- changes before this one
     at_once     integer;
 BEGIN
     IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
@@ -3816,9 +3818,14 @@ BEGIN
         RETURN 1 + siglip.forget_attachment(attachment.attachment_id, true);
     END IF;
 
+    SELECT min(f.change_id) INTO followed
+    FROM siglip.attachments AS a
+    CROSS JOIN LATERAL (SELECT min(c.change_id) AS change_id FROM siglip.attached_changes AS c WHERE c.attachment_id = a.attachment_id) AS f
+    WHERE a.problem IS NULL;
     WITH taken AS (
         DELETE FROM siglip.released_images AS r
-        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o LIMIT follow_attached.max_rows)) RETURNING r.image_id
+        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o
+            WHERE o.after_change < followed OR followed IS NULL LIMIT follow_attached.max_rows)) RETURNING r.image_id
     )
     SELECT array_agg(DISTINCT t.image_id) INTO released FROM taken AS t;
     IF released IS NOT NULL THEN
@@ -3867,7 +3874,7 @@ CREATE OR REPLACE FUNCTION siglip.follow_rows(attachment siglip.attachments, row
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    plan      siglip.attachment_plan := siglip.plan_attachment(attachment);
+    plan      siglip.attachment_plan;
     model_ids constant integer[] := siglip.models_to_queue();
     rows_from text;
     keys      text[];
@@ -3877,6 +3884,8 @@ DECLARE
     image_ids bigint[];
     released  bigint[];
 BEGIN
+    PERFORM siglip.hold_attached(attachment.attached_table);
+    plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF row_security_active(attachment.attached_table::oid) THEN
@@ -3928,7 +3937,11 @@ BEGIN
     FROM unnest(keys, places, image_ids) AS n (row_key, place, image_id)
     ON CONFLICT DO NOTHING;
     IF released IS NOT NULL THEN
-        INSERT INTO siglip.released_images (image_id) SELECT u.image_id FROM unnest(released) AS u (image_id);
+        -- A row whose key has changed may have the image again, by a key that waits.
+        INSERT INTO siglip.released_images (image_id, after_change)
+        SELECT u.image_id, coalesce((SELECT max(c.change_id) FROM siglip.attached_changes AS c
+                                     WHERE c.attachment_id = attachment.attachment_id), 0)
+        FROM unnest(released) AS u (image_id);
         -- Where another row has the image, its metadata are that row's now.
         INSERT INTO siglip.attached_changes (attachment_id, row_keys)
         SELECT o.attachment_id, array_agg(o.row_key) FROM (
@@ -4272,6 +4285,24 @@ AS $function$
               LIMIT 1
           )
     )
+$function$;
+
+-- Keep an attached table from being renamed, altered or replaced until the transaction ends; before its rows are read by a plan.
+-- Example: SELECT siglip.hold_attached(a.attached_table) FROM siglip.attachments AS a;
+CREATE OR REPLACE FUNCTION siglip.hold_attached(attached_table regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    called text;
+BEGIN
+    LOOP
+        called := attached_table::text;
+        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', called);
+        EXIT WHEN to_regclass(called) = attached_table;
+    END LOOP;
+END
 $function$;
 
 -- The row of a label set, which nobody else changes until the transaction ends, nor its labels; an error where there is none.
@@ -5852,7 +5883,12 @@ BEGIN
         LEFT JOIN pg_type AS t ON t.oid = c.atttypid
     ) AS c
     WHERE a.attached_table = TG_RELID;
-    IF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
+    IF NOT FOUND AND NOT EXISTS (
+        SELECT FROM pg_trigger AS t WHERE t.tgrelid = TG_RELID AND t.tgfoid = 'siglip.note_attached_changes()'::regprocedure
+    ) THEN  -- what the transaction sees is older than the trigger that called this
+        RAISE EXCEPTION 'could not serialize access: % was attached after this transaction began', TG_RELID::regclass
+            USING ERRCODE = 'serialization_failure', HINT = 'Run the transaction again.';
+    ELSIF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
         -- It was restored without the data of siglip, or a column is gone. Whoever writes to it can't help it; siglip.attached_tables shows it.
         RETURN NULL;
     ELSIF TG_OP = 'TRUNCATE' THEN
@@ -5880,8 +5916,8 @@ BEGIN
                     THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
             END LOOP;
             -- A key that is gone, or new, stands beside NULLs: it differs where there is anything to see.
-            changed := format('SELECT coalesce(%s, %s) FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
-                              new_key, old_key, same_key, changed);
+            changed := format('SELECT CASE WHEN r.%s IS NULL THEN %s ELSE %s END FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
+                              table_row.names[1], old_key, new_key, same_key, changed);
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);
@@ -6376,6 +6412,7 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.attached_tables shows which are; siglip.attach attaches one.';
     END IF;
+    PERFORM siglip.hold_attached(attached_table);
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -7094,6 +7131,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
+    END IF;
+    IF has_table_privilege(attached_table, 'SELECT') THEN  -- a right to some columns is enough to search, but not to lock
+        PERFORM siglip.hold_attached(attached_table);
     END IF;
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN

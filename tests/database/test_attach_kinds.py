@@ -87,6 +87,27 @@ def test_keys_of_several_columns_are_followed(connection: Connection, database: 
     assert len(fetch(connection, "SELECT * FROM siglip.search('public.t', %s::halfvec)", query)) == 2
 
 
+def test_keys_of_several_columns_change_with_those_that_they_refer_to(connection: Connection) -> None:
+    connection.execute("CREATE TABLE public.shop (id integer PRIMARY KEY)")
+    connection.execute(
+        "CREATE TABLE public.t (shop integer REFERENCES public.shop ON UPDATE CASCADE ON DELETE CASCADE,"
+        " number integer, uri text, PRIMARY KEY (shop, number))"
+    )
+    connection.execute("INSERT INTO public.shop VALUES (1), (2)")
+    connection.execute(
+        "INSERT INTO public.t VALUES (1, 1, 'https://a/1'), (2, 1, 'https://a/2'), (2, 2, 'https://a/3')"
+    )
+    connection.execute("SELECT siglip.attach('public.t', 'uri')")
+    follow(connection)
+    connection.execute("DELETE FROM public.shop WHERE id = 1")
+    connection.execute("UPDATE public.shop SET id = 7 WHERE id = 2")
+    follow(connection)
+    assert rows_of(connection) == [("{7,1}", 1, "https://a/2"), ("{7,2}", 1, "https://a/3")]
+    connection.execute("UPDATE public.t SET uri = NULL")
+    follow(connection)
+    assert images_of(connection, "t") == {}
+
+
 def test_arrays_are_several_images_of_a_row(connection: Connection, database: Database, model_id: int) -> None:
     connection.execute("CREATE TABLE public.t (id integer PRIMARY KEY, uris text[])")
     connection.execute("SELECT siglip.attach('public.t', 'uris')")

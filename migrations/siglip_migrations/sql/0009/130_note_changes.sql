@@ -48,7 +48,12 @@ BEGIN
         LEFT JOIN pg_type AS t ON t.oid = c.atttypid
     ) AS c
     WHERE a.attached_table = TG_RELID;
-    IF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
+    IF NOT FOUND AND NOT EXISTS (
+        SELECT FROM pg_trigger AS t WHERE t.tgrelid = TG_RELID AND t.tgfoid = 'siglip.note_attached_changes()'::regprocedure
+    ) THEN  -- what the transaction sees is older than the trigger that called this
+        RAISE EXCEPTION 'could not serialize access: % was attached after this transaction began', TG_RELID::regclass
+            USING ERRCODE = 'serialization_failure', HINT = 'Run the transaction again.';
+    ELSIF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
         -- It was restored without the data of siglip, or a column is gone. Whoever writes to it can't help it; siglip.attached_tables shows it.
         RETURN NULL;
     ELSIF TG_OP = 'TRUNCATE' THEN
@@ -76,8 +81,8 @@ BEGIN
                     THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
             END LOOP;
             -- A key that is gone, or new, stands beside NULLs: it differs where there is anything to see.
-            changed := format('SELECT coalesce(%s, %s) FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
-                              new_key, old_key, same_key, changed);
+            changed := format('SELECT CASE WHEN r.%s IS NULL THEN %s ELSE %s END FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
+                              table_row.names[1], old_key, new_key, same_key, changed);
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);

@@ -62,6 +62,9 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
     END IF;
+    IF has_table_privilege(attached_table, 'SELECT') THEN  -- a right to some columns is enough to search, but not to lock
+        PERFORM siglip.hold_attached(attached_table);
+    END IF;
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
