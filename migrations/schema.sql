@@ -5870,12 +5870,14 @@ BEGIN
                                 'GRANT INSERT ON siglip.attached_changes TO %1$I', current_user);
     END IF;
     -- Names of the columns as they are now: those of the key, that of the image, those of the metadata.
-    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain INTO table_row
+    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain, c.are_by_text INTO table_row
     FROM siglip.attachments AS a
     CROSS JOIN LATERAL (
         SELECT array_agg(quote_ident(c.attname) ORDER BY n.place) AS names,
                -- Types that IS DISTINCT FROM surely works for.
-               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain
+               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain,
+               -- Types whose values may be equal but for their text, as 1.0 and 1.00 are; or domains, which may be over these.
+               array_agg(c.atttypid = 'numeric'::regtype OR c.atttypid >= 16384 ORDER BY n.place) AS are_by_text
         FROM unnest(a.id_columns || a.uri_column || a.metadata_columns, a.id_numbers || a.uri_number || a.metadata_numbers)
              WITH ORDINALITY AS n (name, number, place)
         LEFT JOIN pg_attribute AS c ON c.attrelid = TG_RELID AND c.attnum > 0 AND NOT c.attisdropped
@@ -5897,7 +5899,8 @@ BEGIN
         FOR n IN 1 .. table_row.ids LOOP
             old_key := concat_ws(', ', old_key, format('o.%s::text', table_row.names[n]));
             new_key := concat_ws(', ', new_key, format('r.%s::text', table_row.names[n]));
-            same_key := concat_ws(' AND ', same_key, format('o.%1$s = r.%1$s', table_row.names[n]));
+            same_key := concat_ws(' AND ', same_key, format(
+                CASE WHEN table_row.are_by_text[n] THEN 'o.%1$s::text = r.%1$s::text' ELSE 'o.%1$s = r.%1$s' END, table_row.names[n]));
         END LOOP;
         IF table_row.ids > 1 THEN
             old_key := format('ARRAY[%s]::text', old_key);
@@ -6058,7 +6061,10 @@ BEGIN
     SELECT CASE ids WHEN 1 THEN string_agg(format('r.%I::text', names[n]), '')
            ELSE format('ARRAY[%s]::text', string_agg(format('r.%I::text', names[n]), ', ' ORDER BY n)) END,
            string_agg(format('r.%I = CASE WHEN pg_input_is_valid(k.parts[%s], %L) THEN k.parts[%s]::%s END',
-                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1)), ' AND ' ORDER BY n)
+                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1))
+                      -- 1.0 and 1.00 are equal, but two keys: a row has the one that it is written with.
+                      || CASE WHEN types[n] = 'numeric'::regtype THEN format(' AND r.%I::text = k.parts[%s]', names[n], n) ELSE '' END,
+                      ' AND ' ORDER BY n)
     INTO plan.row_key, plan.matches
     FROM generate_series(1, ids) AS n;
     plan.has_image := format('r.%I IS NOT NULL', plan.uri_name);
@@ -7311,9 +7317,10 @@ BEGIN
     SELECT a.* INTO attachment FROM siglip.attachments AS a WHERE a.attached_table = searched;
     plan := siglip.plan_attachment(attachment);
     RETURN QUERY EXECUTE format(
-        'SELECT r, m.image_id, m.place, m.similarity, m.score'
+        'SELECT (r.*)::%s, m.image_id, m.place, m.similarity, m.score'
         ' FROM unnest($1) WITH ORDINALITY AS m (row_key, place, image_id, uri, similarity, score, metadata, turn)'
         ' CROSS JOIN LATERAL (SELECT %s AS parts) AS k JOIN %s AS r ON %s ORDER BY m.turn',
+        searched,  -- of the type of the table, else r could be a column of that name
         CASE WHEN cardinality(plan.id_names) = 1 THEN 'ARRAY[m.row_key]' ELSE 'm.row_key::text[]' END,
         searched, plan.matches) USING found_rows;
 END

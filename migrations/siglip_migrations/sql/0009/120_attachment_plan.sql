@@ -116,7 +116,10 @@ BEGIN
     SELECT CASE ids WHEN 1 THEN string_agg(format('r.%I::text', names[n]), '')
            ELSE format('ARRAY[%s]::text', string_agg(format('r.%I::text', names[n]), ', ' ORDER BY n)) END,
            string_agg(format('r.%I = CASE WHEN pg_input_is_valid(k.parts[%s], %L) THEN k.parts[%s]::%s END',
-                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1)), ' AND ' ORDER BY n)
+                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1))
+                      -- 1.0 and 1.00 are equal, but two keys: a row has the one that it is written with.
+                      || CASE WHEN types[n] = 'numeric'::regtype THEN format(' AND r.%I::text = k.parts[%s]', names[n], n) ELSE '' END,
+                      ' AND ' ORDER BY n)
     INTO plan.row_key, plan.matches
     FROM generate_series(1, ids) AS n;
     plan.has_image := format('r.%I IS NOT NULL', plan.uri_name);

@@ -35,12 +35,14 @@ BEGIN
                                 'GRANT INSERT ON siglip.attached_changes TO %1$I', current_user);
     END IF;
     -- Names of the columns as they are now: those of the key, that of the image, those of the metadata.
-    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain INTO table_row
+    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain, c.are_by_text INTO table_row
     FROM siglip.attachments AS a
     CROSS JOIN LATERAL (
         SELECT array_agg(quote_ident(c.attname) ORDER BY n.place) AS names,
                -- Types that IS DISTINCT FROM surely works for.
-               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain
+               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain,
+               -- Types whose values may be equal but for their text, as 1.0 and 1.00 are; or domains, which may be over these.
+               array_agg(c.atttypid = 'numeric'::regtype OR c.atttypid >= 16384 ORDER BY n.place) AS are_by_text
         FROM unnest(a.id_columns || a.uri_column || a.metadata_columns, a.id_numbers || a.uri_number || a.metadata_numbers)
              WITH ORDINALITY AS n (name, number, place)
         LEFT JOIN pg_attribute AS c ON c.attrelid = TG_RELID AND c.attnum > 0 AND NOT c.attisdropped
@@ -62,7 +64,8 @@ BEGIN
         FOR n IN 1 .. table_row.ids LOOP
             old_key := concat_ws(', ', old_key, format('o.%s::text', table_row.names[n]));
             new_key := concat_ws(', ', new_key, format('r.%s::text', table_row.names[n]));
-            same_key := concat_ws(' AND ', same_key, format('o.%1$s = r.%1$s', table_row.names[n]));
+            same_key := concat_ws(' AND ', same_key, format(
+                CASE WHEN table_row.are_by_text[n] THEN 'o.%1$s::text = r.%1$s::text' ELSE 'o.%1$s = r.%1$s' END, table_row.names[n]));
         END LOOP;
         IF table_row.ids > 1 THEN
             old_key := format('ARRAY[%s]::text', old_key);

@@ -139,9 +139,10 @@ BEGIN
     SELECT a.* INTO attachment FROM siglip.attachments AS a WHERE a.attached_table = searched;
     plan := siglip.plan_attachment(attachment);
     RETURN QUERY EXECUTE format(
-        'SELECT r, m.image_id, m.place, m.similarity, m.score'
+        'SELECT (r.*)::%s, m.image_id, m.place, m.similarity, m.score'
         ' FROM unnest($1) WITH ORDINALITY AS m (row_key, place, image_id, uri, similarity, score, metadata, turn)'
         ' CROSS JOIN LATERAL (SELECT %s AS parts) AS k JOIN %s AS r ON %s ORDER BY m.turn',
+        searched,  -- of the type of the table, else r could be a column of that name
         CASE WHEN cardinality(plan.id_names) = 1 THEN 'ARRAY[m.row_key]' ELSE 'm.row_key::text[]' END,
         searched, plan.matches) USING found_rows;
 END
