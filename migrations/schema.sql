@@ -497,7 +497,8 @@ CREATE TABLE siglip.released_contents (
 
 -- One row is an image that a row of an attached table no longer has; it is deleted if no other row has it.
 CREATE TABLE siglip.released_images (
-    image_id bigint NOT NULL
+    image_id bigint NOT NULL,
+    after_change bigint DEFAULT 0 NOT NULL  -- The change that is to be followed first: a row that has the image may be among those until it.
 );
 
 -- One row is one segment that was built as a whole, with its index.
@@ -3806,6 +3807,7 @@ DECLARE
     attachment  siglip.attachments;
     row_keys    text[];
     released    bigint[];
+    followed    bigint;  -- changes before this one
     at_once     integer;
 BEGIN
     IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
@@ -3819,9 +3821,14 @@ BEGIN
         RETURN 1 + siglip.forget_attachment(attachment.attachment_id, true);
     END IF;
 
+    SELECT min(f.change_id) INTO followed
+    FROM siglip.attachments AS a
+    CROSS JOIN LATERAL (SELECT min(c.change_id) AS change_id FROM siglip.attached_changes AS c WHERE c.attachment_id = a.attachment_id) AS f
+    WHERE a.problem IS NULL;
     WITH taken AS (
         DELETE FROM siglip.released_images AS r
-        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o LIMIT follow_attached.max_rows)) RETURNING r.image_id
+        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o
+            WHERE o.after_change < followed OR followed IS NULL LIMIT follow_attached.max_rows)) RETURNING r.image_id
     )
     SELECT array_agg(DISTINCT t.image_id) INTO released FROM taken AS t;
     IF released IS NOT NULL THEN
@@ -3870,7 +3877,7 @@ CREATE OR REPLACE FUNCTION siglip.follow_rows(attachment siglip.attachments, row
 AS $function$
 #variable_conflict use_variable
 DECLARE
-    plan      siglip.attachment_plan := siglip.plan_attachment(attachment);
+    plan      siglip.attachment_plan;
     model_ids constant integer[] := siglip.models_to_queue();
     rows_from text;
     keys      text[];
@@ -3880,6 +3887,8 @@ DECLARE
     image_ids bigint[];
     released  bigint[];
 BEGIN
+    PERFORM siglip.hold_attached(attachment.attached_table);
+    plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF row_security_active(attachment.attached_table::oid) THEN
@@ -3931,7 +3940,11 @@ BEGIN
     FROM unnest(keys, places, image_ids) AS n (row_key, place, image_id)
     ON CONFLICT DO NOTHING;
     IF released IS NOT NULL THEN
-        INSERT INTO siglip.released_images (image_id) SELECT u.image_id FROM unnest(released) AS u (image_id);
+        -- A row whose key has changed may have the image again, by a key that waits.
+        INSERT INTO siglip.released_images (image_id, after_change)
+        SELECT u.image_id, coalesce((SELECT max(c.change_id) FROM siglip.attached_changes AS c
+                                     WHERE c.attachment_id = attachment.attachment_id), 0)
+        FROM unnest(released) AS u (image_id);
         -- Where another row has the image, its metadata are that row's now.
         INSERT INTO siglip.attached_changes (attachment_id, row_keys)
         SELECT o.attachment_id, array_agg(o.row_key) FROM (
@@ -4275,6 +4288,24 @@ AS $function$
               LIMIT 1
           )
     )
+$function$;
+
+-- Keep an attached table from being renamed, altered or replaced until the transaction ends; before its rows are read by a plan.
+-- Example: SELECT siglip.hold_attached(a.attached_table) FROM siglip.attachments AS a;
+CREATE OR REPLACE FUNCTION siglip.hold_attached(attached_table regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+DECLARE
+    called text;
+BEGIN
+    LOOP
+        called := attached_table::text;
+        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', called);
+        EXIT WHEN to_regclass(called) = attached_table;
+    END LOOP;
+END
 $function$;
 
 -- The row of a label set, which nobody else changes until the transaction ends, nor its labels; an error where there is none.
@@ -5853,12 +5884,14 @@ BEGIN
                                 'GRANT INSERT ON siglip.attached_changes TO %1$I', current_user);
     END IF;
     -- Names of the columns as they are now: those of the key, that of the image, those of the metadata.
-    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain INTO table_row
+    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain, c.are_by_text INTO table_row
     FROM siglip.attachments AS a
     CROSS JOIN LATERAL (
         SELECT array_agg(quote_ident(c.attname) ORDER BY n.place) AS names,
                -- Types that IS DISTINCT FROM surely works for.
-               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain
+               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain,
+               -- Types whose values may be equal but for their text, as 1.0 and 1.00 are; or domains, which may be over these.
+               array_agg(c.atttypid = 'numeric'::regtype OR c.atttypid >= 16384 ORDER BY n.place) AS are_by_text
         FROM unnest(a.id_columns || a.uri_column || a.metadata_columns, a.id_numbers || a.uri_number || a.metadata_numbers)
              WITH ORDINALITY AS n (name, number, place)
         LEFT JOIN pg_attribute AS c ON c.attrelid = TG_RELID AND c.attnum > 0 AND NOT c.attisdropped
@@ -5866,7 +5899,12 @@ BEGIN
         LEFT JOIN pg_type AS t ON t.oid = c.atttypid
     ) AS c
     WHERE a.attached_table = TG_RELID;
-    IF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
+    IF NOT FOUND AND NOT EXISTS (
+        SELECT FROM pg_trigger AS t WHERE t.tgrelid = TG_RELID AND t.tgfoid = 'siglip.note_attached_changes()'::regprocedure
+    ) THEN  -- what the transaction sees is older than the trigger that called this
+        RAISE EXCEPTION 'could not serialize access: % was attached after this transaction began', TG_RELID::regclass
+            USING ERRCODE = 'serialization_failure', HINT = 'Run the transaction again.';
+    ELSIF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
         -- It was restored without the data of siglip, or a column is gone. Whoever writes to it can't help it; siglip.attached_tables shows it.
         RETURN NULL;
     ELSIF TG_OP = 'TRUNCATE' THEN
@@ -5875,7 +5913,8 @@ BEGIN
         FOR n IN 1 .. table_row.ids LOOP
             old_key := concat_ws(', ', old_key, format('o.%s::text', table_row.names[n]));
             new_key := concat_ws(', ', new_key, format('r.%s::text', table_row.names[n]));
-            same_key := concat_ws(' AND ', same_key, format('o.%1$s = r.%1$s', table_row.names[n]));
+            same_key := concat_ws(' AND ', same_key, format(
+                CASE WHEN table_row.are_by_text[n] THEN 'o.%1$s::text = r.%1$s::text' ELSE 'o.%1$s = r.%1$s' END, table_row.names[n]));
         END LOOP;
         IF table_row.ids > 1 THEN
             old_key := format('ARRAY[%s]::text', old_key);
@@ -5894,8 +5933,8 @@ BEGIN
                     THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
             END LOOP;
             -- A key that is gone, or new, stands beside NULLs: it differs where there is anything to see.
-            changed := format('SELECT coalesce(%s, %s) FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
-                              new_key, old_key, same_key, changed);
+            changed := format('SELECT CASE WHEN r.%s IS NULL THEN %s ELSE %s END FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
+                              table_row.names[1], old_key, new_key, same_key, changed);
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);
@@ -6036,7 +6075,10 @@ BEGIN
     SELECT CASE ids WHEN 1 THEN string_agg(format('r.%I::text', names[n]), '')
            ELSE format('ARRAY[%s]::text', string_agg(format('r.%I::text', names[n]), ', ' ORDER BY n)) END,
            string_agg(format('r.%I = CASE WHEN pg_input_is_valid(k.parts[%s], %L) THEN k.parts[%s]::%s END',
-                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1)), ' AND ' ORDER BY n)
+                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1))
+                      -- 1.0 and 1.00 are equal, but two keys: a row has the one that it is written with.
+                      || CASE WHEN types[n] = 'numeric'::regtype THEN format(' AND r.%I::text = k.parts[%s]', names[n], n) ELSE '' END,
+                      ' AND ' ORDER BY n)
     INTO plan.row_key, plan.matches
     FROM generate_series(1, ids) AS n;
     plan.has_image := format('r.%I IS NOT NULL', plan.uri_name);
@@ -6390,6 +6432,7 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.attached_tables shows which are; siglip.attach attaches one.';
     END IF;
+    PERFORM siglip.hold_attached(attached_table);
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -7146,6 +7189,9 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
     END IF;
+    IF has_table_privilege(attached_table, 'SELECT') THEN  -- a right to some columns is enough to search, but not to lock
+        PERFORM siglip.hold_attached(attached_table);
+    END IF;
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -7322,9 +7368,10 @@ BEGIN
     SELECT a.* INTO attachment FROM siglip.attachments AS a WHERE a.attached_table = searched;
     plan := siglip.plan_attachment(attachment);
     RETURN QUERY EXECUTE format(
-        'SELECT r, m.image_id, m.place, m.similarity, m.score'
+        'SELECT (r.*)::%s, m.image_id, m.place, m.similarity, m.score'
         ' FROM unnest($1) WITH ORDINALITY AS m (row_key, place, image_id, uri, similarity, score, metadata, turn)'
         ' CROSS JOIN LATERAL (SELECT %s AS parts) AS k JOIN %s AS r ON %s ORDER BY m.turn',
+        searched,  -- of the type of the table, else r could be a column of that name
         CASE WHEN cardinality(plan.id_names) = 1 THEN 'ARRAY[m.row_key]' ELSE 'm.row_key::text[]' END,
         searched, plan.matches) USING found_rows;
 END

@@ -132,6 +132,20 @@ def test_keys_that_are_swapped_are_followed(connection: Connection) -> None:
     assert len(images_of(connection)) == 3
 
 
+@pytest.mark.parametrize("max_rows", [3, 2000])
+@pytest.mark.parametrize("statement", ["id = -id", "id = id + 100", "id = 21 - id"])
+def test_many_keys_that_change_keep_their_images(connection: Connection, statement: str, max_rows: int) -> None:
+    connection.execute("ALTER TABLE product DROP CONSTRAINT product_pkey, ADD UNIQUE (id) DEFERRABLE")
+    add_products(connection, 4, 20)
+    follow(connection)
+    before = fetch(connection, "SELECT image_id, uri FROM siglip.images ORDER BY 1")
+    connection.execute(f"UPDATE product SET {statement}".encode())
+    follow(connection, max_rows)
+    assert fetch(connection, "SELECT image_id, uri FROM siglip.images ORDER BY 1") == before
+    assert len(rows_of(connection)) == 20
+    assert fetch(connection, "SELECT 1 FROM siglip.released_images") == []
+
+
 def test_truncate_takes_all_images(connection: Connection) -> None:
     connection.execute("TRUNCATE product")
     add_products(connection, 3, 4)

@@ -12,6 +12,7 @@ from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.connection.vectors import half_vector
 from tests.database.attached_tables import changes, embed_all, fetch, fetch_one, follow, images_of, rows_of
 from tests.database.helpers import text_vector
+from tests.database.listeners import listening
 
 UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 NAMES = ['Weird "Table"', "select", "a'; DROP TABLE victim; --", "%s %I $1", "naïve\ttab\\"]
@@ -85,6 +86,61 @@ def test_keys_of_several_columns_are_followed(connection: Connection, database: 
     assert found == [("https://example.org/1.jpg",)]  # the other one's key is another now, and that isn't followed yet
     follow(connection)
     assert len(fetch(connection, "SELECT * FROM siglip.search('public.t', %s::halfvec)", query)) == 2
+
+
+def test_keys_of_several_columns_change_with_those_that_they_refer_to(connection: Connection) -> None:
+    connection.execute("CREATE TABLE public.shop (id integer PRIMARY KEY)")
+    connection.execute(
+        "CREATE TABLE public.t (shop integer REFERENCES public.shop ON UPDATE CASCADE ON DELETE CASCADE,"
+        " number integer, uri text, PRIMARY KEY (shop, number))"
+    )
+    connection.execute("INSERT INTO public.shop VALUES (1), (2)")
+    connection.execute(
+        "INSERT INTO public.t VALUES (1, 1, 'https://a/1'), (2, 1, 'https://a/2'), (2, 2, 'https://a/3')"
+    )
+    connection.execute("SELECT siglip.attach('public.t', 'uri')")
+    follow(connection)
+    connection.execute("DELETE FROM public.shop WHERE id = 1")
+    connection.execute("UPDATE public.shop SET id = 7 WHERE id = 2")
+    follow(connection)
+    assert rows_of(connection) == [("{7,1}", 1, "https://a/2"), ("{7,2}", 1, "https://a/3")]
+    connection.execute("UPDATE public.t SET uri = NULL")
+    follow(connection)
+    assert images_of(connection, "t") == {}
+
+
+@pytest.mark.parametrize("kind", ["numeric", "public.amount"])
+def test_keys_that_are_equal_but_for_their_text_are_two(
+    connection: Connection, database: Database, model_id: int, kind: str
+) -> None:
+    connection.execute("CREATE DOMAIN public.amount AS numeric")
+    connection.execute(f"CREATE TABLE public.t (id {kind} PRIMARY KEY, uri text)".encode())
+    connection.execute("INSERT INTO public.t VALUES (1.0, 'https://a/1')")
+    connection.execute("SELECT siglip.attach('public.t', 'uri')")
+    follow(connection)
+    embed_all(database, model_id)
+    connection.execute("UPDATE public.t SET id = 1.00")
+    follow(connection)
+    assert rows_of(connection) == [("1.00", 1, "https://a/1")]
+    query = half_vector(text_vector("https://a/1"))
+    assert fetch(connection, "SELECT row_key FROM siglip.search('public.t', %s::halfvec)", query) == [("1.00",)]
+    connection.execute("DELETE FROM public.t")
+    follow(connection)
+    assert images_of(connection, "t") == {}
+
+
+@pytest.mark.parametrize("name", ["r", "m"])
+def test_rows_of_a_table_whose_column_is_called_like_them_are_found(
+    connection: Connection, database: Database, model_id: int, name: str
+) -> None:
+    connection.execute(f"CREATE TABLE public.t ({name} integer PRIMARY KEY, uri text)".encode())
+    connection.execute("INSERT INTO public.t VALUES (1, 'https://a/1')")
+    connection.execute("SELECT siglip.attach('public.t', 'uri')")
+    follow(connection)
+    embed_all(database, model_id)
+    with listening(database):
+        found = fetch(connection, f"SELECT (s.found).{name} FROM siglip.search_rows(NULL::public.t, 'red') AS s")
+    assert found == [(1,)]
 
 
 def test_arrays_are_several_images_of_a_row(connection: Connection, database: Database, model_id: int) -> None:

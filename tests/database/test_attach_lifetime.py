@@ -186,6 +186,25 @@ def test_rows_that_are_written_meanwhile_are_not_missed(connection: Connection, 
     assert len(images_of(connection)) == 4
 
 
+def test_a_transaction_that_began_before_the_table_was_attached_is_run_again(
+    connection: Connection, database: Database
+) -> None:
+    connection.execute("SELECT siglip.detach('public.product')")
+    write = "UPDATE public.product SET photo_url = 'https://example.org/new.jpg' WHERE id = 1"
+    with database.session() as other:
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1 FROM siglip.attachments")
+        connection.execute(ATTACH.encode())
+        with pytest.raises(psycopg.errors.SerializationFailure, match="was attached after this transaction began"):
+            other.execute(write.encode())
+        other.execute("ROLLBACK")
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        other.execute(write.encode())
+        other.execute("COMMIT")
+    follow(connection)
+    assert "https://example.org/new.jpg" in images_of(connection)
+
+
 def test_one_at_a_time_follows(connection: Connection, database: Database) -> None:
     add_products(connection, 4, 4)
     with database.session() as other:

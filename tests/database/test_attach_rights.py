@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from tests.database.attached_tables import (
 )
 from tests.database.helpers import text_vector
 from tests.database.listeners import listening
+from tests.programs import wait_until
 
 NOTING = (
     "GRANT USAGE ON SCHEMA siglip TO {role}; GRANT SELECT ON siglip.attachments TO {role};"
@@ -232,6 +234,54 @@ def test_an_attached_column_runs_nobodys_code(connection: Connection, make_role:
     connection.execute("RESET ROLE")
     follow(connection)
     assert images_of(connection, "t") == {"https://a/1": {"e": "a"}}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (
+            "ALTER TABLE public.product RENAME TO old",
+            "CREATE VIEW public.product AS SELECT id, public.run(photo_url) AS photo_url, category, price FROM old",
+        ),
+        ("ALTER TABLE public.product ALTER category TYPE public.evil USING 'a'::public.evil",),
+    ],
+    ids=["view", "type"],
+)
+def test_a_table_that_is_replaced_while_a_worker_waits_runs_nobodys_code(
+    connection: Connection, database: Database, make_role: Callable[..., str], statements: tuple[str, ...]
+) -> None:
+    owner = make_role(WORKING, OWNING, "GRANT CREATE ON SCHEMA public TO {role}")
+    act_as(connection, owner)
+    connection.execute(ATTACH.encode())
+    connection.execute("CREATE TABLE public.ran (role text)")
+    connection.execute("CREATE TYPE public.evil AS ENUM ('a')")
+    for type_name in ("text", "public.evil"):
+        connection.execute(
+            f"CREATE FUNCTION public.run({type_name}) RETURNS text LANGUAGE plpgsql AS"
+            " $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 'x'; END $$".encode()
+        )
+    connection.execute("CREATE CAST (public.evil AS text) WITH FUNCTION public.run(public.evil)")
+    worker = threading.Thread(target=database.transact, args=[follow])
+    with connection.transaction():
+        for statement in statements:
+            connection.execute(statement.encode())
+        worker.start()
+        wait_until(lambda: fetch_one(connection, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+    worker.join()
+    connection.execute("RESET ROLE")
+    assert fetch(connection, "SELECT role FROM public.ran") == []
+    assert len(images_of(connection)) == 3
+
+
+def test_a_right_to_the_columns_is_enough_to_search(
+    connection: Connection, database: Database, model_id: int, make_role: Callable[..., str]
+) -> None:
+    connection.execute(ATTACH.encode())
+    follow(connection)
+    embed_all(database, model_id)
+    act_as(connection, make_role(SEARCHING, "GRANT SELECT (id) ON public.product TO {role}"))
+    query = half_vector(text_vector("https://example.org/2.jpg"))
+    assert fetch(connection, "SELECT row_key FROM siglip.search('public.product', %s::halfvec, 1)", query) == [("2",)]
 
 
 def test_the_rights_that_the_document_names_are_enough_to_attach(

@@ -16,6 +16,7 @@ from siglip_ingest.db.schema import SCHEMA_REVISION, check_schema, migrate
 from siglip_ingest.errors import SchemaVersionError
 from siglip_migrations import dump
 from siglip_migrations.extension_files import extension_files, known_revisions
+from tests.database.attached_tables import ATTACH, create_products, follow, rows_of
 from tests.database.example_database import answering, fill_example_database
 from tests.database.helpers import INFO, add_model, index_images, unit_vectors
 from tests.migrations.extension_servers import BEFORE, Server, run_statements
@@ -106,6 +107,35 @@ def test_a_dump_restores_to_a_database_that_searches_the_same(server: Server, tm
         assert len(before[SEARCHES[0]]) == 40
         assert before[SEARCHES[-1]][0][1:3] == ("image_embeddings_1_1_hnsw_idx", True)
         _check_that_it_goes_on(target)
+
+
+@pytest.mark.parametrize("way", ["psql", "pg_restore", "several at once"])
+def test_attached_tables_are_followed_after_a_restore_and_free_without_the_extension(
+    server: Server, tmp_path: Path, way: str
+) -> None:
+    with server.database("source") as source, server.database("target", vector=None) as target:
+        run_statements(source, "CREATE EXTENSION siglip")
+        with Database(source) as database, database.session() as connection:
+            add_model(connection)
+            create_products(connection, 3)
+            connection.execute(ATTACH.encode())
+            follow(connection)
+            connection.execute("ALTER TABLE product DROP COLUMN name")  # columns get other numbers
+            connection.execute("UPDATE product SET photo_url = 'https://example.org/new.jpg' WHERE id = 1")  # waits
+        server.dump(source, tmp_path / "dump", *([] if way == "psql" else ["--format=custom"]))
+        server.restore(target, tmp_path / "dump", way)
+        with Database(target) as database, database.session() as connection:
+            connection.execute("DELETE FROM product WHERE id = 2")
+            connection.execute("CREATE TABLE public.more (id integer PRIMARY KEY, uri text)")
+            connection.execute("INSERT INTO public.more VALUES (7, 'https://example.org/7.jpg')")
+            connection.execute("SELECT siglip.attach('public.more', 'uri')")
+            follow(connection)
+            assert [(key, uri[-7:]) for key, _, uri in rows_of(connection)] == [
+                ("1", "new.jpg"),
+                ("3", "g/3.jpg"),
+                ("7", "g/7.jpg"),
+            ]
+        run_statements(target, "DROP EXTENSION siglip CASCADE", "UPDATE product SET price = 1", "TRUNCATE product")
 
 
 def test_a_dump_without_the_extension_restores_too(server: Server, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, SchemaVersionError
 from siglip_migrations import dump
 from tests.conftest import Services, replace_database
+from tests.database.attached_tables import ATTACH, create_products, fetch_one, follow, images_of
 from tests.database.helpers import add_model, index_images, make_fake, unit_vectors
 
 OBJECTS = """
@@ -74,6 +75,24 @@ def test_going_down_to_the_tables_and_up_keeps_the_data(database_url: str) -> No
     with Database(database_url) as database:
         assert len(search.similar_images(database, image_ids[0], SearchOptions(limit=29))) == 29
         assert len(labeling.label_scores_of_image_id(database, image_ids[0], "pets")) == 2
+
+
+def test_tables_that_were_attached_are_written_to_and_attached_again(database_url: str) -> None:
+    with Database(database_url) as database, database.session() as connection:
+        add_model(connection)
+        create_products(connection, 3)
+        connection.execute(ATTACH.encode())
+        follow(connection)
+    migrate(database_url, "0008")
+    with Database(database_url) as database, database.session() as connection:
+        connection.execute("UPDATE product SET price = 9 WHERE id = 1")
+        connection.execute("INSERT INTO product (id, photo_url) VALUES (4, 'https://example.org/4.jpg')")
+        assert len(images_of(connection)) == 3
+        migrate(database_url)
+        assert fetch_one(connection, ATTACH) == 4
+        follow(connection)
+        assert images_of(connection)["https://example.org/1.jpg"]["price"] == 9
+        assert len(images_of(connection)) == 4
 
 
 def test_every_revision_goes_up_and_down(empty_database_url: str) -> None:

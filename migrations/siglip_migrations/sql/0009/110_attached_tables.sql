@@ -56,7 +56,9 @@ ALTER TABLE siglip.attached_changes ALTER COLUMN row_keys SET STORAGE EXTERNAL;
 COMMENT ON TABLE siglip.attached_changes IS 'One row is a list of keys whose rows have changed since a worker looked last; NULL means all that have images.';
 
 CREATE TABLE siglip.released_images (
-    image_id bigint NOT NULL
+    image_id     bigint NOT NULL,
+    after_change bigint NOT NULL DEFAULT 0
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 COMMENT ON TABLE siglip.released_images IS 'One row is an image that a row of an attached table no longer has; it is deleted if no other row has it.';
+COMMENT ON COLUMN siglip.released_images.after_change IS 'The change that is to be followed first: a row that has the image may be among those until it.';

@@ -32,6 +32,27 @@ $$;
 COMMENT ON FUNCTION siglip.base_type(oid) IS 'The type that a domain is made of; another type is its own.
 Example: SELECT siglip.base_type(''integer''::regtype)::regtype;';
 
+-- The table, not only its name, stays what it is until the transaction ends: else its owner could have put a view, or columns of other
+-- types, in its place by the time that a plan runs. Names are looked up again after each wait for a lock, and so it is checked.
+CREATE FUNCTION siglip.hold_attached(attached_table regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+DECLARE
+    called text;
+BEGIN
+    LOOP
+        called := attached_table::text;
+        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', called);
+        EXIT WHEN to_regclass(called) = attached_table;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.hold_attached(regclass)
+    IS 'Keep an attached table from being renamed, altered or replaced until the transaction ends; before its rows are read by a plan.
+Example: SELECT siglip.hold_attached(a.attached_table) FROM siglip.attachments AS a;';
+
 -- No user's function may run here: a worker, and whoever searches, reads the table with its own rights. So keys and addresses are of
 -- PostgreSQL's own types, with their own casts and operators, and of other types only the text is taken, as their output functions
 -- write it (concat; a cast could be anyone's).
@@ -95,7 +116,10 @@ BEGIN
     SELECT CASE ids WHEN 1 THEN string_agg(format('r.%I::text', names[n]), '')
            ELSE format('ARRAY[%s]::text', string_agg(format('r.%I::text', names[n]), ', ' ORDER BY n)) END,
            string_agg(format('r.%I = CASE WHEN pg_input_is_valid(k.parts[%s], %L) THEN k.parts[%s]::%s END',
-                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1)), ' AND ' ORDER BY n)
+                             names[n], n, format_type(types[n], -1), n, format_type(types[n], -1))
+                      -- 1.0 and 1.00 are equal, but two keys: a row has the one that it is written with.
+                      || CASE WHEN types[n] = 'numeric'::regtype THEN format(' AND r.%I::text = k.parts[%s]', names[n], n) ELSE '' END,
+                      ' AND ' ORDER BY n)
     INTO plan.row_key, plan.matches
     FROM generate_series(1, ids) AS n;
     plan.has_image := format('r.%I IS NOT NULL', plan.uri_name);

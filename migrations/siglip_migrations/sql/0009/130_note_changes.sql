@@ -35,12 +35,14 @@ BEGIN
                                 'GRANT INSERT ON siglip.attached_changes TO %1$I', current_user);
     END IF;
     -- Names of the columns as they are now: those of the key, that of the image, those of the metadata.
-    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain INTO table_row
+    SELECT a.attachment_id, cardinality(a.id_columns) AS ids, c.names, c.are_plain, c.are_by_text INTO table_row
     FROM siglip.attachments AS a
     CROSS JOIN LATERAL (
         SELECT array_agg(quote_ident(c.attname) ORDER BY n.place) AS names,
                -- Types that IS DISTINCT FROM surely works for.
-               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain
+               array_agg(c.atttypid < 16384 AND t.typcategory IN ('N', 'S', 'D', 'B') ORDER BY n.place) AS are_plain,
+               -- Types whose values may be equal but for their text, as 1.0 and 1.00 are; or domains, which may be over these.
+               array_agg(c.atttypid = 'numeric'::regtype OR c.atttypid >= 16384 ORDER BY n.place) AS are_by_text
         FROM unnest(a.id_columns || a.uri_column || a.metadata_columns, a.id_numbers || a.uri_number || a.metadata_numbers)
              WITH ORDINALITY AS n (name, number, place)
         LEFT JOIN pg_attribute AS c ON c.attrelid = TG_RELID AND c.attnum > 0 AND NOT c.attisdropped
@@ -48,7 +50,12 @@ BEGIN
         LEFT JOIN pg_type AS t ON t.oid = c.atttypid
     ) AS c
     WHERE a.attached_table = TG_RELID;
-    IF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
+    IF NOT FOUND AND NOT EXISTS (
+        SELECT FROM pg_trigger AS t WHERE t.tgrelid = TG_RELID AND t.tgfoid = 'siglip.note_attached_changes()'::regprocedure
+    ) THEN  -- what the transaction sees is older than the trigger that called this
+        RAISE EXCEPTION 'could not serialize access: % was attached after this transaction began', TG_RELID::regclass
+            USING ERRCODE = 'serialization_failure', HINT = 'Run the transaction again.';
+    ELSIF NOT FOUND OR array_position(table_row.names[1 : table_row.ids + 1], NULL) IS NOT NULL THEN
         -- It was restored without the data of siglip, or a column is gone. Whoever writes to it can't help it; siglip.attached_tables shows it.
         RETURN NULL;
     ELSIF TG_OP = 'TRUNCATE' THEN
@@ -57,7 +64,8 @@ BEGIN
         FOR n IN 1 .. table_row.ids LOOP
             old_key := concat_ws(', ', old_key, format('o.%s::text', table_row.names[n]));
             new_key := concat_ws(', ', new_key, format('r.%s::text', table_row.names[n]));
-            same_key := concat_ws(' AND ', same_key, format('o.%1$s = r.%1$s', table_row.names[n]));
+            same_key := concat_ws(' AND ', same_key, format(
+                CASE WHEN table_row.are_by_text[n] THEN 'o.%1$s::text = r.%1$s::text' ELSE 'o.%1$s = r.%1$s' END, table_row.names[n]));
         END LOOP;
         IF table_row.ids > 1 THEN
             old_key := format('ARRAY[%s]::text', old_key);
@@ -76,8 +84,8 @@ BEGIN
                     THEN format('ROW(o.%1$s)::record OPERATOR(pg_catalog.*<>) ROW(r.%1$s)::record', table_row.names[n]) END);
             END LOOP;
             -- A key that is gone, or new, stands beside NULLs: it differs where there is anything to see.
-            changed := format('SELECT coalesce(%s, %s) FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
-                              new_key, old_key, same_key, changed);
+            changed := format('SELECT CASE WHEN r.%s IS NULL THEN %s ELSE %s END FROM old_rows AS o FULL JOIN new_rows AS r ON %s WHERE %s',
+                              table_row.names[1], old_key, new_key, same_key, changed);
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);

@@ -22,6 +22,7 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'SELECT * FROM siglip.attached_tables shows which are; siglip.attach attaches one.';
     END IF;
+    PERFORM siglip.hold_attached(attached_table);
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';

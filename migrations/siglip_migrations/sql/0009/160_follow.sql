@@ -64,7 +64,7 @@ SET intervalstyle = 'postgres'
 AS $$
 #variable_conflict use_variable
 DECLARE
-    plan      siglip.attachment_plan := siglip.plan_attachment(attachment);
+    plan      siglip.attachment_plan;
     model_ids constant integer[] := siglip.models_to_queue();
     rows_from text;
     keys      text[];
@@ -74,6 +74,8 @@ DECLARE
     image_ids bigint[];
     released  bigint[];
 BEGIN
+    PERFORM siglip.hold_attached(attachment.attached_table);
+    plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
     ELSIF row_security_active(attachment.attached_table::oid) THEN
@@ -125,7 +127,11 @@ BEGIN
     FROM unnest(keys, places, image_ids) AS n (row_key, place, image_id)
     ON CONFLICT DO NOTHING;
     IF released IS NOT NULL THEN
-        INSERT INTO siglip.released_images (image_id) SELECT u.image_id FROM unnest(released) AS u (image_id);
+        -- A row whose key has changed may have the image again, by a key that waits.
+        INSERT INTO siglip.released_images (image_id, after_change)
+        SELECT u.image_id, coalesce((SELECT max(c.change_id) FROM siglip.attached_changes AS c
+                                     WHERE c.attachment_id = attachment.attachment_id), 0)
+        FROM unnest(released) AS u (image_id);
         -- Where another row has the image, its metadata are that row's now.
         INSERT INTO siglip.attached_changes (attachment_id, row_keys)
         SELECT o.attachment_id, array_agg(o.row_key) FROM (
@@ -170,6 +176,7 @@ DECLARE
     attachment  siglip.attachments;
     row_keys    text[];
     released    bigint[];
+    followed    bigint;  -- changes before this one
     at_once     integer;
 BEGIN
     IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 100000 THEN
@@ -183,9 +190,14 @@ BEGIN
         RETURN 1 + siglip.forget_attachment(attachment.attachment_id, true);
     END IF;
 
+    SELECT min(f.change_id) INTO followed
+    FROM siglip.attachments AS a
+    CROSS JOIN LATERAL (SELECT min(c.change_id) AS change_id FROM siglip.attached_changes AS c WHERE c.attachment_id = a.attachment_id) AS f
+    WHERE a.problem IS NULL;
     WITH taken AS (
         DELETE FROM siglip.released_images AS r
-        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o LIMIT follow_attached.max_rows)) RETURNING r.image_id
+        WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM siglip.released_images AS o
+            WHERE o.after_change < followed OR followed IS NULL LIMIT follow_attached.max_rows)) RETURNING r.image_id
     )
     SELECT array_agg(DISTINCT t.image_id) INTO released FROM taken AS t;
     IF released IS NOT NULL THEN

@@ -62,6 +62,9 @@ BEGIN
         RAISE EXCEPTION 'The table % is not attached.', coalesce(attached_table::text, 'NULL')
             USING ERRCODE = 'no_data_found', HINT = 'siglip.attach attaches it; siglip.search_images searches images that belong to no table.';
     END IF;
+    IF has_table_privilege(attached_table, 'SELECT') THEN  -- a right to some columns is enough to search, but not to lock
+        PERFORM siglip.hold_attached(attached_table);
+    END IF;
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -136,9 +139,10 @@ BEGIN
     SELECT a.* INTO attachment FROM siglip.attachments AS a WHERE a.attached_table = searched;
     plan := siglip.plan_attachment(attachment);
     RETURN QUERY EXECUTE format(
-        'SELECT r, m.image_id, m.place, m.similarity, m.score'
+        'SELECT (r.*)::%s, m.image_id, m.place, m.similarity, m.score'
         ' FROM unnest($1) WITH ORDINALITY AS m (row_key, place, image_id, uri, similarity, score, metadata, turn)'
         ' CROSS JOIN LATERAL (SELECT %s AS parts) AS k JOIN %s AS r ON %s ORDER BY m.turn',
+        searched,  -- of the type of the table, else r could be a column of that name
         CASE WHEN cardinality(plan.id_names) = 1 THEN 'ARRAY[m.row_key]' ELSE 'm.row_key::text[]' END,
         searched, plan.matches) USING found_rows;
 END
