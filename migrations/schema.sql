@@ -3853,7 +3853,9 @@ BEGIN
                 UPDATE siglip.attachments AS a SET problem = NULL, problem_at = NULL WHERE a.attachment_id = attachment.attachment_id;
             END IF;
             RETURN greatest(1, cardinality(row_keys));
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;  -- the table is locked, and the others don't wait for it
+        WHEN OTHERS THEN
             -- A lost connection, a deadlock or a full disk is no trait of the table.
             IF left(SQLSTATE, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') AND SQLSTATE <> '55000' THEN
                 RAISE;
@@ -3887,7 +3889,7 @@ DECLARE
     image_ids bigint[];
     released  bigint[];
 BEGIN
-    PERFORM siglip.hold_attached(attachment.attached_table);
+    PERFORM siglip.hold_attached(attachment.attached_table, waits => false);
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -4292,7 +4294,7 @@ $function$;
 
 -- Keep an attached table from being renamed, altered or replaced until the transaction ends; before its rows are read by a plan.
 -- Example: SELECT siglip.hold_attached(a.attached_table) FROM siglip.attachments AS a;
-CREATE OR REPLACE FUNCTION siglip.hold_attached(attached_table regclass)
+CREATE OR REPLACE FUNCTION siglip.hold_attached(attached_table regclass, waits boolean DEFAULT true)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
@@ -4302,7 +4304,7 @@ DECLARE
 BEGIN
     LOOP
         called := attached_table::text;
-        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', called);
+        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE%s', called, CASE WHEN NOT waits THEN ' NOWAIT' END);
         EXIT WHEN to_regclass(called) = attached_table;
     END LOOP;
 END
@@ -8214,7 +8216,7 @@ END
 $function$;
 
 -- Take all vectors out where siglip.contents was emptied.
--- Example: TRUNCATE siglip.contents CASCADE;
+-- Example: TRUNCATE siglip.contents /* empties the database */ CASCADE;
 CREATE OR REPLACE FUNCTION siglip.truncate_vectors()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -8391,7 +8393,7 @@ CREATE VIEW siglip.attached_tables AS
     COALESCE(i.images, (0)::bigint) AS images,
     COALESCE(i.embedded, (0)::bigint) AS embedded,
     COALESCE(i.failed, (0)::bigint) AS failed,
-    a.problem
+    COALESCE(a.problem, (siglip.plan_attachment(a.*)).problem) AS problem
    FROM ((siglip.attachments a
      LEFT JOIN ( SELECT c_1.attachment_id,
             sum(COALESCE(cardinality(c_1.row_keys), 1)) AS waiting

@@ -207,6 +207,12 @@ def delete_label_set(database: Database, name: str) -> None:
     database.transact(lambda connection: label_sets.drop_label_set(connection, name))
 
 
+def count_marks(database: Database, name: str) -> int:
+    """How many marks of people the labels of a set have; 0 where there is no such set."""
+    with database.connection() as connection:
+        return label_sets.count_marks(connection, name)
+
+
 def list_label_sets(database: Database) -> list[LabelSetRow]:
     """All label sets, by name."""
     with database.connection() as connection:

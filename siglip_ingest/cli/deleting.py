@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from siglip_ingest.cli.images import report, wait_for
-from siglip_ingest.cli.output import format_uri, json_option, local_path, parse_json_object, print_json
+from siglip_ingest.cli.output import ask, format_uri, json_option, local_path, parse_json_object, print_json
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.db.images import StoredSource
 from siglip_ingest.errors import ConfigurationError, SiglipError
@@ -66,7 +65,7 @@ def delete(
     with SiglipClient.from_environment(os.environ) as client:
         count = client.delete_images(**conditions, dry_run=True)
         if count and not dry_run:
-            _ask(f"Delete {_count(count)}?", yes=yes)
+            ask(f"Delete {_count(count)}?", yes=yes, other=", --dry-run only looks")
             count = client.delete_images(**conditions)
     if as_json:
         print_json({"images": count, "dry_run": dry_run})
@@ -89,7 +88,7 @@ def prune(collection: str | None, dry_run: bool, yes: bool, as_json: bool) -> No
         plan = client.prune_images(collection=collection, dry_run=True)
         if plan.gone and not dry_run:
             _show(plan.gone, quiet=as_json)
-            _ask(f"Delete {_count(len(plan.gone))}?", yes=yes)
+            ask(f"Delete {_count(len(plan.gone))}?", yes=yes, other=", --dry-run only looks")
             plan = client.prune_images(collection=collection)  # looks again: a mount may have come back meanwhile
     if as_json:
         print_json(
@@ -253,15 +252,6 @@ def _show(sources: Sequence[StoredSource], *, quiet: bool = False) -> None:
         click.echo(f"  {format_uri(hide_secrets(source.uri))}", err=True)
     if len(sources) > _SHOWN:
         click.echo(f"  ... and {len(sources) - _SHOWN:,} more; --json lists them all.", err=True)
-
-
-def _ask(question: str, *, yes: bool) -> None:
-    """Ask a person; a program must have said yes before."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody can be asked here: --yes says so, --dry-run only looks.")
-    click.confirm(question, abort=True, err=True)
 
 
 def _count(count: int) -> str:

@@ -32,7 +32,11 @@ SEARCH_QUERY = (
 
 @click.command()
 @click.option(
-    "--folder", type=click.Path(path_type=Path), default=Path("siglip-demo"), show_default=True, help="Where to work."
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("siglip-demo"),
+    show_default=True,
+    help="Where to work.",
 )
 @click.option(
     "--images", type=click.IntRange(1, 100_000), default=400, show_default=True, help="How many images to draw."

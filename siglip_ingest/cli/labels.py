@@ -7,10 +7,10 @@ import os
 import click
 
 from siglip_ingest.active_model import DEFAULT_MODEL
-from siglip_ingest.cli.output import json_option, local_path, print_json, print_label_scores, print_table
+from siglip_ingest.cli.output import ask, json_option, local_path, print_json, print_label_scores, print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError
-from siglip_ingest.labeling import delete_label_set, list_label_sets
+from siglip_ingest.labeling import count_marks, delete_label_set, list_label_sets
 from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 
@@ -51,9 +51,12 @@ def list_sets(as_json: bool) -> None:
 
 @label.command("delete")
 @click.argument("name")
-def delete(name: str) -> None:
-    """Delete a label set."""
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def delete(name: str, yes: bool) -> None:
+    """Delete a label set; asks where people have marked images with its labels."""
     with SiglipClient.from_environment(os.environ) as client:
+        if marks := count_marks(client.database, name):
+            ask(f"Delete {name!r} with {marks:,} mark{'' if marks == 1 else 's'}?", yes=yes)
         delete_label_set(client.database, name)
     click.echo(f"Deleted the label set {name!r}.")
 

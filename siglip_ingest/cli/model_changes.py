@@ -7,7 +7,7 @@ import os
 
 import click
 
-from siglip_ingest.cli.output import json_option, print_json, print_table
+from siglip_ingest.cli.output import ask, json_option, print_json, print_table
 from siglip_ingest.client import LABELS_TIMEOUT_S, SiglipClient
 from siglip_ingest.siglip.checkpoint.names import model_name
 from siglip_ingest.types import ModelComparison, ModelCoverage
@@ -113,8 +113,7 @@ def drop(name: str, no_wait: bool, yes: bool) -> None:
     runs.
     """
     with SiglipClient.from_environment({**os.environ, "SIGLIP_MODEL": ""}) as client:
-        if not yes:
-            click.confirm(f"Drop {name!r} with all of its vectors?", abort=True, err=True)
+        ask(f"Drop {name!r} with all of its vectors?", yes=yes)
         client.drop_model(name, wait=not no_wait, on_step=click.echo)
     if no_wait:
         click.echo(f"{name!r} is dropped; the workers free its space.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,15 @@ from siglip_ingest.process import expand_user
 from siglip_ingest.types import ImageMatch, LabelScore
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def ask(question: str, *, yes: bool, other: str = "") -> None:
+    """Ask a person to confirm; a program must have said --yes before. `other` names a way beside that one."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody can be asked here: --yes says so{other}.")
+    click.confirm(question, abort=True, err=True)
 
 
 class _WarningHandler(logging.Handler):

@@ -15,7 +15,7 @@ import click
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from siglip_ingest.cli.output import json_option, print_json
+from siglip_ingest.cli.output import ask, json_option, print_json
 from siglip_ingest.db import Database
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.models import get_active_model
@@ -174,8 +174,8 @@ def _become_psql(program: str, url: str, arguments: tuple[str, ...]) -> NoReturn
 def migrate(revision: str, yes: bool) -> None:
     """Bring the database's schema up to date, or to another revision."""
     settings = Settings.from_environment(os.environ)
-    if revision != "head" and not yes:
-        click.confirm(f"Going to {revision!r} drops what came after it, with its data. Go on?", abort=True, err=True)
+    if revision != "head":
+        ask(f"Going to {revision!r} drops what came after it, with its data. Go on?", yes=yes)
     if settings.database_url is not None:
         reached = migrate_schema(settings.database_url, revision)
     else:

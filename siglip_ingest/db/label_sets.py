@@ -147,3 +147,9 @@ def list_labeled_images(
     connection.execute(SQL.check_label, parameters)
     parameters |= {"is_accepted": is_accepted, "only_marked": only_marked, "limit": limit}
     return [LabeledImage(*row) for row in connection.execute(SQL.list_labeled_images, parameters)]
+
+
+def count_marks(connection: Connection, name: str) -> int:
+    """How many marks of people the labels of a set have; 0 where there is no such set."""
+    ((count,),) = connection.execute(SQL.count_marks, {"name": name})
+    return int(count)

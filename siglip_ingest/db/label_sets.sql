@@ -78,3 +78,11 @@ LIMIT %(limit)s;
 -- name: check_label
 -- Returns a label's key; an error where there is no such set or label.
 SELECT l.label_id FROM siglip.find_label(%(label_set)s, %(label)s) AS l;
+
+-- name: count_marks
+-- Counts the marks of people that the labels of a set have.
+SELECT pg_catalog.count(*)
+FROM siglip.label_sets AS s
+JOIN siglip.labels AS l ON l.label_set_id = s.label_set_id
+JOIN siglip.image_labels AS r ON r.label_id = l.label_id
+WHERE s.name = %(name)s AND r.marked_by IS NOT NULL;

@@ -29,6 +29,7 @@ MISTAKES = {
     "nothing that is wanted": (["search", "--not", "people", "--unlike", "1"], 2, "one of"),
     "an empty part": (["search", "a boat", "--not", " "], 1, "empty"),
     "a part that is not there": (["search", "a boat", "--like", "999999"], 1, "999999"),
+    "a demo in a file": (["demo", "--folder", "/etc/hostname"], 2, "hostname"),
     "no query": (["search"], 2, "one of"),
     "a filter that is not JSON": (["search", "a boat", "--filter", "album"], 2, "JSON"),
     "an unknown label set": (["label", "scores", "no such set", "1"], 1, "no such set"),

@@ -17,7 +17,7 @@ def places(terminal: Terminal) -> Iterator[str]:
     created = terminal.run("label", "create", "places", "sunset", "water", "--replace")
     assert created.returncode == 0, created.stderr
     yield "places"
-    assert terminal.run("label", "delete", "places").returncode == 0
+    assert terminal.run("label", "delete", "places", "--yes").returncode == 0
 
 
 def status_of(terminal: Terminal, label_set: str) -> dict[str, dict[str, Any]]:
@@ -55,6 +55,11 @@ def test_images_are_marked(terminal: Terminal, places: str) -> None:
     assert terminal.run("label", "mark", places, "sunset", "--unmark", a).stdout == "1 mark changed.\n"
     refused = terminal.run("label", "mark", places, "sunset")
     assert (refused.returncode, refused.stderr.split(":")[1]) == (1, " Name the images")
+    terminal.run("label", "mark", places, "sunset", "--yes", a)
+    asked = terminal.run("label", "delete", places)
+    assert asked.returncode == 2
+    assert "Delete 'places' with" in asked.stderr
+    assert places in terminal.run("label", "list").stdout
 
 
 def test_a_kept_set_is_filled_by_the_worker(terminal: Terminal, places: str) -> None:

@@ -95,6 +95,11 @@ def test_without_its_column_writes_go_on_and_the_problem_is_shown(connection: Co
     assert images_of(connection) == {}
 
 
+def test_a_column_that_is_gone_is_shown_before_anything_is_written(connection: Connection) -> None:
+    connection.execute("ALTER TABLE product DROP COLUMN photo_url")
+    assert "The column photo_url of public.product" in fetch_one(connection, PROBLEM)
+
+
 def test_a_column_of_another_type_is_followed_or_shown(connection: Connection) -> None:
     connection.execute(
         "ALTER TABLE product ALTER id TYPE bigint, ALTER photo_url TYPE varchar(300), ALTER price TYPE integer"
@@ -215,6 +220,22 @@ def test_one_at_a_time_follows(connection: Connection, database: Database) -> No
     assert len(images_of(connection)) == 3
     assert follow(connection) == 1
     assert len(images_of(connection)) == 4
+
+
+def test_a_locked_table_holds_up_no_other(connection: Connection, database: Database) -> None:
+    connection.execute("CREATE TABLE public.other (id integer PRIMARY KEY, uri text)")
+    connection.execute("SELECT siglip.attach('public.other', 'uri')")
+    with database.session() as holder:
+        add_products(connection, 4, 4)
+        connection.execute("INSERT INTO public.other VALUES (1, 'https://a/1')")
+        holder.execute("BEGIN; LOCK TABLE public.product")
+        follow(connection)
+        assert list(images_of(connection, "other")) == ["https://a/1"]
+        assert len(images_of(connection)) == 3
+        holder.execute("ROLLBACK")
+    follow(connection)
+    assert len(images_of(connection)) == 4
+    assert fetch(connection, PROBLEM) == [(None,), (None,)]
 
 
 def test_changes_that_commit_late_are_not_missed(connection: Connection, database: Database) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from siglip_ingest import SiglipClient
 from siglip_ingest.db import Database, models
-from siglip_ingest.errors import ConfigurationError, InvalidInputError, NotFoundError
+from siglip_ingest.errors import ConfigurationError, DatabaseError, InvalidInputError, NotFoundError
 from siglip_ingest.types import VectorImport
 from siglip_ingest.vectors import importing
 from tests.database.helpers import DIMENSION, FakeEmbedder, content_hash, index_images, states, unit_vectors
@@ -94,7 +94,9 @@ def test_a_second_model_stays_beside_the_active_one(
     index_images(database, model_id, unit_vectors(3))
     done = client.import_vectors(*write(tmp_path, unit_vectors(5, 8)), model="other")
     assert client.model.model_id == model_id
-    client.switch_model(done.model_id)
+    with pytest.raises(DatabaseError, match="3 not imported"):
+        client.switch_model(done.model_id)
+    client.switch_model(done.model_id, force=True)
     assert client.model.model_id == done.model_id
     with database.connection() as connection:
         assert states(connection, done.model_id) == {}  # the three images have no vectors there, and get none

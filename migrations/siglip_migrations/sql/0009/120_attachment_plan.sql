@@ -34,7 +34,7 @@ Example: SELECT siglip.base_type(''integer''::regtype)::regtype;';
 
 -- The table, not only its name, stays what it is until the transaction ends: else its owner could have put a view, or columns of other
 -- types, in its place by the time that a plan runs. Names are looked up again after each wait for a lock, and so it is checked.
-CREATE FUNCTION siglip.hold_attached(attached_table regclass) RETURNS void
+CREATE FUNCTION siglip.hold_attached(attached_table regclass, waits boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
@@ -43,13 +43,13 @@ DECLARE
 BEGIN
     LOOP
         called := attached_table::text;
-        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', called);
+        EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE%s', called, CASE WHEN NOT waits THEN ' NOWAIT' END);
         EXIT WHEN to_regclass(called) = attached_table;
     END LOOP;
 END
 $$;
 
-COMMENT ON FUNCTION siglip.hold_attached(regclass)
+COMMENT ON FUNCTION siglip.hold_attached(regclass, boolean)
     IS 'Keep an attached table from being renamed, altered or replaced until the transaction ends; before its rows are read by a plan.
 Example: SELECT siglip.hold_attached(a.attached_table) FROM siglip.attachments AS a;';
 

@@ -89,7 +89,8 @@ Example: SELECT siglip.detach(a.attached_table) FROM siglip.attachments AS a;';
 CREATE VIEW siglip.attached_tables WITH (security_invoker = true) AS
 SELECT a.attachment_id, a.attached_table, a.id_columns, a.uri_column, a.metadata_columns, a.collection,
        coalesce(c.waiting, 0) AS rows_waiting, coalesce(i.rows, 0) AS rows, coalesce(i.images, 0) AS images,
-       coalesce(i.embedded, 0) AS embedded, coalesce(i.failed, 0) AS failed, a.problem
+       coalesce(i.embedded, 0) AS embedded, coalesce(i.failed, 0) AS failed,
+       coalesce(a.problem, (siglip.plan_attachment(a)).problem) AS problem
 FROM siglip.attachments AS a
 LEFT JOIN (
     SELECT c.attachment_id, sum(coalesce(cardinality(c.row_keys), 1)) AS waiting FROM siglip.attached_changes AS c GROUP BY c.attachment_id

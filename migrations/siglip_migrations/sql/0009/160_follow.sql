@@ -74,7 +74,7 @@ DECLARE
     image_ids bigint[];
     released  bigint[];
 BEGIN
-    PERFORM siglip.hold_attached(attachment.attached_table);
+    PERFORM siglip.hold_attached(attachment.attached_table, waits => false);
     plan := siglip.plan_attachment(attachment);
     IF plan.problem IS NOT NULL THEN
         RAISE EXCEPTION '%', plan.problem USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -222,7 +222,9 @@ BEGIN
                 UPDATE siglip.attachments AS a SET problem = NULL, problem_at = NULL WHERE a.attachment_id = attachment.attachment_id;
             END IF;
             RETURN greatest(1, cardinality(row_keys));
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;  -- the table is locked, and the others don't wait for it
+        WHEN OTHERS THEN
             -- A lost connection, a deadlock or a full disk is no trait of the table.
             IF left(SQLSTATE, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') AND SQLSTATE <> '55000' THEN
                 RAISE;

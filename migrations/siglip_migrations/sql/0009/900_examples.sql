@@ -64,7 +64,7 @@ BEGIN
             ('selection_conditions(', $$SELECT siglip.selection_conditions('{1,2}', NULL, NULL, 'holiday', NULL);$$),
             ('release_contents(', $$DELETE FROM siglip.images WHERE image_id = 40;$$),
             ('remove_released_contents(', $$SELECT siglip.remove_released_contents(1000);$$),
-            ('truncate_vectors(', $$TRUNCATE siglip.contents CASCADE;$$),
+            ('truncate_vectors(', $$TRUNCATE siglip.contents /* empties the database */ CASCADE;$$),
             -- models
             ('active_model(', $$SELECT name, dimension FROM siglip.active_model();$$),
             ('described_model(', $$SELECT name, dimension FROM siglip.described_model(2);$$),

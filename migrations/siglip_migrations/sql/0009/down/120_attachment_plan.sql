@@ -3,6 +3,6 @@
 -- A row means: as before.
 
 DROP FUNCTION siglip.plan_attachment(siglip.attachments);
-DROP FUNCTION siglip.hold_attached(regclass);
+DROP FUNCTION siglip.hold_attached(regclass, boolean);
 DROP FUNCTION siglip.base_type(oid);
 DROP TYPE siglip.attachment_plan;
