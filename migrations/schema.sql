@@ -926,6 +926,19 @@ BEGIN
 END
 $function$;
 
+-- Trigger: whoever deletes labels waits until nobody writes kept labels, and keeps it so until the transaction ends.
+-- Example: DELETE FROM siglip.labels WHERE label = 'sunset';
+CREATE OR REPLACE FUNCTION siglip.await_kept_labels()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM pg_advisory_xact_lock(siglip.kept_labels_lock());
+    RETURN NULL;
+END
+$function$;
+
 -- Wait until the transactions of this database have ended that are open now, at most so many seconds.
 -- Example: SELECT siglip.await_transactions(0.1);
 CREATE OR REPLACE FUNCTION siglip.await_transactions(timeout_s double precision)
@@ -2213,7 +2226,7 @@ BEGIN
         RAISE EXCEPTION 'There is a label set % already.', quote_literal(create_label_set.name)
             USING ERRCODE = 'unique_violation', HINT = 'Choose another name, or replace it (replace => true).';
     END IF;
-    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR UPDATE;
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR NO KEY UPDATE;
     DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (new_labels);
     INSERT INTO siglip.labels AS l (label_set_id, position, label, prompts)
     SELECT set_id, n.position - 1, n.label,
@@ -4724,12 +4737,25 @@ CREATE OR REPLACE FUNCTION siglip.keep_arrived(model_id integer, content_ids big
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
 AS $function$
+#variable_conflict use_column
+DECLARE
+    other_id integer;
+    moved    bigint[];
+    changed  bigint := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(siglip.kept_labels_lock());
-    IF NOT EXISTS (SELECT FROM siglip.label_progress AS p WHERE p.model_id = keep_arrived.model_id) THEN
-        RETURN 0;
-    END IF;
-    RETURN siglip.keep_contents(model_id, content_ids);
+    FOR other_id IN SELECT DISTINCT p.model_id FROM siglip.label_progress AS p ORDER BY p.model_id LOOP
+        IF other_id = keep_arrived.model_id THEN
+            moved := keep_arrived.content_ids;
+        ELSE
+            moved := ARRAY(SELECT i.content_id FROM siglip.images AS i
+                           JOIN siglip.image_embeddings AS e ON e.model_id = other_id AND e.content_id = i.content_id
+                           WHERE i.content_id = ANY (keep_arrived.content_ids) AND i.updated_at = now());
+            CONTINUE WHEN moved = '{}';
+        END IF;
+        changed := changed + siglip.keep_contents(other_id, moved);
+    END LOOP;
+    RETURN changed;
 END
 $function$;
 
@@ -5206,7 +5232,7 @@ DECLARE
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
     marked    integer;
-    unmarked  integer;
+    unmarked  bigint[];
 BEGIN
     PERFORM siglip.check_label_name('marked_by', mark_images.marked_by);
     IF cardinality(mark_images.unmark) > 0 THEN
@@ -5239,15 +5265,18 @@ BEGIN
     SET is_accepted = excluded.is_accepted, marked_by = excluded.marked_by, updated_at = now()
     WHERE r.marked_by IS NULL OR r.is_accepted <> excluded.is_accepted;
     GET DIAGNOSTICS marked = ROW_COUNT;
-    DELETE FROM siglip.image_labels AS r
-    WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL;
-    GET DIAGNOSTICS unmarked = ROW_COUNT;
-    IF unmarked > 0 THEN  -- now the model decides
-        PERFORM siglip.keep_arrived(p.model_id, ARRAY(
-            SELECT i.content_id FROM siglip.images AS i WHERE i.image_id = ANY (mark_images.unmark) AND i.content_id IS NOT NULL))
+    WITH gone AS (
+        DELETE FROM siglip.image_labels AS r
+        WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL
+        RETURNING r.image_id
+    )
+    SELECT array_agg(g.image_id) INTO unmarked FROM gone AS g;
+    IF unmarked IS NOT NULL THEN  -- now the model decides: of this label alone, and its rows are locked
+        PERFORM siglip.keep_contents(p.model_id, ARRAY(
+            SELECT i.content_id FROM siglip.images AS i WHERE i.image_id = ANY (unmarked) AND i.content_id IS NOT NULL), ARRAY[p.label_id])
         FROM siglip.label_progress AS p WHERE p.label_id = of_label.label_id;
     END IF;
-    RETURN marked + unmarked;
+    RETURN marked + coalesce(cardinality(unmarked), 0);
 END
 $function$;
 
@@ -6389,6 +6418,14 @@ BEGIN
         BEGIN
             result := siglip.fit_label(old.of_label, model, (old.figures ->> 'min_precision')::double precision,
                                        coalesce((old.figures ->> 'confidence')::double precision, 0.9));
+            IF result.guaranteed_precision IS NOT NULL THEN  -- of the images that this model accepts, the marks are no random sample
+                result.note := format('%s marks, chosen by the scores of another model. With this threshold the wish is likely to be kept, but not '
+                                      'guaranteed: mark images that siglip.suggest_examples names with only_accepted, and calibrate again.',
+                                      result.positives + result.negatives);
+                UPDATE siglip.label_calibrations AS c
+                SET figures = c.figures || jsonb_build_object('guaranteed_precision', NULL, 'note', result.note)
+                WHERE c.label_id = (old.of_label).label_id AND c.model_id = model.model_id AND c.version = result.version;
+            END IF;
             RETURN QUERY SELECT old.name, (old.of_label).label, result.version, result.note;
         EXCEPTION WHEN no_data_found THEN
             RETURN QUERY SELECT old.name, (old.of_label).label, NULL::integer, SQLERRM;

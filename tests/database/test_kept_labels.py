@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor, TimeoutError as FutureTimeoutError
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,21 @@ def test_a_changed_content_takes_its_labels_along(database: Database, model_id: 
             assert (("cat", image_id) in kept(connection)) == (version == "1")
 
 
+def test_a_content_that_another_model_finds_changed_takes_its_labels_along(
+    database: Database, model_id: int, pets: None
+) -> None:
+    """The active model has a vector of it already, and nothing to do."""
+    cat = text_vector("This is a photo of cat.")
+    (has, lacks) = index_images(database, model_id, [cat, -cat], contents=["cat", "no cat"])
+    with database.connection() as connection:
+        other = add_model(connection, NEW, is_active=False)
+        connection.execute("INSERT INTO siglip.ingest_items (image_id, model_id) VALUES (%s, %s)", [lacks, other])
+        chunk = claim(connection, other)
+        close_claim(connection, other, chunk.lease_token, [completed(chunk.items[0], cat, "cat")])
+        assert {image_id for label, image_id in kept(connection) if label == "cat"} == {has, lacks}
+    assert_current(database)
+
+
 def test_a_second_image_of_a_known_content_has_its_labels(database: Database, model_id: int, pets: None) -> None:
     cat = text_vector("This is a photo of cat.")
     first = index_images(database, model_id, [cat], contents=["same"])
@@ -395,6 +411,80 @@ def test_deleting_images_during_a_refresh_waits_for_nobody_for_ever(
     thread.join()
     assert not failures
     refresh(database)
+    assert_current(database)
+
+
+def bring(connection: Connection, model_id: int, n: int) -> None:
+    """Bring 20 images in this transaction."""
+    images.insert_images(connection, image_rows(20, collection=str(n)), model_id)
+    chunk = claim(connection, model_id)
+    results = [completed(item, VECTORS[n]) for n, item in enumerate(chunk.items)]
+    close_claim(connection, model_id, chunk.lease_token, results)
+
+
+@pytest.mark.parametrize("drop", ["SELECT siglip.drop_label_set('pets')", "DELETE FROM siglip.labels"])
+def test_labels_that_go_wait_for_images_that_are_being_brought(
+    database: Database, model_id: int, pets: None, drop: str
+) -> None:
+    """And the other way round: images that come while labels go are stored without them."""
+    with database.connection() as connection:
+        connection.execute("UPDATE siglip.labels SET threshold = 0")
+    refresh(database)
+
+    def drop_labels() -> None:
+        with database.connection() as other:
+            other.execute(drop.encode())
+            dropped.set()
+            may_commit.wait(10)
+
+    dropped, may_commit = threading.Event(), threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with database.connection() as connection:
+            bring(connection, model_id, 1)
+            assert len(kept(connection)) == 60
+            dropping = pool.submit(drop_labels)
+            assert not dropped.wait(0.5)
+        assert dropped.wait(10)
+        bringing = pool.submit(lambda: database.transact(lambda connection: bring(connection, model_id, 2)))
+        with pytest.raises(FutureTimeoutError):
+            bringing.result(0.5)
+        may_commit.set()
+        dropping.result()
+        bringing.result()
+    with database.connection() as connection:
+        assert not kept(connection)
+        done: Any = connection.execute("SELECT count(*) FROM siglip.ingest_items WHERE state = 'done'").fetchone()
+        assert done == (40,)
+
+
+def test_a_set_that_is_replaced_meanwhile_is_in_nobody_s_way(database: Database, model_id: int, pets: None) -> None:
+    def replace() -> None:
+        with database.connection() as other:
+            other.execute("SELECT siglip.create_label_set('pets', '{cat}', replace => true)")
+
+    with ThreadPoolExecutor() as pool, database.connection() as connection:
+        connection.execute("SELECT siglip.keep_arrived(%s, '{}')", [model_id])
+        replacing = pool.submit(replace)
+        with pytest.raises(FutureTimeoutError):
+            replacing.result(0.5)
+        bring(connection, model_id, 1)  # not a deadlock
+        connection.execute("COMMIT")
+        replacing.result(10)
+    refresh(database)
+    assert_current(database)
+
+
+def test_who_unmarks_waits_for_nobody_who_marks_another_label(database: Database, model_id: int, pets: None) -> None:
+    image_ids = index_images(database, model_id, VECTORS[:50])
+    with database.connection() as connection:
+        image_id = min(n for label, n in kept(connection) if label == "dog")
+        connection.execute("SELECT siglip.mark_images('pets', 'cat', negatives => %s)", [image_ids])
+    with database.connection() as ada:
+        ada.execute("SELECT siglip.mark_images('pets', 'dog', negatives => %s)", [[image_id]])
+        with database.connection() as bo:
+            bo.execute("SET LOCAL statement_timeout = '5s'")
+            row: Any = bo.execute("SELECT siglip.mark_images('pets', 'cat', unmark => %s)", [image_ids]).fetchone()
+            assert row == (50,)
     assert_current(database)
 
 

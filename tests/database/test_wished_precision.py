@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from siglip_ingest import labeling
 from siglip_ingest.db import Connection, Database
-from tests.database.labels import calibrate, index_at, row_of, rows_of, sigmoid
+from tests.database.helpers import INFO, add_model, make_fake, store_embeddings
+from tests.database.labels import calibrate, index_at, row_of, rows_of, sigmoid, vectors_at
 
 SIMULATED = """
 SELECT g.accepted, r.number, (SELECT array_agg(x ORDER BY x DESC) FROM unnest(r.logits) AS x)
@@ -110,3 +113,23 @@ def test_images_of_one_score_are_accepted_together(database: Database) -> None:
             marks,
         )
     assert (result["accepted"], result["errors"]) == (74, 0)
+
+
+def test_another_model_has_the_threshold_of_the_wish_but_no_promise(database: Database, model_id: int) -> None:
+    """What is marked is a sample of what the old model accepts, not of what the new one does."""
+    similarities = np.linspace(0.9, -0.9, 120)
+    image_ids = index_at(database, model_id, similarities)
+    with database.connection() as connection:
+        calibrate(connection, image_ids[:80], image_ids[80:], ", min_precision => 0.95")
+        other = add_model(connection, dataclasses.replace(INFO, name="other"), is_active=False)
+    store_embeddings(database, other, dict(zip(image_ids, vectors_at(similarities, seed=1), strict=True)))
+    labeling.embed_labels_for_model(database, make_fake(None), other)
+    with database.connection() as connection:
+        ((note,),) = rows_of(connection, "SELECT note FROM siglip.recalibrate(%s)", other)
+        fits = "SELECT threshold, guaranteed_precision, note FROM siglip.calibrations('scenes', 'sunset', {})"
+        old, new = (row_of(connection, fits.format(model)) for model in (model_id, other))
+    assert old["guaranteed_precision"] >= 0.95
+    assert new["guaranteed_precision"] is None
+    assert new["threshold"] == pytest.approx(old["threshold"], abs=1e-3)
+    assert new["note"] == note
+    assert "120 marks, chosen by the scores of another model" in note

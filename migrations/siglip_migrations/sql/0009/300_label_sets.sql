@@ -174,7 +174,7 @@ BEGIN
         RAISE EXCEPTION 'There is a label set % already.', quote_literal(create_label_set.name)
             USING ERRCODE = 'unique_violation', HINT = 'Choose another name, or replace it (replace => true).';
     END IF;
-    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR UPDATE;
+    PERFORM FROM siglip.labels AS l WHERE l.label_set_id = set_id ORDER BY l.label_id FOR NO KEY UPDATE;
     DELETE FROM siglip.labels AS l WHERE l.label_set_id = set_id AND l.label <> ALL (new_labels);
     INSERT INTO siglip.labels AS l (label_set_id, position, label, prompts)
     SELECT set_id, n.position - 1, n.label,

@@ -21,7 +21,7 @@ DECLARE
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
     marked    integer;
-    unmarked  integer;
+    unmarked  bigint[];
 BEGIN
     PERFORM siglip.check_label_name('marked_by', mark_images.marked_by);
     IF cardinality(mark_images.unmark) > 0 THEN
@@ -54,15 +54,18 @@ BEGIN
     SET is_accepted = excluded.is_accepted, marked_by = excluded.marked_by, updated_at = now()
     WHERE r.marked_by IS NULL OR r.is_accepted <> excluded.is_accepted;
     GET DIAGNOSTICS marked = ROW_COUNT;
-    DELETE FROM siglip.image_labels AS r
-    WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL;
-    GET DIAGNOSTICS unmarked = ROW_COUNT;
-    IF unmarked > 0 THEN  -- now the model decides
-        PERFORM siglip.keep_arrived(p.model_id, ARRAY(
-            SELECT i.content_id FROM siglip.images AS i WHERE i.image_id = ANY (mark_images.unmark) AND i.content_id IS NOT NULL))
+    WITH gone AS (
+        DELETE FROM siglip.image_labels AS r
+        WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL
+        RETURNING r.image_id
+    )
+    SELECT array_agg(g.image_id) INTO unmarked FROM gone AS g;
+    IF unmarked IS NOT NULL THEN  -- now the model decides: of this label alone, and its rows are locked
+        PERFORM siglip.keep_contents(p.model_id, ARRAY(
+            SELECT i.content_id FROM siglip.images AS i WHERE i.image_id = ANY (unmarked) AND i.content_id IS NOT NULL), ARRAY[p.label_id])
         FROM siglip.label_progress AS p WHERE p.label_id = of_label.label_id;
     END IF;
-    RETURN marked + unmarked;
+    RETURN marked + coalesce(cardinality(unmarked), 0);
 END
 $$;
 

@@ -33,6 +33,23 @@ RETURN 6001433177;
 COMMENT ON FUNCTION siglip.kept_labels_lock() IS 'The key of the advisory lock around the kept labels.
 Example: SELECT siglip.kept_labels_lock();';
 
+-- A label that goes while its rows are being written would fail whoever writes them.
+CREATE FUNCTION siglip.await_kept_labels() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(siglip.kept_labels_lock());
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION siglip.await_kept_labels() IS 'Trigger: whoever deletes labels waits until nobody writes kept labels, and keeps it so until the transaction ends.
+Example: DELETE FROM siglip.labels WHERE label = ''sunset'';';
+
+CREATE TRIGGER await_kept_labels BEFORE DELETE ON siglip.labels
+FOR EACH STATEMENT EXECUTE FUNCTION siglip.await_kept_labels();
+
 -- What should be: the rule and the vector of each label of a kept set under the active model.
 CREATE VIEW siglip.wanted_labels WITH (security_invoker = true) AS
 SELECT l.label_id, m.model_id, v.embedding, r.scale, r.bias, r.threshold,
@@ -165,16 +182,30 @@ COMMENT ON FUNCTION siglip.notify_labels(text, text, bigint[])
     IS 'Tell who listens to siglip_image_labels which images are new with a label: JSON with label_set, label and up to 250 image_ids a message.
 Example: SELECT siglip.notify_labels(''scenes'', ''sunset'', ''{1,2}'');';
 
+-- Whoever brings vectors of another model may have found that an image has another content now, of which the labels' model has a vector.
 CREATE FUNCTION siglip.keep_arrived(model_id integer, content_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
 AS $$
+#variable_conflict use_column
+DECLARE
+    other_id integer;
+    moved    bigint[];
+    changed  bigint := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(siglip.kept_labels_lock());
-    IF NOT EXISTS (SELECT FROM siglip.label_progress AS p WHERE p.model_id = keep_arrived.model_id) THEN
-        RETURN 0;
-    END IF;
-    RETURN siglip.keep_contents(model_id, content_ids);
+    FOR other_id IN SELECT DISTINCT p.model_id FROM siglip.label_progress AS p ORDER BY p.model_id LOOP
+        IF other_id = keep_arrived.model_id THEN
+            moved := keep_arrived.content_ids;
+        ELSE
+            moved := ARRAY(SELECT i.content_id FROM siglip.images AS i
+                           JOIN siglip.image_embeddings AS e ON e.model_id = other_id AND e.content_id = i.content_id
+                           WHERE i.content_id = ANY (keep_arrived.content_ids) AND i.updated_at = now());
+            CONTINUE WHEN moved = '{}';
+        END IF;
+        changed := changed + siglip.keep_contents(other_id, moved);
+    END LOOP;
+    RETURN changed;
 END
 $$;
 

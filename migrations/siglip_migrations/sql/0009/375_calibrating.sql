@@ -70,6 +70,14 @@ BEGIN
         BEGIN
             result := siglip.fit_label(old.of_label, model, (old.figures ->> 'min_precision')::double precision,
                                        coalesce((old.figures ->> 'confidence')::double precision, 0.9));
+            IF result.guaranteed_precision IS NOT NULL THEN  -- of the images that this model accepts, the marks are no random sample
+                result.note := format('%s marks, chosen by the scores of another model. With this threshold the wish is likely to be kept, but not '
+                                      'guaranteed: mark images that siglip.suggest_examples names with only_accepted, and calibrate again.',
+                                      result.positives + result.negatives);
+                UPDATE siglip.label_calibrations AS c
+                SET figures = c.figures || jsonb_build_object('guaranteed_precision', NULL, 'note', result.note)
+                WHERE c.label_id = (old.of_label).label_id AND c.model_id = model.model_id AND c.version = result.version;
+            END IF;
             RETURN QUERY SELECT old.name, (old.of_label).label, result.version, result.note;
         EXCEPTION WHEN no_data_found THEN
             RETURN QUERY SELECT old.name, (old.of_label).label, NULL::integer, SQLERRM;

@@ -10,5 +10,7 @@ DROP FUNCTION siglip.keep_contents(integer, bigint[], integer[]);
 DROP FUNCTION siglip.score_marks(integer, bigint[], integer[]);
 DROP FUNCTION siglip.notify_labels(text, text, bigint[]);
 DROP VIEW siglip.wanted_labels;
+DROP TRIGGER await_kept_labels ON siglip.labels;
+DROP FUNCTION siglip.await_kept_labels();
 DROP FUNCTION siglip.kept_labels_lock();
 DROP TABLE siglip.label_progress;
