@@ -878,14 +878,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM siglip.check_attachable(attached_table, ids || uri_column || metadata);
-    IF EXISTS (SELECT FROM siglip.attachments AS a WHERE a.attached_table = attach.attached_table) THEN
-        RAISE EXCEPTION 'The table % is attached already.', attached_table
-            USING ERRCODE = 'duplicate_object', HINT = 'siglip.detach first, to attach it in another way; its images may stay meanwhile.';
-    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'A table is attached in a transaction that is READ COMMITTED, not %.', upper(current_setting('transaction_isolation'))
             USING ERRCODE = 'active_sql_transaction', HINT = 'It must see the rows that were written until then.';
     END IF;
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', attached_table);
+    IF EXISTS (SELECT FROM siglip.attachments AS a WHERE a.attached_table = attach.attached_table) THEN
+        RAISE EXCEPTION 'The table % is attached already.', attached_table
+            USING ERRCODE = 'duplicate_object', HINT = 'siglip.detach first, to attach it in another way; its images may stay meanwhile.';
+    END IF;
     SELECT attached_table, attached_table::oid, ids, uri_column, metadata, metadata,
            coalesce(attach.collection, (SELECT c.relname::text FROM pg_class AS c WHERE c.oid = attach.attached_table)),
            ARRAY(SELECT a.attnum FROM unnest(ids) WITH ORDINALITY AS n (name, place) JOIN pg_attribute AS a ON a.attname = n.name
@@ -1305,6 +1306,12 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'The table % has no column %.', attached_table, coalesce(wrong, 'NULL')
             USING ERRCODE = 'undefined_column', HINT = 'Write names as they are stored: photo_url, or Photo URL without quotes of its own.';
+    END IF;
+    SELECT quote_ident(a.attname) INTO wrong
+    FROM pg_attribute AS a WHERE a.attrelid = attached_table AND a.attname = ANY (columns) AND a.attgenerated = 'v' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'The column % of % is generated when it is read: triggers don''t see it.', wrong, attached_table
+            USING ERRCODE = 'wrong_object_type', HINT = 'Columns that are GENERATED ALWAYS AS (...) STORED can be attached.';
     END IF;
     SELECT quote_ident(n.name) INTO wrong
     FROM unnest(columns) AS n (name) WHERE NOT has_column_privilege(attached_table, n.name, 'SELECT') LIMIT 1;
@@ -5969,14 +5976,14 @@ BEGIN
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);
-        IF noted > 0 THEN
-            INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (table_row.attachment_id, row_keys);
-        END IF;
         IF noted = keys_at_once THEN
+            -- All of them by one query: another one may be planned otherwise, have the keys in another order, and so miss some.
             EXECUTE format(
                 'INSERT INTO siglip.attached_changes (attachment_id, row_keys) SELECT $1, array_agg(c.row_key) FROM ('
-                'SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s OFFSET %s) AS d (row_key)) AS c GROUP BY c.part ORDER BY c.part',
-                changed, keys_at_once) USING table_row.attachment_id;
+                'SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s) AS d (row_key)) AS c GROUP BY c.part ORDER BY c.part',
+                changed) USING table_row.attachment_id;
+        ELSIF noted > 0 THEN
+            INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (table_row.attachment_id, row_keys);
         END IF;
     END IF;
     IF noted > 0 THEN
@@ -6123,6 +6130,10 @@ BEGIN
         CASE WHEN element_type IS NULL THEN format('r.%I, 1', plan.uri_name)
              ELSE format('w.item, w.place FROM unnest(r.%I) WITH ORDINALITY AS w (item, place)', plan.uri_name) END, item);
     SELECT format('jsonb_build_object(%s)', string_agg(format('%L::text, %s', attachment.metadata_keys[n - ids - 1], CASE
+               -- json takes what jsonb doesn't, such as \u0000: that becomes metadata as its text.
+               WHEN types[n] IN ('json'::regtype, 'json[]'::regtype) THEN format(
+                   'CASE WHEN pg_input_is_valid(to_json(r.%1$I::%2$s)::text, ''jsonb'') THEN to_jsonb(r.%1$I::%2$s) ELSE to_jsonb(r.%1$I::%2$s::text) END',
+                   names[n], format_type(types[n], -1))
                WHEN types[n] < first_of_user THEN format('to_jsonb(r.%I::%s)', names[n], format_type(types[n], -1))
                ELSE format('CASE WHEN r.%1$I IS NOT NULL THEN to_jsonb(concat(r.%1$I)) END', names[n]) END), ', ' ORDER BY n))
     INTO plan.metadata

@@ -146,6 +146,21 @@ def test_many_keys_that_change_keep_their_images(connection: Connection, stateme
     assert fetch(connection, "SELECT 1 FROM siglip.released_images") == []
 
 
+def test_an_update_of_very_many_rows_notes_each_key_once(connection: Connection) -> None:
+    # Keys in no order: the plans that PostgreSQL may choose for so many would give them in different ones.
+    connection.execute("CREATE TABLE public.large (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), uri text, n integer)")
+    connection.execute("SELECT siglip.attach('public.large', 'uri', metadata_columns => '{n}')")
+    connection.execute("INSERT INTO public.large (uri) SELECT 'https://a/' || n FROM generate_series(1, 300000) AS n")
+    connection.execute("TRUNCATE siglip.attached_changes")
+    connection.execute("UPDATE public.large SET n = 1")
+    noted = fetch(
+        connection,
+        "SELECT count(*), count(DISTINCT k.key)"
+        " FROM siglip.attached_changes AS c CROSS JOIN unnest(c.row_keys) AS k (key)",
+    )
+    assert noted == [(300_000, 300_000)]
+
+
 def test_truncate_takes_all_images(connection: Connection) -> None:
     connection.execute("TRUNCATE product")
     add_products(connection, 3, 4)

@@ -242,6 +242,44 @@ def test_metadata_of_types_without_equality_are_followed(connection: Connection)
     )
 
 
+@pytest.mark.parametrize("value", [r'{"a": "\u0000"}', r'{"a": "\ud800"}', '{"a": 1e1000000}'])
+def test_json_that_jsonb_does_not_take_is_kept_as_text(connection: Connection, value: str) -> None:
+    connection.execute("CREATE TABLE public.t (id integer PRIMARY KEY, uri text, j json, several json[])")
+    connection.execute("SELECT siglip.attach('public.t', 'uri', metadata_columns => '{j,several}')")
+    connection.execute("INSERT INTO public.t VALUES (1, 'https://a/1', '{\"a\": 1}', ARRAY['[2]'::json])")
+    connection.execute("INSERT INTO public.t VALUES (2, 'https://a/2', %s, ARRAY[%s::json])", [value, value])
+    follow(connection)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    assert images_of(connection, "t") == {
+        "https://a/1": {"j": {"a": 1}, "several": [[2]]},
+        "https://a/2": {"j": value, "several": f'{{"{escaped}"}}'},
+    }
+
+
+def test_stored_generated_columns_are_followed(connection: Connection) -> None:
+    connection.execute(
+        "CREATE TABLE public.t (id integer PRIMARY KEY, name text,"
+        " uri text GENERATED ALWAYS AS ('https://a/' || name) STORED)"
+    )
+    connection.execute("SELECT siglip.attach('public.t', 'uri')")
+    connection.execute("INSERT INTO public.t VALUES (1, 'one'), (2, 'two')")
+    connection.execute("UPDATE public.t SET name = 'uno' WHERE id = 1")
+    follow(connection)
+    assert sorted(images_of(connection, "t")) == ["https://a/two", "https://a/uno"]
+
+
+@pytest.mark.parametrize("arguments", ["'virtual'", "'uri', metadata_columns => '{virtual}'"])
+def test_virtual_generated_columns_are_refused(connection: Connection, arguments: str) -> None:
+    if connection.info.server_version < 180_000:
+        pytest.skip("PostgreSQL has them from 18 on")
+    connection.execute("CREATE TABLE public.t (id integer PRIMARY KEY, uri text)")
+    connection.execute("ALTER TABLE public.t ADD virtual text GENERATED ALWAYS AS (lower(uri)) VIRTUAL")
+    with pytest.raises(
+        psycopg.errors.WrongObjectType, match=r"column virtual of public\.t is generated when it is read"
+    ):
+        connection.execute(f"SELECT siglip.attach('public.t', {arguments})".encode())
+
+
 def test_a_partitioned_table_is_followed(connection: Connection) -> None:
     connection.execute("CREATE TABLE public.t (id integer, uri text, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
     connection.execute("CREATE TABLE public.t1 PARTITION OF public.t FOR VALUES FROM (0) TO (10)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ from tests.database.attached_tables import (
     rows_of,
 )
 from tests.database.helpers import states, text_vector
+from tests.programs import wait_until
 
 PROBLEM = "SELECT problem FROM siglip.attached_tables"
 
@@ -165,6 +167,18 @@ def test_images_that_another_table_has_stay(connection: Connection) -> None:
 def test_a_table_is_attached_once(connection: Connection) -> None:
     with pytest.raises(psycopg.errors.DuplicateObject, match="attached already"):
         connection.execute(ATTACH.encode())
+
+
+def test_who_attaches_it_at_the_same_time_is_told(connection: Connection, database: Database) -> None:
+    connection.execute("CREATE TABLE public.other (LIKE product INCLUDING ALL)")
+    attach = b"SELECT siglip.attach('public.other', 'photo_url')"
+    with database.session() as second, ThreadPoolExecutor() as threads:
+        with connection.transaction():
+            connection.execute(attach)
+            attaching = threads.submit(second.execute, attach)
+            wait_until(lambda: fetch_one(connection, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        with pytest.raises(psycopg.errors.DuplicateObject, match="other is attached already"):
+            attaching.result(30)
 
 
 def test_attaching_needs_a_transaction_that_sees_all_rows(connection: Connection) -> None:

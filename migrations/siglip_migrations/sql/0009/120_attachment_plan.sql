@@ -133,6 +133,10 @@ BEGIN
         CASE WHEN element_type IS NULL THEN format('r.%I, 1', plan.uri_name)
              ELSE format('w.item, w.place FROM unnest(r.%I) WITH ORDINALITY AS w (item, place)', plan.uri_name) END, item);
     SELECT format('jsonb_build_object(%s)', string_agg(format('%L::text, %s', attachment.metadata_keys[n - ids - 1], CASE
+               -- json takes what jsonb doesn't, such as \u0000: that becomes metadata as its text.
+               WHEN types[n] IN ('json'::regtype, 'json[]'::regtype) THEN format(
+                   'CASE WHEN pg_input_is_valid(to_json(r.%1$I::%2$s)::text, ''jsonb'') THEN to_jsonb(r.%1$I::%2$s) ELSE to_jsonb(r.%1$I::%2$s::text) END',
+                   names[n], format_type(types[n], -1))
                WHEN types[n] < first_of_user THEN format('to_jsonb(r.%I::%s)', names[n], format_type(types[n], -1))
                ELSE format('CASE WHEN r.%1$I IS NOT NULL THEN to_jsonb(concat(r.%1$I)) END', names[n]) END), ', ' ORDER BY n))
     INTO plan.metadata

@@ -89,14 +89,14 @@ BEGIN
         END IF;
         EXECUTE format('SELECT array_agg(c.row_key) FROM (%s LIMIT %s) AS c (row_key)', changed, keys_at_once) INTO row_keys;
         noted := coalesce(cardinality(row_keys), 0);
-        IF noted > 0 THEN
-            INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (table_row.attachment_id, row_keys);
-        END IF;
         IF noted = keys_at_once THEN
+            -- All of them by one query: another one may be planned otherwise, have the keys in another order, and so miss some.
             EXECUTE format(
                 'INSERT INTO siglip.attached_changes (attachment_id, row_keys) SELECT $1, array_agg(c.row_key) FROM ('
-                'SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s OFFSET %s) AS d (row_key)) AS c GROUP BY c.part ORDER BY c.part',
-                changed, keys_at_once) USING table_row.attachment_id;
+                'SELECT d.row_key, row_number() OVER () / 1000 AS part FROM (%s) AS d (row_key)) AS c GROUP BY c.part ORDER BY c.part',
+                changed) USING table_row.attachment_id;
+        ELSIF noted > 0 THEN
+            INSERT INTO siglip.attached_changes (attachment_id, row_keys) VALUES (table_row.attachment_id, row_keys);
         END IF;
     END IF;
     IF noted > 0 THEN

@@ -80,6 +80,12 @@ BEGIN
         RAISE EXCEPTION 'The table % has no column %.', attached_table, coalesce(wrong, 'NULL')
             USING ERRCODE = 'undefined_column', HINT = 'Write names as they are stored: photo_url, or Photo URL without quotes of its own.';
     END IF;
+    SELECT quote_ident(a.attname) INTO wrong
+    FROM pg_attribute AS a WHERE a.attrelid = attached_table AND a.attname = ANY (columns) AND a.attgenerated = 'v' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'The column % of % is generated when it is read: triggers don''t see it.', wrong, attached_table
+            USING ERRCODE = 'wrong_object_type', HINT = 'Columns that are GENERATED ALWAYS AS (...) STORED can be attached.';
+    END IF;
     SELECT quote_ident(n.name) INTO wrong
     FROM unnest(columns) AS n (name) WHERE NOT has_column_privilege(attached_table, n.name, 'SELECT') LIMIT 1;
     IF FOUND THEN
@@ -128,14 +134,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM siglip.check_attachable(attached_table, ids || uri_column || metadata);
-    IF EXISTS (SELECT FROM siglip.attachments AS a WHERE a.attached_table = attach.attached_table) THEN
-        RAISE EXCEPTION 'The table % is attached already.', attached_table
-            USING ERRCODE = 'duplicate_object', HINT = 'siglip.detach first, to attach it in another way; its images may stay meanwhile.';
-    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'A table is attached in a transaction that is READ COMMITTED, not %.', upper(current_setting('transaction_isolation'))
             USING ERRCODE = 'active_sql_transaction', HINT = 'It must see the rows that were written until then.';
     END IF;
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', attached_table);
+    IF EXISTS (SELECT FROM siglip.attachments AS a WHERE a.attached_table = attach.attached_table) THEN
+        RAISE EXCEPTION 'The table % is attached already.', attached_table
+            USING ERRCODE = 'duplicate_object', HINT = 'siglip.detach first, to attach it in another way; its images may stay meanwhile.';
+    END IF;
     SELECT attached_table, attached_table::oid, ids, uri_column, metadata, metadata,
            coalesce(attach.collection, (SELECT c.relname::text FROM pg_class AS c WHERE c.oid = attach.attached_table)),
            ARRAY(SELECT a.attnum FROM unnest(ids) WITH ORDINALITY AS n (name, place) JOIN pg_attribute AS a ON a.attname = n.name
