@@ -6994,14 +6994,17 @@ AS $function$
     SELECT format(
         'SELECT array_agg(ROW(b.row_key, b.place, b.image_id, b.uri, b.similarity, b.score, b.metadata)::siglip.row_match ORDER BY b.turn) FROM ('
         'SELECT * FROM ('
-        'SELECT DISTINCT ON (a.row_key) a.row_key, a.place, n.image_id, n.uri, n.similarity, n.score, n.metadata, n.turn'
+        'SELECT DISTINCT ON (a.row_key) a.row_key, a.place, n.image_id, n.uri, n.similarity, n.score, %s AS metadata, n.turn'
         ' FROM unnest($1) WITH ORDINALITY AS n (image_id, uri, similarity, score, metadata, turn)'
         ' JOIN siglip.attached_images AS a ON a.image_id = n.image_id AND a.attachment_id = $2'
         ' CROSS JOIN LATERAL (SELECT %s AS parts) AS k'
         ' JOIN %s AS r ON %s ORDER BY a.row_key, n.turn, a.place) AS d'
-        ' ORDER BY d.turn, d.row_key LIMIT $3) AS b',
+        ' WHERE $4 IS NULL OR %s ORDER BY d.turn, d.row_key LIMIT $3) AS b',
+        CASE WHEN p.may_read THEN plan.metadata ELSE '''{}''::jsonb' END,
         CASE WHEN cardinality(plan.id_names) = 1 THEN 'ARRAY[a.row_key]' ELSE 'a.row_key::text[]' END,
-        attachment.attached_table, plan.matches)
+        attachment.attached_table, plan.matches, CASE WHEN p.may_read THEN 'd.metadata @> $4' ELSE 'true' END)
+    FROM (SELECT coalesce(bool_and(has_column_privilege(attachment.attached_table, n.name, 'SELECT')), true)
+          FROM unnest(plan.metadata_names) AS n (name) WHERE n.name IS NOT NULL) AS p (may_read)
 $function$;
 
 -- Of so many rows of a segment one is a landmark, up to 500 of them.
@@ -7251,7 +7254,7 @@ BEGIN
         matches := ARRAY(
             SELECT ROW(n.image_id, n.uri, n.similarity, n.score, n.metadata)::siglip.image_match
             FROM siglip.nearest_images(model, query_embedding, asked, attachment.collection, filter, min_score, NULL) AS n);
-        EXECUTE siglip.row_matches_query(attachment, plan) INTO found_rows USING matches, attachment.attachment_id, max_results;
+        EXECUTE siglip.row_matches_query(attachment, plan) INTO found_rows USING matches, attachment.attachment_id, max_results, filter;
         EXIT WHEN cardinality(found_rows) >= max_results OR cardinality(matches) < asked OR asked = 10000;
         asked := least(10000, 4 * asked);
     END LOOP;

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from siglip_ingest.db import Connection, Database
 from siglip_ingest.db.connection.vectors import half_vector
@@ -274,6 +275,26 @@ def test_a_table_that_is_replaced_while_a_worker_waits_runs_nobodys_code(
     database.transact(follow)
     assert fetch(connection, "SELECT role FROM public.ran") == []
     assert len(images_of(connection)) == 3
+
+
+def test_rows_that_share_an_image_share_no_metadata(
+    connection: Connection, database: Database, model_id: int, make_role: Callable[..., str]
+) -> None:
+    connection.execute("CREATE TABLE public.letter (id integer PRIMARY KEY, owner text, secret text, uri text)")
+    connection.execute("SELECT siglip.attach('public.letter', 'uri', metadata_columns => '{owner,secret}')")
+    connection.execute("INSERT INTO letter VALUES (1, 'ann', 'a', 'https://a/1'), (2, 'bob', 'b', 'https://a/1')")
+    connection.execute("ALTER TABLE letter ENABLE ROW LEVEL SECURITY")
+    connection.execute("CREATE POLICY own ON letter USING (owner = 'ann')")
+    follow(connection)
+    embed_all(database, model_id)
+    search = "SELECT row_key, metadata FROM siglip.search('public.letter', %s::halfvec, 5, %s)"
+    query = half_vector(text_vector("https://a/1"))
+    act_as(connection, make_role(SEARCHING, "GRANT SELECT ON public.letter TO {role}"))
+    assert fetch(connection, search, query, None) == [("1", {"owner": "ann", "secret": "a"})]
+    assert fetch(connection, search, query, Jsonb({"secret": "b"})) == []
+    connection.execute("RESET ROLE")
+    act_as(connection, make_role(SEARCHING, "GRANT SELECT (id, owner) ON public.letter TO {role}"))
+    assert fetch(connection, search, query, None) == [("1", {})]
 
 
 def test_a_right_to_the_columns_is_enough_to_search(
