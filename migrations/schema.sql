@@ -1265,8 +1265,7 @@ AS $function$
        OR p.embedding OPERATOR(public.<>) w.embedding
     UNION ALL
     SELECT p.label_id
-    FROM siglip.label_progress AS p JOIN siglip.labels AS l USING (label_id) JOIN siglip.label_sets AS s USING (label_set_id)
-    WHERE NOT s.is_kept
+    FROM siglip.label_progress AS p JOIN siglip.labels_to_forget() AS n ON n = p.label_id
 $function$;
 
 -- An error where a table can't be attached: it is of a kind that can't, or has no such columns, or the role may not.
@@ -5003,6 +5002,23 @@ AS $function$
     ORDER BY i.content_id, m.is_accepted, i.image_id
 $function$;
 
+-- The labels of which only marks are kept: of sets that aren't, and those that the active model can't embed.
+-- Example: SELECT count(*) FROM siglip.labels_to_forget();
+CREATE OR REPLACE FUNCTION siglip.labels_to_forget()
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE ROWS 10
+ SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+AS $function$
+    SELECT l.label_id
+    FROM siglip.labels AS l JOIN siglip.label_sets AS s USING (label_set_id)
+    WHERE NOT s.is_kept
+    UNION
+    SELECT f.label_id
+    FROM siglip.label_refusals AS f JOIN siglip.models AS m ON m.model_id = f.model_id AND m.is_active
+    WHERE NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = f.label_id AND v.model_id = f.model_id)
+$function$;
+
 -- The similarity that has this score, (ln(score / (1 - score)) - logit_bias) / exp(logit_scale): siglip.score the other way round.
 -- Example: SELECT siglip.least_similarity(score => 0.5, logit_scale => 4.7, logit_bias => -16.5);
 CREATE OR REPLACE FUNCTION siglip.least_similarity(score double precision, logit_scale double precision, logit_bias double precision)
@@ -6212,19 +6228,29 @@ CREATE OR REPLACE FUNCTION siglip.queue_missing_images(model_id integer)
 AS $function$
 #variable_conflict use_column
 DECLARE
-    queued bigint;
+    attempts constant integer := 10;
+    queued   bigint;
 BEGIN
-    INSERT INTO siglip.ingest_items AS t (image_id, model_id)
-    SELECT i.image_id, queue_missing_images.model_id
-    FROM siglip.images AS i
-    WHERE NOT EXISTS (
-        SELECT FROM siglip.ingest_items AS o WHERE o.image_id = i.image_id AND o.model_id = queue_missing_images.model_id
-    )
-      AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = queue_missing_images.model_id AND m.is_external)
-      AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = queue_missing_images.model_id)
-    ORDER BY i.image_id
-    ON CONFLICT (image_id, model_id) DO NOTHING;
-    GET DIAGNOSTICS queued = ROW_COUNT;
+    FOR attempt IN 1 .. attempts LOOP
+        BEGIN
+            INSERT INTO siglip.ingest_items AS t (image_id, model_id)
+            SELECT i.image_id, queue_missing_images.model_id
+            FROM siglip.images AS i
+            WHERE NOT EXISTS (
+                SELECT FROM siglip.ingest_items AS o WHERE o.image_id = i.image_id AND o.model_id = queue_missing_images.model_id
+            )
+              AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = queue_missing_images.model_id AND m.is_external)
+              AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = queue_missing_images.model_id)
+            ORDER BY i.image_id
+            ON CONFLICT (image_id, model_id) DO NOTHING;
+            GET DIAGNOSTICS queued = ROW_COUNT;
+            EXIT;
+        EXCEPTION WHEN foreign_key_violation THEN  -- some of them have been deleted meanwhile
+            IF attempt = attempts THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
     IF queued > 0 THEN
         PERFORM pg_notify('siglip_ingest_items', queue_missing_images.model_id::text);
     END IF;
@@ -6508,6 +6534,7 @@ CREATE OR REPLACE FUNCTION siglip.refresh_labels(max_contents integer DEFAULT 20
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'siglip', 'pg_temp'
+ SET lock_timeout TO '1s'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -6528,8 +6555,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM siglip.changed_labels()) THEN
         PERFORM pg_advisory_xact_lock(siglip.kept_labels_lock());
-        DELETE FROM siglip.label_progress AS p
-        WHERE NOT EXISTS (SELECT FROM siglip.labels AS l JOIN siglip.label_sets AS s USING (label_set_id) WHERE l.label_id = p.label_id AND s.is_kept);
+        DELETE FROM siglip.label_progress AS p WHERE p.label_id IN (SELECT siglip.labels_to_forget());
         GET DIAGNOSTICS gone = ROW_COUNT;
         INSERT INTO siglip.label_progress AS p (label_id, model_id, embedding, scale, bias, threshold, least_similarity, last_content_id)
         SELECT w.label_id, w.model_id, w.embedding, w.scale, w.bias, w.threshold, w.least_similarity,
@@ -6546,9 +6572,7 @@ BEGIN
     DELETE FROM siglip.image_labels AS r
     WHERE (r.label_id, r.image_id) IN (
         SELECT o.label_id, o.image_id
-        FROM siglip.labels AS l
-        JOIN siglip.label_sets AS s ON s.label_set_id = l.label_set_id AND NOT s.is_kept
-        JOIN siglip.image_labels AS o ON o.label_id = l.label_id AND o.marked_by IS NULL
+        FROM siglip.labels_to_forget() AS n JOIN siglip.image_labels AS o ON o.label_id = n AND o.marked_by IS NULL
         LIMIT 10 * max_contents);
     GET DIAGNOSTICS gone = ROW_COUNT;
     IF gone > 0 THEN
@@ -6579,6 +6603,8 @@ BEGIN
         completed_at = CASE WHEN next_id IS NULL OR next_id > p.last_content_id THEN now() END
     WHERE p.label_id = ANY (behind.label_ids) AND p.completed_at IS NULL;
     RETURN greatest(1, coalesce(cardinality(contents), 0));
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
 END
 $function$;
 

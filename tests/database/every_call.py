@@ -160,7 +160,7 @@ INNER = words("""
     exact_images exact_query extension_schema find_label find_without_servers fit_examples fit_label follow_rows
     forget_attachment free_dropped graph_bytes graph_query has_foreign_segments has_more_images has_text_listener
     hold_label_set image_conditions images_above index_definition index_foreign_segment is_exact_quicker is_loading
-    keep_contents keep_measurement label_marks like locate_segment maintain make_prompts matches_query
+    keep_contents keep_measurement label_marks labels_to_forget like locate_segment maintain make_prompts matches_query
     measure_in_passing measure_recall measure_searches minus move_segment named_labels narrowing
     near_duplicate_contents nearest_images needs_measuring notify_labels plain_text plus quantised_contents
     quantised_query

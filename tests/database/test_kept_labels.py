@@ -314,6 +314,51 @@ def test_a_mark_has_the_score_of_the_rule_that_counts(
     assert dict(marks) == pytest.approx(dict(scores), abs=1e-6)
 
 
+def test_who_leaves_a_mark_uncommitted_stops_no_image(database: Database, model_id: int, pets: None) -> None:
+    image_ids = index_images(database, model_id, VECTORS[:50])
+    with database.session() as marker:
+        marker.execute("BEGIN")
+        marker.execute("SELECT siglip.mark_images('pets', 'cat', positives => %s)", [image_ids])
+        with database.connection() as connection:
+            connection.execute("SELECT siglip.set_threshold('pets', 'cat', 0.2)")
+        refresh(database)  # gives up, and lets go of its lock
+        index_images(database, model_id, VECTORS[50:80], contents=range(50, 80), collection="more")
+        with database.connection() as connection:
+            rows = connection.execute("SELECT state FROM siglip.label_coverage WHERE label = 'cat'").fetchall()
+        assert rows == [("in progress",)]
+        marker.execute("COMMIT")
+    refresh(database)
+    assert_current(database)
+
+
+def test_a_label_that_the_model_can_not_embed_loses_its_rows_but_not_its_marks(
+    database: Database, model_id: int, pets: None
+) -> None:
+    image_ids = index_images(database, model_id, VECTORS[:50])
+    with database.connection() as connection:
+        connection.execute("SELECT siglip.mark_images('pets', 'cat', positives => %s)", [image_ids[:2]])
+        before = kept(connection)
+        connection.execute("SELECT siglip.change_label('pets', 'cat', prompts => '{!!!}')")
+    refresh(database)
+    with database.connection() as connection:
+        assert kept(connection) == before  # until the model has looked at the new prompt
+        connection.execute(
+            "INSERT INTO siglip.label_refusals (model_id, label_id, refusal)"
+            " SELECT %s, l.label_id, 'Nothing is left.' FROM siglip.labels AS l WHERE l.label = 'cat'",
+            [model_id],
+        )
+    refresh(database)
+    index_images(database, model_id, VECTORS[50:80], contents=range(50, 80), collection="more")
+    with database.connection() as connection:
+        assert not [label for label, _ in kept(connection) if label == "cat"]
+        marks = connection.execute("SELECT image_id FROM siglip.labeled_images WHERE label = 'cat' ORDER BY 1")
+        assert marks.fetchall() == [(image_id,) for image_id in image_ids[:2]]
+        connection.execute("SELECT siglip.change_label('pets', 'cat', prompts => '{a cat}')")
+    labeling.embed_labels_for_model(database, make_fake(None), model_id)
+    refresh(database)
+    assert_current(database)
+
+
 def test_listeners_learn_of_new_images_once_they_are_committed(
     database: Database, database_url: str, model_id: int, pets: None
 ) -> None:

@@ -116,6 +116,18 @@ def test_adding_again_does_not_stand_in_the_way_of_who_enqueues(
     assert states_of(database, new_id) == {"queued": IMAGES + 1}
 
 
+def test_an_image_that_is_deleted_meanwhile_is_not_queued(
+    database: Database, model_id: int, image_ids: list[int]
+) -> None:
+    with psycopg.connect(url_of(database)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT siglip.delete_images(image_ids => %s::bigint[])", [image_ids[:1]])
+        adding = pool.submit(fetch, database, "SELECT siglip.add_model(%s)", NEW.name)
+        wait_until(lambda: fetch(database, "SELECT 1 FROM pg_locks WHERE NOT granted") != [])
+        other.commit()
+        ((new_id,),) = adding.result(30)
+    assert states_of(database, new_id) == {"queued": IMAGES - 1}
+
+
 def test_two_callers_add_one_model(database: Database, model_id: int, image_ids: list[int]) -> None:
     with ThreadPoolExecutor(4) as pool:
         added = set(pool.map(lambda _: fetch(database, "SELECT siglip.add_model('new/model')")[0][0], range(8)))

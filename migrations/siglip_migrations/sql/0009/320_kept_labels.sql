@@ -215,9 +215,11 @@ Example: SELECT siglip.keep_arrived(1, ''{1,2,3}'');';
 
 -- One step. First what has changed: rules are taken over, and what is no longer kept is forgotten. Then the next contents of the labels that
 -- are furthest behind, all in one pass. Nothing is lost where it is killed: a step is a transaction.
+-- Those who bring vectors wait behind the one that waits for its lock: so it gives up, where somebody left a transaction open, and comes again.
 CREATE FUNCTION siglip.refresh_labels(max_contents integer DEFAULT 2000) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
+SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -238,8 +240,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM siglip.changed_labels()) THEN
         PERFORM pg_advisory_xact_lock(siglip.kept_labels_lock());
-        DELETE FROM siglip.label_progress AS p
-        WHERE NOT EXISTS (SELECT FROM siglip.labels AS l JOIN siglip.label_sets AS s USING (label_set_id) WHERE l.label_id = p.label_id AND s.is_kept);
+        DELETE FROM siglip.label_progress AS p WHERE p.label_id IN (SELECT siglip.labels_to_forget());
         GET DIAGNOSTICS gone = ROW_COUNT;
         INSERT INTO siglip.label_progress AS p (label_id, model_id, embedding, scale, bias, threshold, least_similarity, last_content_id)
         SELECT w.label_id, w.model_id, w.embedding, w.scale, w.bias, w.threshold, w.least_similarity,
@@ -256,9 +257,7 @@ BEGIN
     DELETE FROM siglip.image_labels AS r
     WHERE (r.label_id, r.image_id) IN (
         SELECT o.label_id, o.image_id
-        FROM siglip.labels AS l
-        JOIN siglip.label_sets AS s ON s.label_set_id = l.label_set_id AND NOT s.is_kept
-        JOIN siglip.image_labels AS o ON o.label_id = l.label_id AND o.marked_by IS NULL
+        FROM siglip.labels_to_forget() AS n JOIN siglip.image_labels AS o ON o.label_id = n AND o.marked_by IS NULL
         LIMIT 10 * max_contents);
     GET DIAGNOSTICS gone = ROW_COUNT;
     IF gone > 0 THEN
@@ -289,12 +288,32 @@ BEGIN
         completed_at = CASE WHEN next_id IS NULL OR next_id > p.last_content_id THEN now() END
     WHERE p.label_id = ANY (behind.label_ids) AND p.completed_at IS NULL;
     RETURN greatest(1, coalesce(cardinality(contents), 0));
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
 END
 $$;
 
 COMMENT ON FUNCTION siglip.refresh_labels(integer)
     IS 'One step of bringing kept labels up to date after a change of labels, rules or model; 0 where nothing is left, or somebody else does it. Workers call it.
 Example: SELECT siglip.refresh_labels();';
+
+-- While new prompts wait to be embedded, rows of the old ones stay; where the model can't embed the new ones, they go.
+CREATE FUNCTION siglip.labels_to_forget() RETURNS SETOF integer
+LANGUAGE sql STABLE ROWS 10
+SET search_path = pg_catalog, siglip, pg_temp
+AS $$
+    SELECT l.label_id
+    FROM siglip.labels AS l JOIN siglip.label_sets AS s USING (label_set_id)
+    WHERE NOT s.is_kept
+    UNION
+    SELECT f.label_id
+    FROM siglip.label_refusals AS f JOIN siglip.models AS m ON m.model_id = f.model_id AND m.is_active
+    WHERE NOT EXISTS (SELECT FROM siglip.label_embeddings AS v WHERE v.label_id = f.label_id AND v.model_id = f.model_id)
+$$;
+
+COMMENT ON FUNCTION siglip.labels_to_forget()
+    IS 'The labels of which only marks are kept: of sets that aren''t, and those that the active model can''t embed.
+Example: SELECT count(*) FROM siglip.labels_to_forget();';
 
 CREATE FUNCTION siglip.changed_labels() RETURNS SETOF integer
 LANGUAGE sql STABLE ROWS 10
@@ -306,8 +325,7 @@ AS $$
        OR p.embedding OPERATOR(@vector@.<>) w.embedding
     UNION ALL
     SELECT p.label_id
-    FROM siglip.label_progress AS p JOIN siglip.labels AS l USING (label_id) JOIN siglip.label_sets AS s USING (label_set_id)
-    WHERE NOT s.is_kept
+    FROM siglip.label_progress AS p JOIN siglip.labels_to_forget() AS n ON n = p.label_id
 $$;
 
 COMMENT ON FUNCTION siglip.changed_labels()

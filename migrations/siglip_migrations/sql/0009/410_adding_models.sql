@@ -57,19 +57,29 @@ SET search_path = pg_catalog, siglip, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    queued bigint;
+    attempts constant integer := 10;
+    queued   bigint;
 BEGIN
-    INSERT INTO siglip.ingest_items AS t (image_id, model_id)
-    SELECT i.image_id, queue_missing_images.model_id
-    FROM siglip.images AS i
-    WHERE NOT EXISTS (
-        SELECT FROM siglip.ingest_items AS o WHERE o.image_id = i.image_id AND o.model_id = queue_missing_images.model_id
-    )
-      AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = queue_missing_images.model_id AND m.is_external)
-      AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = queue_missing_images.model_id)
-    ORDER BY i.image_id
-    ON CONFLICT (image_id, model_id) DO NOTHING;
-    GET DIAGNOSTICS queued = ROW_COUNT;
+    FOR attempt IN 1 .. attempts LOOP
+        BEGIN
+            INSERT INTO siglip.ingest_items AS t (image_id, model_id)
+            SELECT i.image_id, queue_missing_images.model_id
+            FROM siglip.images AS i
+            WHERE NOT EXISTS (
+                SELECT FROM siglip.ingest_items AS o WHERE o.image_id = i.image_id AND o.model_id = queue_missing_images.model_id
+            )
+              AND NOT EXISTS (SELECT FROM siglip.models AS m WHERE m.model_id = queue_missing_images.model_id AND m.is_external)
+              AND NOT EXISTS (SELECT FROM siglip.model_drops AS d WHERE d.model_id = queue_missing_images.model_id)
+            ORDER BY i.image_id
+            ON CONFLICT (image_id, model_id) DO NOTHING;
+            GET DIAGNOSTICS queued = ROW_COUNT;
+            EXIT;
+        EXCEPTION WHEN foreign_key_violation THEN  -- some of them have been deleted meanwhile
+            IF attempt = attempts THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
     IF queued > 0 THEN
         PERFORM pg_notify('siglip_ingest_items', queue_missing_images.model_id::text);
     END IF;

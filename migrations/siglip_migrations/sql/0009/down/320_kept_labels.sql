@@ -5,6 +5,7 @@
 DROP VIEW siglip.label_coverage;
 DROP FUNCTION siglip.refresh_labels(integer);
 DROP FUNCTION siglip.changed_labels();
+DROP FUNCTION siglip.labels_to_forget();
 DROP FUNCTION siglip.keep_arrived(integer, bigint[]);
 DROP FUNCTION siglip.keep_contents(integer, bigint[], integer[]);
 DROP FUNCTION siglip.score_marks(integer, bigint[], integer[]);
