@@ -110,3 +110,43 @@ def test_images_of_one_score_are_accepted_together(database: Database) -> None:
             marks,
         )
     assert (result["accepted"], result["errors"]) == (74, 0)
+
+
+def test_what_is_missing_is_counted_with_the_risk_that_is_tested(database: Database) -> None:
+    """With 400 marks two sequences have half of the risk each: 59 without an error, not 45."""
+    logits, marks = list(np.linspace(5, -5, 400)), [True] * 50 + [False] * 350
+    with database.connection() as connection:
+        result = row_of(
+            connection, "SELECT * FROM siglip.guaranteed_marks(%s::float8[], %s::boolean[], 0.95, 0.1)", logits, marks
+        )
+        logits, marks = [*logits, *np.linspace(7, 6, 9)], [*marks, *[True] * 9]
+        enough = row_of(
+            connection, "SELECT * FROM siglip.guaranteed_marks(%s::float8[], %s::boolean[], 0.95, 0.1)", logits, marks
+        )
+    assert (result["accepted"], result["missing"]) == (None, 9)
+    assert (enough["accepted"], enough["errors"]) == (59, 0)
+
+
+def test_a_threshold_by_hand_promises_nothing_and_can_be_taken_back(database: Database, model_id: int) -> None:
+    versions = (
+        "SELECT version, is_current, round(threshold::numeric, 3), guaranteed_precision, precision, positives"
+        " FROM siglip.calibrations('scenes', 'sunset')"
+    )
+    image_ids = index_at(database, model_id, np.linspace(0.9, 0.3, 60))
+    with database.connection() as connection:
+        fit = calibrate(connection, image_ids[:46], image_ids[46:], ", min_precision => 0.95")
+        assert fit["guaranteed_precision"] >= 0.95
+        (promised,) = rows_of(connection, versions)
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.01)")
+        by_hand, kept = rows_of(connection, versions)
+        assert (by_hand[0], by_hand[1], float(by_hand[2]), *by_hand[3:]) == (2, True, 0.01, None, None, 46)
+        assert kept == (1, False, *promised[2:])
+        rule = (
+            "SELECT r.scale, r.bias, r.threshold"
+            " FROM siglip.label_rules AS r JOIN siglip.labels AS l USING (label_id) WHERE l.label = 'sunset'"
+        )
+        assert rows_of(connection, rule) == [(fit["scale"], fit["bias"], pytest.approx(0.01))]
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.02)")
+        assert len(rows_of(connection, versions)) == 2  # has no threshold of its own
+        connection.execute("SELECT siglip.use_calibration('scenes', 'sunset', 1)")
+        assert rows_of(connection, rule) == [(fit["scale"], fit["bias"], pytest.approx(fit["threshold"]))]

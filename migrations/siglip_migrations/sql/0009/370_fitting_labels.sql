@@ -106,6 +106,9 @@ BEGIN
              WHEN result.positives + result.negatives < 10 THEN ': the model''s own scores still count most.'
              WHEN result.positives = 0 THEN ', none of them positive.'
              WHEN result.negatives = 0 THEN ', none of them negative.' ELSE '.' END
+        || CASE WHEN of_label.is_by_example OR result.positives + result.negatives >= 10 THEN ''
+                WHEN result.positives = 0 THEN ' None of them is positive: mark images with the label, too.'
+                WHEN result.negatives = 0 THEN ' None of them is negative: mark images without the label, too, or too many may be accepted.' ELSE '' END
         || CASE WHEN kept_threshold IS NULL THEN '' ELSE ' The same images are accepted as before: at another border more of the marks would be wrong.' END);
     IF min_precision IS NOT NULL THEN
         SELECT g.* INTO wish FROM siglip.guaranteed_marks(coalesce(tested, '{}'), coalesce(tested_marks, '{}'), min_precision, 1 - confidence) AS g;
