@@ -150,3 +150,17 @@ def test_a_threshold_by_hand_promises_nothing_and_can_be_taken_back(database: Da
         assert len(rows_of(connection, versions)) == 2  # has no threshold of its own
         connection.execute("SELECT siglip.use_calibration('scenes', 'sunset', 1)")
         assert rows_of(connection, rule) == [(fit["scale"], fit["bias"], pytest.approx(fit["threshold"]))]
+
+
+def test_a_note_does_not_speak_of_a_border_that_the_wish_has_moved(database: Database, model_id: int) -> None:
+    image_ids = index_at(database, model_id, [0.9, 0.8, 0.7, 0.61, 0.6, 0.59])
+    with database.connection() as connection:
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.99)")
+        same = "The same images are accepted as before"
+        assert same in calibrate(connection, image_ids[:3], image_ids[3:])["note"]
+        fit = calibrate(connection, [], [], ", min_precision => 0.3")
+        assert fit["guaranteed_precision"] >= 0.3
+        assert same not in fit["note"]
+        unkept = calibrate(connection, [], [], ", min_precision => 0.95")
+        assert "Not enough marks yet" in unkept["note"]
+        assert same in unkept["note"]
