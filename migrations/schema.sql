@@ -3635,6 +3635,7 @@ DECLARE
     next_lower    double precision;
     errors_before integer;
     errors_after  integer;
+    is_border_kept boolean;
 BEGIN
     -- Two that fit the same label wait for each other here.
     PERFORM FROM siglip.labels AS l WHERE l.label_id = of_label.label_id FOR NO KEY UPDATE;
@@ -3699,7 +3700,10 @@ BEGIN
              WHEN result.positives + result.negatives < 10 THEN ': the model''s own scores still count most.'
              WHEN result.positives = 0 THEN ', none of them positive.'
              WHEN result.negatives = 0 THEN ', none of them negative.' ELSE '.' END
-        || CASE WHEN kept_threshold IS NULL THEN '' ELSE ' The same images are accepted as before: at another border more of the marks would be wrong.' END);
+        || CASE WHEN of_label.is_by_example OR result.positives + result.negatives >= 10 THEN ''
+                WHEN result.positives = 0 THEN ' None of them is positive: mark images with the label, too.'
+                WHEN result.negatives = 0 THEN ' None of them is negative: mark images without the label, too, or too many may be accepted.' ELSE '' END);
+    is_border_kept := kept_threshold IS NOT NULL;
     IF min_precision IS NOT NULL THEN
         SELECT g.* INTO wish FROM siglip.guaranteed_marks(coalesce(tested, '{}'), coalesce(tested_marks, '{}'), min_precision, 1 - confidence) AS g;
         IF wish.accepted IS NULL THEN
@@ -3719,6 +3723,9 @@ BEGIN
             result.note := format('%s %s of the %s marked images that are accepted have the label: the precision is at least %s, with a confidence of %s.',
                 result.note, wish.accepted - wish.errors, wish.accepted, round(wish.lower_bound::numeric, 3), confidence);
         END IF;
+    END IF;
+    IF is_border_kept AND result.guaranteed_precision IS NULL THEN
+        result.note := result.note || ' The same images are accepted as before: at another border more of the marks would be wrong.';
     END IF;
     result.scale := fit.scale * examples.prior_scale;
     result.bias := fit.scale * examples.prior_bias + fit.bias;
@@ -4008,6 +4015,9 @@ AS $function$
 BEGIN
     DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = NEW.label_id;
     DELETE FROM siglip.label_refusals AS r WHERE r.label_id = NEW.label_id;
+    IF OLD.is_by_example AND NOT NEW.is_by_example THEN
+        UPDATE siglip.label_calibrations AS c SET is_current = false WHERE c.label_id = NEW.label_id AND c.is_current;
+    END IF;
     RETURN NULL;
 END
 $function$;
@@ -4236,7 +4246,7 @@ BEGIN
     END LOOP;
     IF accepted IS NULL THEN
         SELECT greatest(1, min(f.trials - (SELECT count(*) FROM unnest(wrong) AS w WHERE w < f.number)::integer)) INTO missing
-        FROM unnest(siglip.fewest_trials(error_rate, risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
+        FROM unnest(siglip.fewest_trials(error_rate, own_risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
         WHERE f.number <= coalesce(wrong[total], 0) + 1;
         RETURN;
     END IF;
@@ -5254,6 +5264,7 @@ DECLARE
     of_label  siglip.labels := siglip.find_label(mark_images.label_set, mark_images.label);
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
+    new_ids   bigint[];
     marked    integer;
     unmarked  bigint[];
 BEGIN
@@ -5280,6 +5291,8 @@ BEGIN
 
     -- All rows in one order, so that two who mark the same images can't wait for each other.
     PERFORM FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = ANY (named) ORDER BY r.image_id FOR NO KEY UPDATE;
+    new_ids := ARRAY(SELECT DISTINCT n FROM unnest(mark_images.positives) AS n WHERE NOT EXISTS (
+        SELECT FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = n AND r.is_accepted) ORDER BY n);
     INSERT INTO siglip.image_labels AS r (label_id, image_id, is_accepted, marked_by)
     SELECT DISTINCT ON (n.image_id) of_label.label_id, n.image_id, n.is_accepted, mark_images.marked_by
     FROM (SELECT unnest(mark_images.positives), true UNION ALL SELECT unnest(mark_images.negatives), false) AS n (image_id, is_accepted)
@@ -5288,6 +5301,9 @@ BEGIN
     SET is_accepted = excluded.is_accepted, marked_by = excluded.marked_by, updated_at = now()
     WHERE r.marked_by IS NULL OR r.is_accepted <> excluded.is_accepted;
     GET DIAGNOSTICS marked = ROW_COUNT;
+    IF cardinality(new_ids) > 0 AND EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.label_set_id = of_label.label_set_id AND s.is_kept) THEN
+        PERFORM siglip.notify_labels(mark_images.label_set, of_label.label, new_ids);
+    END IF;
     WITH gone AS (
         DELETE FROM siglip.image_labels AS r
         WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL
@@ -6038,7 +6054,7 @@ AS $function$
 DECLARE
     most constant integer := 250;
 BEGIN
-    IF octet_length(label_set) + octet_length(label) > 2000 THEN
+    IF octet_length(to_json(label_set)::text) + octet_length(to_json(label)::text) > 2000 THEN
         RETURN;  -- no message has room for such names
     END IF;
     FOR part IN 0 .. (cardinality(image_ids) - 1) / most LOOP
@@ -7726,7 +7742,7 @@ BEGIN
 END
 $function$;
 
--- The calibrated score from which images have a label, in [0, 1]; NULL for 0.5. A calibration's own threshold gives way.
+-- The calibrated score from which images have a label, in [0, 1]; NULL for 0.5. Where a calibration has a threshold of its own, its fit goes on without it as a new version.
 -- Example: SELECT siglip.set_threshold('scenes', 'sunset', 0.7);
 CREATE OR REPLACE FUNCTION siglip.set_threshold(label_set text, label text, threshold double precision)
  RETURNS void
@@ -7736,12 +7752,23 @@ AS $function$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
     changed siglip.labels := siglip.find_label(label_set, label);
+    old     siglip.label_calibrations;
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
     UPDATE siglip.labels AS l SET threshold = set_threshold.threshold WHERE l.label_id = changed.label_id;
-    -- A calibration may have a threshold of its own, which would win over this one.
-    UPDATE siglip.label_calibrations AS c SET threshold = NULL
-    WHERE c.label_id = changed.label_id AND c.is_current AND c.threshold IS NOT NULL;
+    -- A calibration may have a threshold of its own, which would win over this one. What was promised and estimated holds for that threshold:
+    -- the fit goes on without it as a version of its own, and the old one can be used again.
+    FOR old IN
+        UPDATE siglip.label_calibrations AS c SET is_current = false
+        WHERE c.label_id = changed.label_id AND c.is_current AND c.threshold IS NOT NULL
+        RETURNING c.*
+    LOOP
+        INSERT INTO siglip.label_calibrations (label_id, model_id, version, scale, bias, figures)
+        SELECT old.label_id, old.model_id, max(c.version) + 1, old.scale, old.bias,
+               old.figures - '{precision,recall,errors_after,accepted,right_accepted,guaranteed_precision,min_precision,confidence}'::text[]
+               || jsonb_build_object('note', format('The fit of calibration %s; the threshold was set by hand.', old.version))
+        FROM siglip.label_calibrations AS c WHERE c.label_id = old.label_id AND c.model_id = old.model_id;
+    END LOOP;
 END
 $function$;
 
@@ -8376,6 +8403,9 @@ BEGIN
         RAISE EXCEPTION 'The label % has no calibration % under the model %.', quote_literal(label), coalesce(version::text, 'NULL'), model.name
             USING ERRCODE = 'no_data_found',
                   HINT = 'SELECT * FROM siglip.calibrations(label_set, label) shows what there is; 0 is the model''s own scores.';
+    ELSIF chosen.figures ? 'embedding' AND NOT of_label.is_by_example THEN
+        RAISE EXCEPTION 'The calibration % is of when the label % was by example; now it has prompts.', version, quote_literal(label)
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'siglip.calibrate fits the prompts to the same marks.';
     END IF;
     UPDATE siglip.label_calibrations AS c SET is_current = false
     WHERE c.label_id = of_label.label_id AND c.model_id = model.model_id AND c.is_current AND c.version <> use_calibration.version;

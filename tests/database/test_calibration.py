@@ -104,6 +104,8 @@ def test_few_marks_give_a_sane_fit(
     assert abs(fit["bias"]) < 10
     assert 0 < fit["threshold"] < 1
     assert "the model's own scores still count most" in fit["note"]
+    assert ("None of them is negative" in fit["note"]) == (not negatives)
+    assert ("None of them is positive" in fit["note"]) == (not positives)
 
 
 def test_three_positives_that_the_model_missed_are_accepted(database: Database, image_ids: list[int]) -> None:

@@ -192,3 +192,33 @@ def test_it_stands_beside_labels_with_words(database: Database, image_ids: list[
             ("second", 1),
         ]
         assert len(rows_of(connection, "SELECT * FROM siglip.count_labels('kinds')")) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "change_label('kinds', 'second', prompts => '{\"a kind\"}')",
+        "create_label_set('kinds', '{second}', replace => true)",
+    ],
+    ids=["other prompts", "a set that is replaced"],
+)
+def test_a_label_that_gets_words_has_the_model_s_own_scores(
+    database: Database, model_id: int, image_ids: list[int], change: str
+) -> None:
+    with database.connection() as connection:
+        row_of(connection, MAKE, image_ids[40:45], image_ids[80:82])
+        connection.execute(f"SELECT siglip.{change}".encode())
+    assert labeling.embed_labels_for_model(database, FakeEmbedder(WIDE), model_id) == 1
+    vector = "SELECT embedding::text FROM siglip.label_embeddings"
+    with database.connection() as connection:
+        (of_words,) = rows_of(connection, vector)
+        assert rows_of(connection, "SELECT scale, bias, calibration_version FROM siglip.label_rules") == [(1, 0, None)]
+    with (
+        pytest.raises(DatabaseError, match="when the label 'second' was by example"),
+        database.connection() as connection,
+    ):
+        connection.execute("SELECT siglip.use_calibration('kinds', 'second', 1)")
+    with database.connection() as connection:
+        assert rows_of(connection, vector) == [of_words]
+        assert row_of(connection, "SELECT * FROM siglip.calibrate('kinds', 'second')")["version"] == 2
+        connection.execute("SELECT siglip.use_calibration('kinds', 'second', 0)")

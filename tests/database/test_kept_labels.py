@@ -371,6 +371,36 @@ def test_listeners_learn_of_new_images_once_they_are_committed(
     assert sorted(image_id for message in of_cat for image_id in message["image_ids"]) == image_ids
 
 
+def test_names_that_no_message_has_room_for_stop_no_image(database: Database, model_id: int) -> None:
+    names = ["\x01" * 1900, '"' * 1990]
+    for name in names:
+        labeling.create_label_set(database, make_fake, name, ["cat"], keep=True)
+    refresh(database)
+    index_images(database, model_id, [text_vector("This is a photo of cat.")] * 300)
+    with database.connection() as connection:
+        rows = connection.execute(
+            "SELECT label_set, count(*) FROM siglip.labeled_images GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    assert rows == [(name, 300) for name in names]
+
+
+def test_listeners_learn_of_images_that_a_person_marks(
+    database: Database, database_url: str, model_id: int, pets: None
+) -> None:
+    image_ids = index_images(database, model_id, -np.stack([text_vector("This is a photo of cat.")] * 3))
+    mark = "SELECT siglip.mark_images('pets', 'cat', %s, %s)"
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute("LISTEN siglip_image_labels")
+        with database.connection() as connection:
+            connection.execute(mark, [image_ids[:2], image_ids[2:]])
+            connection.execute(mark, [image_ids, None])  # two of them have it already
+            connection.execute("SELECT siglip.keep_labels('pets', false)")
+            connection.execute("SELECT siglip.mark_images('pets', 'dog', %s)", [image_ids])
+        told = [json.loads(message.payload) for message in listener.notifies(timeout=1)]
+    assert [message["image_ids"] for message in told if message["label"] == "cat"] == [image_ids[:2], image_ids[2:]]
+    assert not [message for message in told if message["label"] == "dog"]
+
+
 def test_images_that_arrive_during_a_refresh_are_not_missed(database: Database, model_id: int, pets: None) -> None:
     index_images(database, model_id, VECTORS[:200])
     failures: list[BaseException] = []

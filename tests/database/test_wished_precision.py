@@ -133,3 +133,57 @@ def test_another_model_has_the_threshold_of_the_wish_but_no_promise(database: Da
     assert new["threshold"] == pytest.approx(old["threshold"], abs=1e-3)
     assert new["note"] == note
     assert "120 marks, chosen by the scores of another model" in note
+
+
+def test_what_is_missing_is_counted_with_the_risk_that_is_tested(database: Database) -> None:
+    """With 400 marks two sequences have half of the risk each: 59 without an error, not 45."""
+    logits, marks = list(np.linspace(5, -5, 400)), [True] * 50 + [False] * 350
+    with database.connection() as connection:
+        result = row_of(
+            connection, "SELECT * FROM siglip.guaranteed_marks(%s::float8[], %s::boolean[], 0.95, 0.1)", logits, marks
+        )
+        logits, marks = [*logits, *np.linspace(7, 6, 9)], [*marks, *[True] * 9]
+        enough = row_of(
+            connection, "SELECT * FROM siglip.guaranteed_marks(%s::float8[], %s::boolean[], 0.95, 0.1)", logits, marks
+        )
+    assert (result["accepted"], result["missing"]) == (None, 9)
+    assert (enough["accepted"], enough["errors"]) == (59, 0)
+
+
+def test_a_threshold_by_hand_promises_nothing_and_can_be_taken_back(database: Database, model_id: int) -> None:
+    versions = (
+        "SELECT version, is_current, round(threshold::numeric, 3), guaranteed_precision, precision, positives"
+        " FROM siglip.calibrations('scenes', 'sunset')"
+    )
+    image_ids = index_at(database, model_id, np.linspace(0.9, 0.3, 60))
+    with database.connection() as connection:
+        fit = calibrate(connection, image_ids[:46], image_ids[46:], ", min_precision => 0.95")
+        assert fit["guaranteed_precision"] >= 0.95
+        (promised,) = rows_of(connection, versions)
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.01)")
+        by_hand, kept = rows_of(connection, versions)
+        assert (by_hand[0], by_hand[1], float(by_hand[2]), *by_hand[3:]) == (2, True, 0.01, None, None, 46)
+        assert kept == (1, False, *promised[2:])
+        rule = (
+            "SELECT r.scale, r.bias, r.threshold"
+            " FROM siglip.label_rules AS r JOIN siglip.labels AS l USING (label_id) WHERE l.label = 'sunset'"
+        )
+        assert rows_of(connection, rule) == [(fit["scale"], fit["bias"], pytest.approx(0.01))]
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.02)")
+        assert len(rows_of(connection, versions)) == 2  # has no threshold of its own
+        connection.execute("SELECT siglip.use_calibration('scenes', 'sunset', 1)")
+        assert rows_of(connection, rule) == [(fit["scale"], fit["bias"], pytest.approx(fit["threshold"]))]
+
+
+def test_a_note_does_not_speak_of_a_border_that_the_wish_has_moved(database: Database, model_id: int) -> None:
+    image_ids = index_at(database, model_id, [0.9, 0.8, 0.7, 0.61, 0.6, 0.59])
+    with database.connection() as connection:
+        connection.execute("SELECT siglip.set_threshold('scenes', 'sunset', 0.99)")
+        same = "The same images are accepted as before"
+        assert same in calibrate(connection, image_ids[:3], image_ids[3:])["note"]
+        fit = calibrate(connection, [], [], ", min_precision => 0.3")
+        assert fit["guaranteed_precision"] >= 0.3
+        assert same not in fit["note"]
+        unkept = calibrate(connection, [], [], ", min_precision => 0.95")
+        assert "Not enough marks yet" in unkept["note"]
+        assert same in unkept["note"]

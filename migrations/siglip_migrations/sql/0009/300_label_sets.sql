@@ -98,7 +98,8 @@ $$;
 COMMENT ON FUNCTION siglip.hold_label_set(text) IS 'The row of a label set, which nobody else changes until the transaction ends, nor its labels; an error where there is none.
 Example: SELECT template FROM siglip.hold_label_set(''scenes'');';
 
--- A label whose words have changed has no vector until a worker has embedded the new ones: no score is of words that are gone.
+-- A label whose words have changed has no vector until a worker has embedded the new ones: no score is of words that are gone. The calibrations of
+-- a label by example are of the similarities of images: words begin with the model's own scores again.
 CREATE FUNCTION siglip.forget_label_vectors() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, siglip, pg_temp
@@ -106,6 +107,9 @@ AS $$
 BEGIN
     DELETE FROM siglip.label_embeddings AS v WHERE v.label_id = NEW.label_id;
     DELETE FROM siglip.label_refusals AS r WHERE r.label_id = NEW.label_id;
+    IF OLD.is_by_example AND NOT NEW.is_by_example THEN
+        UPDATE siglip.label_calibrations AS c SET is_current = false WHERE c.label_id = NEW.label_id AND c.is_current;
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -287,17 +291,28 @@ AS $$
 DECLARE
     held    siglip.label_sets := siglip.hold_label_set(label_set);
     changed siglip.labels := siglip.find_label(label_set, label);
+    old     siglip.label_calibrations;
 BEGIN
     PERFORM siglip.check_threshold(set_threshold.threshold);
     UPDATE siglip.labels AS l SET threshold = set_threshold.threshold WHERE l.label_id = changed.label_id;
-    -- A calibration may have a threshold of its own, which would win over this one.
-    UPDATE siglip.label_calibrations AS c SET threshold = NULL
-    WHERE c.label_id = changed.label_id AND c.is_current AND c.threshold IS NOT NULL;
+    -- A calibration may have a threshold of its own, which would win over this one. What was promised and estimated holds for that threshold:
+    -- the fit goes on without it as a version of its own, and the old one can be used again.
+    FOR old IN
+        UPDATE siglip.label_calibrations AS c SET is_current = false
+        WHERE c.label_id = changed.label_id AND c.is_current AND c.threshold IS NOT NULL
+        RETURNING c.*
+    LOOP
+        INSERT INTO siglip.label_calibrations (label_id, model_id, version, scale, bias, figures)
+        SELECT old.label_id, old.model_id, max(c.version) + 1, old.scale, old.bias,
+               old.figures - '{precision,recall,errors_after,accepted,right_accepted,guaranteed_precision,min_precision,confidence}'::text[]
+               || jsonb_build_object('note', format('The fit of calibration %s; the threshold was set by hand.', old.version))
+        FROM siglip.label_calibrations AS c WHERE c.label_id = old.label_id AND c.model_id = old.model_id;
+    END LOOP;
 END
 $$;
 
 COMMENT ON FUNCTION siglip.set_threshold(text, text, double precision)
-    IS 'The calibrated score from which images have a label, in [0, 1]; NULL for 0.5. A calibration''s own threshold gives way.
+    IS 'The calibrated score from which images have a label, in [0, 1]; NULL for 0.5. Where a calibration has a threshold of its own, its fit goes on without it as a new version.
 Example: SELECT siglip.set_threshold(''scenes'', ''sunset'', 0.7);';
 
 CREATE FUNCTION siglip.remove_label(label_set text, label text) RETURNS void

@@ -20,6 +20,7 @@ DECLARE
     of_label  siglip.labels := siglip.find_label(mark_images.label_set, mark_images.label);
     named     constant bigint[] := coalesce(mark_images.positives, '{}') || coalesce(mark_images.negatives, '{}') || coalesce(mark_images.unmark, '{}');
     wrong     bigint;
+    new_ids   bigint[];
     marked    integer;
     unmarked  bigint[];
 BEGIN
@@ -46,6 +47,8 @@ BEGIN
 
     -- All rows in one order, so that two who mark the same images can't wait for each other.
     PERFORM FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = ANY (named) ORDER BY r.image_id FOR NO KEY UPDATE;
+    new_ids := ARRAY(SELECT DISTINCT n FROM unnest(mark_images.positives) AS n WHERE NOT EXISTS (
+        SELECT FROM siglip.image_labels AS r WHERE r.label_id = of_label.label_id AND r.image_id = n AND r.is_accepted) ORDER BY n);
     INSERT INTO siglip.image_labels AS r (label_id, image_id, is_accepted, marked_by)
     SELECT DISTINCT ON (n.image_id) of_label.label_id, n.image_id, n.is_accepted, mark_images.marked_by
     FROM (SELECT unnest(mark_images.positives), true UNION ALL SELECT unnest(mark_images.negatives), false) AS n (image_id, is_accepted)
@@ -54,6 +57,9 @@ BEGIN
     SET is_accepted = excluded.is_accepted, marked_by = excluded.marked_by, updated_at = now()
     WHERE r.marked_by IS NULL OR r.is_accepted <> excluded.is_accepted;
     GET DIAGNOSTICS marked = ROW_COUNT;
+    IF cardinality(new_ids) > 0 AND EXISTS (SELECT FROM siglip.label_sets AS s WHERE s.label_set_id = of_label.label_set_id AND s.is_kept) THEN
+        PERFORM siglip.notify_labels(mark_images.label_set, of_label.label, new_ids);
+    END IF;
     WITH gone AS (
         DELETE FROM siglip.image_labels AS r
         WHERE r.label_id = of_label.label_id AND r.image_id = ANY (mark_images.unmark) AND r.marked_by IS NOT NULL

@@ -160,7 +160,7 @@ COMMENT ON FUNCTION siglip.score_marks(integer, bigint[], integer[])
     IS 'Give the marked images of these contents the model''s score for kept labels, whatever it is; returns how many changed.
 Example: SELECT siglip.score_marks(1, ''{1,2,3}'', ''{1}'');';
 
--- A message has room for 8,000 bytes.
+-- A message has room for less than 8,000 bytes, and a longer one is an error. JSON writes some characters of a name in six bytes.
 CREATE FUNCTION siglip.notify_labels(label_set text, label text, image_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, siglip, pg_temp
@@ -168,7 +168,7 @@ AS $$
 DECLARE
     most constant integer := 250;
 BEGIN
-    IF octet_length(label_set) + octet_length(label) > 2000 THEN
+    IF octet_length(to_json(label_set)::text) + octet_length(to_json(label)::text) > 2000 THEN
         RETURN;  -- no message has room for such names
     END IF;
     FOR part IN 0 .. (cardinality(image_ids) - 1) / most LOOP

@@ -233,7 +233,7 @@ BEGIN
     END LOOP;
     IF accepted IS NULL THEN
         SELECT greatest(1, min(f.trials - (SELECT count(*) FROM unnest(wrong) AS w WHERE w < f.number)::integer)) INTO missing
-        FROM unnest(siglip.fewest_trials(error_rate, risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
+        FROM unnest(siglip.fewest_trials(error_rate, own_risk, 0, 20)) WITH ORDINALITY AS f (trials, number)
         WHERE f.number <= coalesce(wrong[total], 0) + 1;
         RETURN;
     END IF;

@@ -42,6 +42,7 @@ DECLARE
     next_lower    double precision;
     errors_before integer;
     errors_after  integer;
+    is_border_kept boolean;
 BEGIN
     -- Two that fit the same label wait for each other here.
     PERFORM FROM siglip.labels AS l WHERE l.label_id = of_label.label_id FOR NO KEY UPDATE;
@@ -106,7 +107,10 @@ BEGIN
              WHEN result.positives + result.negatives < 10 THEN ': the model''s own scores still count most.'
              WHEN result.positives = 0 THEN ', none of them positive.'
              WHEN result.negatives = 0 THEN ', none of them negative.' ELSE '.' END
-        || CASE WHEN kept_threshold IS NULL THEN '' ELSE ' The same images are accepted as before: at another border more of the marks would be wrong.' END);
+        || CASE WHEN of_label.is_by_example OR result.positives + result.negatives >= 10 THEN ''
+                WHEN result.positives = 0 THEN ' None of them is positive: mark images with the label, too.'
+                WHEN result.negatives = 0 THEN ' None of them is negative: mark images without the label, too, or too many may be accepted.' ELSE '' END);
+    is_border_kept := kept_threshold IS NOT NULL;
     IF min_precision IS NOT NULL THEN
         SELECT g.* INTO wish FROM siglip.guaranteed_marks(coalesce(tested, '{}'), coalesce(tested_marks, '{}'), min_precision, 1 - confidence) AS g;
         IF wish.accepted IS NULL THEN
@@ -126,6 +130,9 @@ BEGIN
             result.note := format('%s %s of the %s marked images that are accepted have the label: the precision is at least %s, with a confidence of %s.',
                 result.note, wish.accepted - wish.errors, wish.accepted, round(wish.lower_bound::numeric, 3), confidence);
         END IF;
+    END IF;
+    IF is_border_kept AND result.guaranteed_precision IS NULL THEN
+        result.note := result.note || ' The same images are accepted as before: at another border more of the marks would be wrong.';
     END IF;
     result.scale := fit.scale * examples.prior_scale;
     result.bias := fit.scale * examples.prior_bias + fit.bias;

@@ -137,6 +137,9 @@ BEGIN
         RAISE EXCEPTION 'The label % has no calibration % under the model %.', quote_literal(label), coalesce(version::text, 'NULL'), model.name
             USING ERRCODE = 'no_data_found',
                   HINT = 'SELECT * FROM siglip.calibrations(label_set, label) shows what there is; 0 is the model''s own scores.';
+    ELSIF chosen.figures ? 'embedding' AND NOT of_label.is_by_example THEN
+        RAISE EXCEPTION 'The calibration % is of when the label % was by example; now it has prompts.', version, quote_literal(label)
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'siglip.calibrate fits the prompts to the same marks.';
     END IF;
     UPDATE siglip.label_calibrations AS c SET is_current = false
     WHERE c.label_id = of_label.label_id AND c.model_id = model.model_id AND c.is_current AND c.version <> use_calibration.version;
