@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def clean_environment(home: Path, model: str = "demo") -> dict[str, str]:
     return {**inherited, "SIGLIP_HOME": str(home), "SIGLIP_MODEL": model}
 
 
-@pytest.fixture(scope="session")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    folder = tmp_path_factory.mktemp("a terminal")  # with a space, as people's folders have them
+@contextmanager
+def opened_terminal(folder: Path) -> Iterator[Terminal]:
+    """Services of their own in a folder, with indexed images; stopped at the end."""
     write_images(folder / "photos", IMAGES, seed=60_000, size=(200, 150))
     opened = Terminal(folder, clean_environment(folder / "home"))
     started = opened.run("up")
@@ -52,3 +53,11 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         yield opened
     finally:
         assert opened.run("down").returncode == 0
+
+
+@pytest.fixture(scope="session")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    with opened_terminal(
+        tmp_path_factory.mktemp("a terminal")
+    ) as opened:  # with a space, as people's folders have them
+        yield opened

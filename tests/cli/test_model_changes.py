@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 
 from siglip_ingest.siglip.checkpoint.names import DEMO_FOLDER
-from tests.cli.conftest import IMAGES, Terminal
+from tests.cli.conftest import IMAGES, Terminal, opened_terminal
 from tests.programs import wait_until
+
+
+@pytest.fixture(scope="module")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """Of these tests alone: images that others leave, some of which fail, would be every model's."""
+    with opened_terminal(tmp_path_factory.mktemp("models")) as opened:
+        yield opened
 
 
 @pytest.fixture
