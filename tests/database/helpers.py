@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from siglip_ingest import db
 from siglip_ingest.db import Connection, Database, images, items, models, texts, workers
 from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.models import ModelKey
 from siglip_ingest.types import ImageFailure, ModelInfo
 
 TOPICS = sorted(file.stem for file in Path(db.__path__[0]).glob("*.sql"))
@@ -39,6 +40,20 @@ class FakeEmbedder:
     def embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         self.calls += 1
         return np.stack([text_vector(str(image), self.info.dimension) for image in images])
+
+
+class NamedEmbedder(FakeEmbedder):
+    """Two models give one text, or one image, different vectors."""
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return super().embed_texts([f"{self.info.name}: {text}" for text in texts])
+
+    def embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        return self.embed_texts([str(image) for image in images])
+
+
+def make_named(model: ModelKey) -> NamedEmbedder:
+    return NamedEmbedder(dataclasses.replace(INFO, name=model.name, revision=model.revision))
 
 
 def text_vector(text: str, dimension: int = DIMENSION) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from siglip_ingest.db import Connection, Database, images, labels, vectors
 from siglip_ingest.db.models import activate_model
 from tests.database.helpers import (
     INFO,
+    NamedEmbedder,
     add_model,
     claim,
     close_claim,
@@ -28,7 +29,7 @@ from tests.database.helpers import (
     text_vector,
     unit_vectors,
 )
-from tests.database.test_switching import NEW, NamedEmbedder
+from tests.database.test_switching import NEW
 
 VECTORS = unit_vectors(300, seed=11)
 

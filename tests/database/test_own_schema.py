@@ -24,13 +24,14 @@ from tests.database.helpers import (
     image_rows,
     index_images,
     make_fake,
+    make_named,
     states,
     store_text,
     text_vector,
     unit_vectors,
 )
 from tests.database.listeners import listening
-from tests.database.test_switching import NEW, make_named
+from tests.database.test_switching import NEW
 
 VECTORS = unit_vectors(30, seed=3)
 

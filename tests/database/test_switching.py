@@ -21,10 +21,12 @@ from siglip_ingest.types import ModelInfo
 from tests.database.helpers import (
     INFO,
     FakeEmbedder,
+    NamedEmbedder,
     add_model,
     add_pets,
     image_rows,
     index_images,
+    make_named,
     states,
     text_vector,
     unit_vectors,
@@ -35,24 +37,17 @@ NEW = dataclasses.replace(INFO, name="new")  # of the same dimension
 IMAGES = 40
 
 
-class NamedEmbedder(FakeEmbedder):
-    """Two models give one text different vectors."""
+class InterruptedEmbedder(NamedEmbedder):
+    """Something happens while it embeds for the first time."""
 
-    def __init__(self, info: ModelInfo, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, info: ModelInfo, meanwhile: Callable[[], object]) -> None:
         super().__init__(info)
         self._meanwhile = meanwhile
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         meanwhile, self._meanwhile = self._meanwhile, lambda: None
         meanwhile()
-        return super().embed_texts([f"{self.info.name}: {text}" for text in texts])
-
-    def embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        return self.embed_texts([str(image) for image in images])
-
-
-def make_named(model: ModelKey) -> NamedEmbedder:
-    return NamedEmbedder(dataclasses.replace(INFO, name=model.name, revision=model.revision))
+        return super().embed_texts(texts)
 
 
 @pytest.fixture
@@ -161,7 +156,7 @@ def test_a_switch_in_the_middle_of_a_search_changes_nothing_of_it(
 ) -> None:
     def make_slow(model: ModelKey) -> FakeEmbedder:
         info = make_named(model).info
-        return NamedEmbedder(info, meanwhile=lambda: switch(database, new_id))
+        return InterruptedEmbedder(info, meanwhile=lambda: switch(database, new_id))
 
     found = search.search_by_text(database, make_slow, "a sunset", SearchOptions(limit=5))
     assert [match.image_id for match in found] == nearest(INFO, image_ids, "a sunset")
@@ -246,7 +241,7 @@ def test_a_model_that_is_taken_out_in_the_middle_of_a_search_gives_way_to_the_ac
 
     def make(model: ModelKey) -> FakeEmbedder:
         asked.append(model.name)
-        return NamedEmbedder(make_named(model).info, meanwhile=take_out if len(asked) == 1 else lambda: None)
+        return InterruptedEmbedder(make_named(model).info, meanwhile=take_out if len(asked) == 1 else lambda: None)
 
     assert search.search_by_text(database, make, "a sunset") == []
     assert asked == [INFO.name, NEW.name]
@@ -305,7 +300,7 @@ def test_labels_that_are_embedded_while_the_model_is_switched_get_the_new_one_s_
     database: Database, model_id: int, new_id: int, image_ids: list[int]
 ) -> None:
     def make_slow(model: ModelKey) -> FakeEmbedder:
-        return NamedEmbedder(make_named(model).info, meanwhile=lambda: switch(database, new_id))
+        return InterruptedEmbedder(make_named(model).info, meanwhile=lambda: switch(database, new_id))
 
     labeling.create_label_set(database, make_slow, "pets", ["cat", "dog"])
     assert active_id(database) == new_id

@@ -47,21 +47,11 @@ from tests.database.every_call import (
     RELATIONS,
     WRITING_CALLS,
 )
-from tests.database.helpers import FakeEmbedder, text_vector, unit_vectors
+from tests.database.helpers import NamedEmbedder, text_vector, unit_vectors
 from tests.segments import AT_REST, DIMENSION, WIDE, add_contents, maintain_all, store_vectors
 
 COUNT = 600
 OTHER = dataclasses.replace(WIDE, name="other", logit_scale=2.0, logit_bias=-1.0)
-
-
-class NamedEmbedder(FakeEmbedder):
-    """Two models give one text, or one image, different vectors."""
-
-    def embed_texts(self, texts: Any) -> NDArray[np.float32]:
-        return super().embed_texts([f"{self.info.name}: {text}" for text in texts])
-
-    def embed_images(self, images: Any) -> NDArray[np.float32]:
-        return self.embed_texts([str(image) for image in images])
 
 
 def make_named(model: ModelKey) -> NamedEmbedder:

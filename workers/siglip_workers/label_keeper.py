@@ -6,8 +6,7 @@ import psycopg
 
 from siglip_ingest.db import Database, labels
 from siglip_ingest.errors import SiglipError
-from siglip_workers.maintenance import is_forbidden
-from siglip_workers.threads import StoppableThread, logger
+from siglip_workers.threads import StoppableThread, is_forbidden, logger
 
 IDLE_S = 2.0
 

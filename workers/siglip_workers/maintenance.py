@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 
 import psycopg
 
 from siglip_ingest.db import Connection, Database, model_changes, segments
 from siglip_ingest.errors import SiglipError
-from siglip_workers.threads import StoppableThread
+from siglip_workers.threads import StoppableThread, is_forbidden
 
 logger = logging.getLogger(__name__)
 
@@ -60,28 +61,14 @@ class Maintainer(StoppableThread):
         super().close()
 
     def _maintain(self) -> str | None:
+        """A step for the segments; where they need nothing, one that frees the space of a dropped model."""
+        return self._do(segments.maintain) or self._do(model_changes.free_dropped)
+
+    def _do(self, step: Callable[[Connection], str | None]) -> str | None:
+        """Do a step in a transaction of its own, which `close` can cancel."""
         with self._database.connection() as connection:
             self._connection = connection
             try:
-                step = None if self.stopping.is_set() else segments.maintain(connection)
+                return None if self.stopping.is_set() else step(connection)
             finally:
                 self._connection = None
-        return step or self._free_dropped()
-
-    def _free_dropped(self) -> str | None:
-        """Free the space of a dropped model, a step of it, where the segments need nothing."""
-        with self._database.connection() as connection:
-            self._connection = connection
-            try:
-                return None if self.stopping.is_set() else model_changes.free_dropped(connection)
-            finally:
-                self._connection = None
-
-
-def is_forbidden(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that the role lacks a right."""
-    while error is not None:
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return True
-        error = error.__cause__
-    return False

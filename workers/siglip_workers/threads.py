@@ -31,6 +31,15 @@ def make_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return threading.Thread(target=run, name=name, daemon=True)
 
 
+def is_forbidden(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that the role lacks a right."""
+    while error is not None:
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return True
+        error = error.__cause__
+    return False
+
+
 class StoppableThread(ABC):
     """A thread with a loop that ends soon after `stop`. Subclasses write the loop, `run`, which looks at `stopping`."""
 

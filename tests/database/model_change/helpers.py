@@ -10,13 +10,13 @@ import psycopg.sql
 
 from siglip_ingest import active_model, labeling
 from siglip_ingest.db import Database, models
-from siglip_ingest.db.models import ModelKey
 from tests.database.helpers import (
     INFO,
-    FakeEmbedder,
+    NamedEmbedder,
     claim,
     complete,
     completed,
+    make_named,
     states,
     text_vector,
     unit_vectors,
@@ -56,20 +56,6 @@ def url_of(database: Database) -> str:
 def active_id(database: Database) -> int:
     ((found,),) = fetch(database, "SELECT model_id FROM siglip.models WHERE is_active")
     return int(found)
-
-
-class NamedEmbedder(FakeEmbedder):
-    """Two models give one text different vectors."""
-
-    def embed_texts(self, texts: Any) -> Any:
-        return super().embed_texts([f"{self.info.name}: {text}" for text in texts])
-
-    def embed_images(self, images: Any) -> Any:
-        return self.embed_texts([str(image) for image in images])
-
-
-def make_named(model: ModelKey) -> NamedEmbedder:
-    return NamedEmbedder(dataclasses.replace(INFO, name=model.name, revision=model.revision))
 
 
 def answers(database: Database, model_id: int, image_id: int, query: str) -> dict[str, Any]:

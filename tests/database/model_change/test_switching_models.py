@@ -23,6 +23,7 @@ from tests.database.helpers import (
     close_claim,
     completed,
     failure,
+    make_named,
     store_embeddings,
     unit_vectors,
 )
@@ -34,7 +35,6 @@ from tests.database.model_change.helpers import (
     answers,
     embed_queued,
     fetch,
-    make_named,
     url_of,
 )
 

@@ -9,7 +9,7 @@ import psycopg
 
 from siglip_ingest.db import Database, attached
 from siglip_ingest.errors import SiglipError
-from siglip_workers.threads import StoppableThread
+from siglip_workers.threads import StoppableThread, is_forbidden
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class AttachedFollower(StoppableThread):
                     pass
                 said = ""
             except (SiglipError, psycopg.Error) as error:
-                if isinstance(error.__cause__ or error, psycopg.errors.InsufficientPrivilege):
+                if is_forbidden(error):
                     logger.info(
                         "This role may not follow attached tables; other workers, or siglip.follow_attached, do."
                     )
