@@ -73,7 +73,50 @@ class WorkerSettings(EnvironmentSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(WorkerSettings, SourceSettings, QuerySettings, DatabaseSettings):
+class WebSettings(EnvironmentSettings):
+    """How the gallery and the web API answer."""
+
+    # Here because what is below an edge doesn't import it.
+
+    web_host: str = setting(
+        "127.0.0.1", meaning="Address that `siglip-ingest serve` listens on; other ones than this machine's need keys."
+    )
+    web_port: int = setting(
+        0, at_least=0, at_most=65_535, meaning="Port that `siglip-ingest serve` listens on; 0 is any that is free."
+    )
+    web_keys: str = setting(
+        "auto",
+        choices=("auto", "required", "off"),
+        meaning="Whether requests need a key (`siglip-ingest keys create`). `auto`: where the address isn't loopback.",
+    )
+    web_origins: frozenset[str] = setting(
+        frozenset(),
+        meaning="Origins whose pages may call the API from a browser, such as `https://app.example`.",
+        unset="none but its own",
+    )
+    web_hosts: frozenset[str] = setting(
+        frozenset(),
+        meaning="Host names under which requests are answered, besides this machine's own addresses, such as "
+        "`photos.example`; `*` is every name.",
+        unset="any name where keys are needed, else `localhost` and IP addresses",
+    )
+    web_rate: float = setting(
+        0.0,
+        at_least=0,
+        unit="requests/s",
+        meaning="Requests that a key, or without keys an address, may send in the mean; ten seconds' worth at once. 0 "
+        "is no limit.",
+    )
+    max_upload_bytes: int = setting(
+        200_000_000, at_least=1, unit="bytes", meaning="Largest body of a request, all its files together."
+    )
+    thumbnail_cache_bytes: int = setting(
+        500_000_000, at_least=0, unit="bytes", meaning="Most bytes of thumbnails that are kept in SIGLIP_HOME."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(WebSettings, WorkerSettings, SourceSettings, QuerySettings, DatabaseSettings):
     """Every setting. docs/settings.md lists them, made from the fields by `make docs`."""
 
     @classmethod

@@ -24,6 +24,7 @@ from siglip_ingest.cli import (
     recall,
     servers,
     services,
+    serving,
     train,
     vectors,
 )
@@ -51,6 +52,7 @@ for _command in (
     services.migrate,
     extension.extension,
     services.worker,
+    serving.serve,
     images.index,
     images.retry,
     images.ingestions,

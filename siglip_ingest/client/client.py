@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from siglip_ingest.client.attaching import AttachingClient
+from siglip_ingest.client.browsing import BrowsingClient
 from siglip_ingest.client.calibrating import CalibratingClient
 from siglip_ingest.client.deleting import DeletingClient
 from siglip_ingest.client.exploring import ExploringClient
@@ -19,6 +20,7 @@ class SiglipClient(
     CalibratingClient,
     VectorsClient,
     AttachingClient,
+    BrowsingClient,
 ):
     """Indexes and searches images in one database. Thread-safe; closes as a context manager.
 

@@ -49,7 +49,7 @@ class ExploringClient(SearchingClient):
         """
         self._check_model()
         narrow = exploring.narrowing(collection, filter)
-        model_id, embedding = self._embed(query)
+        model_id, embedding = self.embed_query(query)
         return exploring.find_relevant(self.database, embedding, model_id, min_score=min_score, narrow=narrow)
 
     def diverse_images(
@@ -88,7 +88,7 @@ class ExploringClient(SearchingClient):
             return exploring.find_diverse(self.database, checks.check_image_id(query), None, options)
         if isinstance(query, bool | int):
             raise InvalidInputError(f"A query is a text, an image, a vector or the id of an image, not {query!r}.")
-        model_id, embedding = self._embed(query)
+        model_id, embedding = self.embed_query(query)
         return exploring.find_diverse(self.database, embedding, model_id, options)
 
     def images_with_labels(
@@ -223,10 +223,21 @@ class ExploringClient(SearchingClient):
                 up_to_content_id=start + CONTENTS_PER_STEP,
             )
 
-    def _embed(
+    def embed_query(
         self, query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | Sequence[float]
     ) -> tuple[int, NDArray[np.float32]]:
-        """The key of the active model, and the (D,) unit vector of a query under it."""
+        """Embed a query under the active model.
+
+        Args:
+            query: As for `search_images`, but of one part.
+
+        Returns:
+            The `model_id`, and the (D,) float32 unit vector: what `search_images` takes as a query, too.
+
+        Raises:
+            InvalidInputError: If the query is empty, or a vector of another model's length.
+            ImageError: If the query is an image that can't be read.
+        """
         if isinstance(query, str) and not is_address(query):
             return self._embed_text(query)
         if search.is_vector(query):

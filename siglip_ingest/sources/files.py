@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from siglip_ingest.errors import ImageError
 from siglip_ingest.siglip.preprocess import files
@@ -20,6 +22,13 @@ def read_file(path: Path, *, max_image_bytes: int, policy: SourcePolicy) -> byte
             allowed folders is `not_allowed` whether it exists or not.
     """
     return files.read_file(path, max_image_bytes=max_image_bytes, check_path=_require_allowed(path, policy))
+
+
+@contextmanager
+def open_file(path: Path, *, policy: SourcePolicy) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file that a policy allows; yields it and its size in bytes. Raises as `read_file` does."""
+    with files.open_regular(path, _require_allowed(path, policy)) as (file, status):
+        yield file, status.st_size
 
 
 def read_member(path: Path, place: Place, *, policy: SourcePolicy) -> bytes:

@@ -1,0 +1,99 @@
+"""Puts the application together: routes, errors, the page, and what guards them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+
+from siglip_ingest.client import SiglipClient
+from siglip_ingest.web import images, search, uploads
+from siglip_ingest.web.context import Context
+from siglip_ingest.web.problems import Problem, add_problems
+from siglip_ingest.web.security import EVERY_HOST, Gate
+
+STATIC = Path(__file__).parent / "static"
+ROUTERS = (search.router, uploads.router, images.router)
+
+DESCRIPTION = """\
+Search, label and index images. Scores are SigLIP's own: the model's probability that a text and an image belong
+together, independent of each other. Errors are RFC 9457 problems.
+"""
+
+
+def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
+    """Make the application, for uvicorn or another ASGI server. It closes the client when it ends.
+
+    Args:
+        client: Does the work. Its settings say what is accepted.
+        needs_keys: Whether requests need a key.
+    """
+    context = Context(client)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            context.close()
+            client.close()
+
+    app = FastAPI(
+        title="siglip_ingest",
+        description=DESCRIPTION,
+        version=version("siglip-ingest"),
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.context = context
+    add_problems(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _add_page(app)
+    _describe_problems(app)
+    settings = client.settings
+    if settings.web_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(settings.web_origins),
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    hosts = settings.web_hosts or ({EVERY_HOST} if needs_keys else set())
+    app.add_middleware(Gate, hosts=hosts, origins=settings.web_origins, max_body_bytes=settings.max_upload_bytes)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    """The gallery: one page and its files."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    def get_page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Have /openapi.json describe errors as they are, and not as FastAPI's own."""
+    make_openapi = app.openapi
+
+    def describe() -> dict[str, object]:
+        if app.openapi_schema is None:
+            described = make_openapi()
+            schemas = described.setdefault("components", {}).setdefault("schemas", {})
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        assert app.openapi_schema is not None  # noqa: S101  # FastAPI keeps it there
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]  # as FastAPI documents it

@@ -1,0 +1,165 @@
+"""`/v1/images` and `/v1/collections`: what is stored, thumbnails, originals, adding, tagging, deleting."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import Response, StreamingResponse
+
+from siglip_ingest.db import browsing
+from siglip_ingest.image_files import open_image_file
+from siglip_ingest.thumbnails import MEDIA_TYPE, make_thumbnail, thumbnail_name
+from siglip_ingest.web.context import InContext
+from siglip_ingest.web.problems import ProblemError, describe_responses
+from siglip_ingest.web.results import read_cursor, write_cursor
+from siglip_ingest.web.schemas import (
+    MAX_BIGINT,
+    Collection,
+    Count,
+    Image,
+    ImageIds,
+    ImagePage,
+    Name,
+    Tagging,
+    version_of,
+)
+
+router = APIRouter(prefix="/v1", tags=["images"])
+
+State = Literal["queued", "claimed", "done", "failed"]
+PathId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
+
+# What browsers show; other formats are downloaded.
+_MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "HEIF": "image/heif",
+    "JXL": "image/jxl",
+}
+
+
+@router.get("/collections", summary="List the collections")
+def list_collections(context: InContext) -> list[Collection]:
+    """The collections and how many images each has."""
+    found = context.client.list_collections()
+    return [Collection(collection=name, images=images) for name, images in found]
+
+
+@router.get("/images", responses=describe_responses(422), summary="List images")
+def list_images(
+    context: InContext,
+    collection: Annotated[Name | None, Query()] = None,
+    filter: Annotated[str | None, Query(description="JSON: only images whose metadata contain it.")] = None,  # noqa: A002
+    state: Annotated[State | None, Query(description="Under the active model.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> ImagePage:
+    """Images, the last added first."""
+    database = context.client.database
+    listing = browsing.Listing(collection=collection, filter=_read_filter(filter), state=state)
+    after = None if cursor is None else read_cursor(cursor, "i", int)[0]
+    ids = browsing.list_image_ids(database, listing, limit=limit + 1, after_id=after)
+    page = ids[:limit]
+    return ImagePage(
+        images=[Image.of(image) for image in browsing.describe_images(database, page)],
+        next_cursor=write_cursor("i", page[-1]) if len(ids) > limit else None,
+        total=browsing.count_images(database, listing),
+    )
+
+
+@router.get("/images/{image_id}", responses=describe_responses(404, 422), summary="Describe an image")
+def get_image(context: InContext, image_id: PathId) -> Image:
+    """What is known of an image."""
+    return Image.of(context.client.get_image(image_id))
+
+
+@router.delete("/images/{image_id}", responses=describe_responses(404, 422), summary="Delete an image")
+def delete_image(context: InContext, image_id: PathId) -> Count:
+    """Delete an image's row, vector and scores. Its file stays where it is."""
+    deleted = context.client.delete_images([image_id])
+    if deleted == 0:
+        raise ProblemError(404, f"There is no image {image_id}.")
+    return Count(images=deleted)
+
+
+@router.post("/images/delete", responses=describe_responses(400, 422), summary="Delete several images")
+def delete_images(context: InContext, body: ImageIds) -> Count:
+    """Delete images' rows, vectors and scores; ids that don't exist are passed over. Their files stay."""
+    return Count(images=context.client.delete_images(body.image_ids))
+
+
+@router.post("/images/tag", responses=describe_responses(400, 422), summary="Change several images' metadata")
+def tag_images(context: InContext, body: Tagging) -> Count:
+    """Set keys of images' metadata, and take out those whose value is null; other keys stay."""
+    return Count(images=context.client.change_metadata(body.image_ids, body.metadata))
+
+
+@router.get(
+    "/images/{image_id}/thumbnail",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {}}}, **describe_responses(404, 422)},
+    summary="An image's thumbnail",
+)
+def get_thumbnail(
+    context: InContext,
+    image_id: PathId,
+    size: Annotated[Literal[160, 320, 640, 1280], Query(description="Longer side, pixels.")] = 320,
+    v: Annotated[str | None, Query(max_length=64, description="Version; with it the answer may be kept.")] = None,
+) -> Response:
+    """A WebP of the whole image, upright, made once."""
+    client = context.client
+    image = client.get_image(image_id)
+    version = version_of(image)
+
+    def make() -> bytes:
+        return make_thumbnail(client.read_image(image_id), size, context.settings.image_limits)
+
+    made = context.thumbnails.get(thumbnail_name(f"{version} {image.uri}", size), make)
+    return Response(made, media_type=MEDIA_TYPE, headers={"Cache-Control": _caching(is_current=v == version)})
+
+
+@router.get(
+    "/images/{image_id}/original",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"image/*": {}}}, **describe_responses(404, 422)},
+    summary="An image's file",
+)
+def get_original(
+    context: InContext,
+    image_id: PathId,
+    v: Annotated[str | None, Query(max_length=64, description="Version; with it the answer may be kept.")] = None,
+) -> StreamingResponse:
+    """The file as it is, read again where it was indexed from."""
+    client = context.client
+    image = client.get_image(image_id)
+    file = open_image_file(client.database, image_id, context.settings)
+    headers = {
+        "Cache-Control": _caching(is_current=v == version_of(image)),
+        "Content-Length": str(file.size),
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    media_type = _MEDIA_TYPES.get(file.format, "application/octet-stream")
+    return StreamingResponse(file.blocks, media_type=media_type, headers=headers)
+
+
+def _caching(*, is_current: bool) -> str:
+    return "private, max-age=31536000, immutable" if is_current else "private, no-cache"
+
+
+def _read_filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(422, f"filter isn't JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ProblemError(422, 'filter is a JSON object such as {"album": "2026"}.')
+    return found
