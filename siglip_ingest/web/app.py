@@ -19,6 +19,7 @@ from siglip_ingest.web.problems import Problem, add_problems
 from siglip_ingest.web.security import EVERY_HOST, Gate
 
 STATIC = Path(__file__).parent / "static"
+VIEWS = ("/", "/labels", "/ingest", "/models")  # one page, which shows what its address says
 ROUTERS = (search.router, uploads.router, images.router)
 
 DESCRIPTION = """\
@@ -75,9 +76,11 @@ def _add_page(app: FastAPI) -> None:
     """The gallery: one page and its files."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-    @app.get("/", include_in_schema=False)
     def get_page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    for view in VIEWS:
+        app.get(view, include_in_schema=False)(get_page)
 
 
 def _describe_problems(app: FastAPI) -> None:
