@@ -132,7 +132,7 @@ def _tell_problem(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
-    state = getattr(error.__cause__, "sqlstate", None)
+    state = str(getattr(error.__cause__, "sqlstate", None))
     status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), SQL_STATES.get(state, 500))
     code = error.code if isinstance(error, ImageError) else None
     if status == 500:
