@@ -58,7 +58,8 @@ def serve(host: str | None, port: int | None, opens: bool | None) -> None:
     threading.Thread(target=_warm_up, args=(client,), name="warm_up", daemon=True).start()
     if opens or (opens is None and _has_desktop()):
         threading.Timer(0.5, webbrowser.open, [url]).start()
-    server.run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn hands on the signal that it has ended by
+        server.run(sockets=[listener])
 
 
 def _warm_up(client: SiglipClient) -> None:
