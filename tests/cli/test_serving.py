@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import HTTPError
 
-import pytest
+import httpx
 
 from tests.cli.conftest import Terminal
 
@@ -39,15 +36,13 @@ def serving(terminal: Terminal, *options: str) -> Iterator[tuple[str, subprocess
 
 
 def test_the_page_and_the_api_are_where_it_says(terminal: Terminal) -> None:
-    with serving(terminal) as (url, program):
-        with urllib.request.urlopen(url, timeout=60) as page:
-            assert "<title>" in page.read().decode()
-            assert "script-src 'self'" in page.headers["Content-Security-Policy"]
-        with urllib.request.urlopen(f"{url}v1/search?q=sunset&collection=holiday&limit=3", timeout=60) as answer:
-            assert len(json.load(answer)["matches"]) == 3
-        with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "evil.example"}), timeout=60)
-        assert refused.value.code == 400
+    with serving(terminal) as (url, program), httpx.Client(base_url=url, timeout=60) as browser:
+        page = browser.get("/")
+        assert "<title>" in page.text
+        assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+        found = browser.get("/v1/search", params={"q": "sunset", "collection": "holiday", "limit": 3})
+        assert len(found.json()["matches"]) == 3
+        assert browser.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert program.returncode == 0
 
 
