@@ -12,18 +12,20 @@ from siglip_ingest import composing
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.client.searching import describe_file
 from siglip_ingest.db.describing import has_collection, list_collection_names
+from siglip_ingest.db.items import count_all
+from siglip_ingest.db.models import get_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.mcp import results
 from siglip_ingest.mcp.messages import collect_warnings
 from siglip_ingest.mcp.results import Answer, FoundImage, FoundImages, LabelledImage, LabelledImages
 from siglip_ingest.mcp.thumbnails import MAX_THUMBNAILS, show_thumbnails
 from siglip_ingest.search import is_address
-from siglip_ingest.types import ImageMatch
+from siglip_ingest.types import ImageMatch, IngestCounts
 
 MAX_MATCHES = 50
 _NAMED_COLLECTIONS = 20
 
-ImageId = Annotated[StrictInt, Field(ge=1, description="Id of an indexed image, as searches return it.")]
+ImageId = Annotated[int, Field(ge=1, description="Id of an indexed image, as searches return it.")]
 Limit = Annotated[int, Field(ge=1, le=MAX_MATCHES, description="Most images to return.")]
 Collection = Annotated[str | None, Field(description="Only images of this collection; describe_database lists them.")]
 Filter = Annotated[
@@ -49,7 +51,7 @@ class SearchTools:
         text: Annotated[
             str | None, Field(description="What the images show, in a few words: 'a dog on a beach'.")
         ] = None,
-        image_id: Annotated[StrictInt | None, Field(ge=1, description="Images like this indexed one.")] = None,
+        image_id: Annotated[int | None, Field(ge=1, description="Images like this indexed one.")] = None,
         wanted: Annotated[Parts, Field(description="More that the images show: texts, or ids of images.")] = [],  # noqa: B006
         unwanted: Annotated[Parts, Field(description="What they must not show: texts, or ids of images.")] = [],  # noqa: B006
         collection: Collection = None,
@@ -147,6 +149,10 @@ class SearchTools:
         if found:
             return
         with self._client.database.connection() as connection:
+            model = get_active_model(connection)
+            counts = IngestCounts() if model is None else count_all(connection, model.model_id)
+            if waiting := counts.queued + counts.claimed:
+                notes.append(f"{waiting:,} images aren't found yet: they wait to be embedded.")
             if collection is not None and has_collection(connection, collection):
                 notes.append("No image of this collection fits. Ask for less: leave filter or min_score out.")
                 return

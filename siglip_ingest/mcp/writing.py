@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError, WorkerUnavailableError
@@ -21,7 +21,7 @@ MARKED_BY = "mcp"  # tells a model's marks from people's
 MAX_SOURCES = 100
 MAX_LISTED = 50
 
-ImageIds = Annotated[list[StrictInt], Field(max_length=1000)]
+ImageIds = Annotated[list[int], Field(max_length=1000)]
 
 
 class WritingTools:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from anyio.from_thread import start_blocking_portal
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text()
 PROGRAM = Path(sys.executable).with_name("siglip-ingest")
 
 
@@ -218,6 +220,7 @@ def test_the_database_is_described(assistant: Assistant) -> None:
             id="limit",
         ),
         pytest.param("search_images", {"text": "a", "wanted": [True]}, "wanted.0", id="a boolean part"),
+        pytest.param("search_images", {"text": "a", "wanted": ["b"] * 21}, "at most 20 items", id="too many parts"),
         pytest.param(
             "search_images", {"query": "a"}, "search_images has no argument query. It takes", id="unknown argument"
         ),
@@ -236,9 +239,17 @@ def test_the_database_is_described(assistant: Assistant) -> None:
             "label_image", {"image_id": 10**9, "labels": ["a cat"]}, "no image 1000000000", id="no image to label"
         ),
         pytest.param(
-            "label_image", {"image_id": 1, "label_set": "nothing"}, "no label set 'nothing'", id="no such set"
+            "label_image",
+            {"image_id": 1, "label_set": "nothing"},
+            "no label set 'nothing'. describe_database shows",
+            id="no such set",
         ),
-        pytest.param("images_with_labels", {"label_set": "views", "all_of": ["x"]}, "x", id="no such label"),
+        pytest.param(
+            "images_with_labels",
+            {"label_set": "views", "all_of": ["x"]},
+            "no label 'x'. describe_database shows",
+            id="no such label",
+        ),
         pytest.param("index_images", {"sources": ["/a"]}, "Unknown tool", id="a tool that writes"),
     ],
 )
@@ -250,6 +261,7 @@ def test_a_call_that_fails_says_what_to_do(
     assert refusal.endswith((".", "?", tool))
     assert str(terminal.folder) not in refusal
     assert "pydantic" not in refusal
+    assert "SELECT" not in refusal
 
 
 def test_a_resource_that_isnt_there_is_an_error_with_a_sentence(assistant: Assistant) -> None:
@@ -378,9 +390,24 @@ def test_a_server_that_is_killed_is_an_error_at_once(terminal: Terminal, tmp_pat
         assert assistant.call("describe_database")["model"] == "demo"
         (server,) = set(psutil.Process().children()) - others
         server.kill()
-        with pytest.raises(MCPError, match="[Cc]losed"):
+        with pytest.raises(MCPError, match=r"[Cc]losed"):
             assistant.ask("call_tool", "describe_database", {})
     assert terminal.run("search", "a boat", "--limit", "1").returncode == 0
+
+
+def test_the_documents_configurations_start_the_server(labelled: Terminal, tmp_path: Path) -> None:
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)]
+    offered = []
+    for number, block in enumerate(blocks):
+        ((_, configured),) = block.get("mcpServers", block.get("servers")).items()
+        assert Path(configured["command"]).name == PROGRAM.name
+        subcommand, *options = configured["args"]
+        assert subcommand == "mcp"
+        with connected(labelled, tmp_path / f"{number}", *options, **configured["env"]) as assistant:
+            offered.append({tool.name for tool in assistant.ask("list_tools").tools})
+    reading, all_tools = offered
+    assert all_tools - reading == {"index_images", "mark_images"}
+    assert set(re.findall(r"^\| `(\w+)`", PAGE, flags=re.MULTILINE)) == all_tools
 
 
 @pytest.mark.slow
@@ -411,7 +438,9 @@ def test_over_http_this_machine_may_read_and_not_write(terminal: Terminal) -> No
                 assistant = Assistant(portal, client)
                 assert assistant.call("search_images", text="a boat", limit=1)["images"]
             request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/mcp", data=b"{}", headers={"Host": "evil.example"}
+                f"http://127.0.0.1:{port}/mcp",
+                data=b"{}",
+                headers={"Host": "evil.example", "Content-Type": "application/json"},
             )
             with pytest.raises(urllib.error.HTTPError) as refusal:  # a web page that got itself another name
                 urllib.request.urlopen(request, timeout=10)
