@@ -152,7 +152,7 @@ class SearchTools:
             model = get_active_model(connection)
             counts = IngestCounts() if model is None else count_all(connection, model.model_id)
             if waiting := counts.queued + counts.claimed:
-                notes.append(f"{waiting:,} images aren't found yet: they wait to be embedded.")
+                notes.append(f"Images that wait to be embedded, and aren't found yet: {waiting:,}.")
             if collection is not None and has_collection(connection, collection):
                 notes.append("No image of this collection fits. Ask for less: leave filter or min_score out.")
                 return
