@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from mcp_types import CallToolResult
@@ -85,6 +86,7 @@ class DescribingTools:
             record = describing.get_image(connection, image_id, None if model is None else model.model_id)
             labels = describing.list_best_labels(connection, image_id, MAX_BEST_LABELS) if record.is_embedded else []
         matches = self._client.similar_images(image_id, limit=nearest) if record.is_embedded and nearest else []
+        metadata = results.cut_metadata(record.metadata, results.DESCRIBED_CHARACTERS)
         return ImageDescription(
             image_id=image_id,
             name=results.name_of_uri(record.uri),
@@ -96,7 +98,8 @@ class DescribingTools:
             format=record.format,
             state=results.state_of(record),
             problem=record.error_message if record.state == "failed" else None,
-            metadata=record.metadata,
+            metadata=metadata,
+            metadata_is_cut=len(metadata) < len(record.metadata),
             labels=[
                 results.BestLabel(label_set=best.label_set, label=best.label, score=results.finite_or_none(best.score))
                 for best in labels
@@ -125,11 +128,7 @@ class DescribingTools:
             if len(each.labels) > MAX_LABELS_SHOWN:
                 notes.append(f"{each.name!r} has {len(each.labels)} labels; {MAX_LABELS_SHOWN} are listed.")
         return DatabaseDescription(
-            model=None
-            if model is None
-            else results.name_of_uri(model.name)
-            if model.name.startswith("/")
-            else model.name,
+            model=None if model is None else _hide_folder(model.name),
             embedded=counts.done,
             queued=counts.queued,
             in_progress=counts.claimed,
@@ -154,3 +153,9 @@ class DescribingTools:
                 )
             scores.append((label, match[0].score))
         return sorted(scores, key=lambda pair: -pair[1])
+
+
+def _hide_folder(model: str) -> str:
+    """The name of a model; of one in a folder without where that is."""
+    path = Path(model)
+    return path.name if path.is_absolute() else model

@@ -14,7 +14,8 @@ from siglip_ingest.db.describing import ImageRecord
 from siglip_ingest.sources import hide_secrets
 from siglip_ingest.types import ImageMatch, LabelMatch
 
-MAX_METADATA_CHARACTERS = 2_000  # of one image in a list: fifty of them have to fit a model's context
+LISTED_CHARACTERS = 2_000  # of an image's metadata in a list: fifty of them have to fit a model's context
+DESCRIBED_CHARACTERS = 20_000  # where one image is described
 
 TEXT_SCORES = (
     "score is the model's own probability, from 0 to 1, that the text and the image belong together. Right matches can "
@@ -126,6 +127,7 @@ class ImageDescription(Answer):
     state: str = Field(description="embedded (searches find it), queued, in progress, failed, or not queued.")
     problem: str | None = Field(description="Why it failed.")
     metadata: dict[str, Any]
+    metadata_is_cut: bool = Field(description="Whether some is left out: what is very long.")
     labels: list[BestLabel] = Field(description="The labels of all sets with the highest scores, best first.")
     nearest: list[FoundImage] = Field(description="The images most like it, best first.")
 
@@ -201,7 +203,7 @@ def state_of(record: ImageRecord) -> str:
 
 
 def _list_fields(match: ImageMatch | LabelMatch) -> dict[str, Any]:
-    metadata = _cut_metadata(match.metadata)
+    metadata = cut_metadata(match.metadata, LISTED_CHARACTERS)
     return {
         "image_id": match.image_id,
         "name": name_of_uri(match.uri),
@@ -211,9 +213,9 @@ def _list_fields(match: ImageMatch | LabelMatch) -> dict[str, Any]:
     }
 
 
-def _cut_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the metadata, in their order, that fit a list."""
-    kept, room = {}, MAX_METADATA_CHARACTERS
+def cut_metadata(metadata: Mapping[str, Any], max_characters: int) -> dict[str, Any]:
+    """Those of the metadata, in their order, that fit so many characters of JSON; what is too long is passed over."""
+    kept, room = {}, max_characters
     for key, value in metadata.items():
         size = len(json.dumps({key: value}, ensure_ascii=False, default=str))
         if size <= room:
