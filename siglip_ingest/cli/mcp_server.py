@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
 
 import click
@@ -42,5 +44,8 @@ def mcp(allow_writes: bool, http_port: int | None) -> None:
     logging.getLogger("siglip_ingest").propagate = False
     if http_port is None and sys.stdin.isatty():
         click.echo("Waiting for a client of the Model Context Protocol on standard input. Ctrl-C ends it.", err=True)
-    with SiglipClient.from_environment(os.environ) as client:
+    if http_port is None:
+        # A thread waits for the client's next line, and Python would wait for it. Embedded services see that we are gone.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with contextlib.suppress(KeyboardInterrupt), SiglipClient.from_environment(os.environ) as client:
         serve(client, allow_writes=allow_writes, http_port=http_port)

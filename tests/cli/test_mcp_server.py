@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import psycopg
@@ -88,24 +91,21 @@ def test_a_database_that_is_away_is_no_fault_of_the_model_and_names_no_server(
     assert "pass-word" not in log
 
 
-def test_nothing_but_the_protocol_is_on_standard_output(terminal: Terminal) -> None:
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
-    }
-    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    call = {
-        "jsonrpc": "2.0",
-        "id": 2,
-        "method": "tools/call",
-        "params": {"name": "search_images", "arguments": {"text": "snow and a boat " * 60, "limit": 1}},
-    }
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+
+
+@contextmanager
+def started(terminal: Terminal, **environment: str) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """A server, its standard input and its standard output."""
     with subprocess.Popen(
         [PROGRAM, "mcp"],
         cwd=terminal.folder,
-        env={**terminal.environment, "SIGLIP_MODLE": "demo"},  # which is warned of
+        env={**terminal.environment, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -113,20 +113,47 @@ def test_nothing_but_the_protocol_is_on_standard_output(terminal: Terminal) -> N
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
-        assert server.stderr is not None
-        server.stdin.write("this is no JSON\n")
-        for message in (hello, ready, call):
-            server.stdin.write(json.dumps(message) + "\n")
-        server.stdin.flush()
+        try:
+            yield server, server.stdin, server.stdout
+        finally:
+            server.kill()
+
+
+def send(server_input: IO[str], *messages: dict[str, Any]) -> None:
+    for message in messages:
+        server_input.write(json.dumps(message) + "\n")
+    server_input.flush()
+
+
+def test_nothing_but_the_protocol_is_on_standard_output(terminal: Terminal) -> None:
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    call = {
+        "jsonrpc": "2.0",
+        "id": 2,
+        "method": "tools/call",
+        "params": {"name": "search_images", "arguments": {"text": "snow and a boat " * 60, "limit": 1}},
+    }
+    with started(terminal, SIGLIP_MODLE="demo") as (server, server_input, output):  # which is warned of
+        server_input.write("this is no JSON\n")
+        send(server_input, HELLO, ready, call)
         answers: list[dict[str, Any]] = []
         while not any(answer.get("id") == 2 for answer in answers):
-            answers.append(json.loads(server.stdout.readline()))
-        server.stdin.close()
-        assert server.stdout.read() == ""
-        errors = server.stderr.read()
+            answers.append(json.loads(output.readline()))
+        server_input.close()
+        assert output.read() == ""
         assert server.wait(timeout=30) == 0
+        assert server.stderr is not None
+        errors = server.stderr.read()
     assert answers[-1]["result"]["structuredContent"]["images"]
     assert "SIGLIP_MODLE is not a setting" in errors
+
+
+def test_ctrl_c_ends_a_server_whose_client_is_silent(terminal: Terminal) -> None:
+    with started(terminal) as (server, server_input, output):
+        send(server_input, HELLO)
+        assert json.loads(output.readline())["id"] == 1
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == -signal.SIGINT
 
 
 def test_a_server_that_is_killed_is_an_error_at_once(terminal: Terminal, tmp_path: Path) -> None:
