@@ -45,7 +45,7 @@ def mcp(allow_writes: bool, http_port: int | None) -> None:
     if http_port is None and sys.stdin.isatty():
         click.echo("Waiting for a client of the Model Context Protocol on standard input. Ctrl-C ends it.", err=True)
     if http_port is None:
-        # A thread waits for the client's next line, and Python would wait for it. Embedded services see that we are gone.
+        # A thread waits for the client's next line, and Python for that thread. Embedded services see that we're gone.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     with contextlib.suppress(KeyboardInterrupt), SiglipClient.from_environment(os.environ) as client:
         serve(client, allow_writes=allow_writes, http_port=http_port)
