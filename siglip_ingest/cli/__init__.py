@@ -20,6 +20,7 @@ from siglip_ingest.cli import (
     label_changes,
     labels,
     maintenance,
+    mcp_server,
     models,
     recall,
     servers,
@@ -76,6 +77,7 @@ for _command in (
     verify,
     evaluate,
     train.train,
+    mcp_server.mcp,
     demo.demo,
 ):
     cli.add_command(_command)
