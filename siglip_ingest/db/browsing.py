@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg.types.json import Jsonb
 
 from siglip_ingest.db import checks
+from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
 from siglip_ingest.errors import InvalidInputError, NotFoundError
@@ -47,6 +48,7 @@ class StoredImage:
         created_at: When it was added.
         source_version: Tells its source from a changed one; None where nothing does.
         content_id: Key in `siglip.contents` of what was embedded last; None before it is embedded.
+        is_embedded: Whether it has a vector under the active model, and is found by searches.
         state: Under the active model `queued`, `claimed`, `done` or `failed`; None where it isn't queued for it.
         error_code: Why it failed, in a word.
         error_message: Why it failed, a sentence.
@@ -63,6 +65,7 @@ class StoredImage:
     created_at: datetime
     source_version: str | None
     content_id: int | None
+    is_embedded: bool
     state: str | None
     error_code: str | None
     error_message: str | None
@@ -184,3 +187,13 @@ def find_source(database: Database, image_id: int) -> ImageLocation:
     if not rows:
         raise NotFoundError(f"There is no image {image_id}.")
     return ImageLocation(*rows[0])
+
+
+def has_collection(connection: Connection, collection: str) -> bool:
+    """Whether a collection has images."""
+    return connection.execute(SQL.has_collection, {"collection": collection}).fetchone() == (True,)
+
+
+def list_collection_names(connection: Connection, limit: int) -> list[str]:
+    """The first collections by name; quick however many images there are."""
+    return [name for (name,) in connection.execute(SQL.list_collection_names, {"max_results": limit})]

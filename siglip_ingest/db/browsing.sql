@@ -5,12 +5,14 @@ SELECT i.collection, count(*) FROM siglip.images AS i GROUP BY i.collection ORDE
 -- name: describe_images
 -- Describes images by their ids, in the order of image_ids; its ledger is that of the active model, NULL where it isn't queued there.
 SELECT i.image_id, i.uri, i.collection, i.key, i.metadata, c.width, c.height, c.format, i.created_at, i.source_version, i.content_id,
+       m.model_id IS NOT NULL AND EXISTS (
+           SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id AND e.content_id = i.content_id),
        t.state, t.error_code, t.error_message
 FROM unnest(%(image_ids)s::bigint[]) WITH ORDINALITY AS wanted (image_id, place)
 JOIN siglip.images AS i USING (image_id)
 LEFT JOIN siglip.contents AS c USING (content_id)
-LEFT JOIN siglip.ingest_items AS t
-    ON t.image_id = i.image_id AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)
+LEFT JOIN siglip.models AS m ON m.is_active
+LEFT JOIN siglip.ingest_items AS t ON t.image_id = i.image_id AND t.model_id = m.model_id
 ORDER BY wanted.place;
 
 -- name: list_image_ids
@@ -77,3 +79,21 @@ WHERE i.image_id = w.image_id AND i.metadata <> w.metadata;
 SELECT i.uri, i.source_version, EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = i.image_id)
 FROM siglip.images AS i
 WHERE i.image_id = %(image_id)s::bigint;
+
+-- name: has_collection
+-- Returns whether a collection has images.
+SELECT EXISTS (SELECT FROM siglip.images AS i WHERE i.collection = %(collection)s);
+
+-- name: list_collection_names
+-- Lists some collections by name, from one entry of the index to the next: all images aren't read.
+WITH RECURSIVE names AS (
+    (SELECT i.collection, 1 AS place FROM siglip.images AS i ORDER BY i.collection LIMIT 1)
+    UNION ALL
+    SELECT l.collection, n.place + 1
+    FROM names AS n
+    CROSS JOIN LATERAL (
+        SELECT i.collection FROM siglip.images AS i WHERE i.collection > n.collection ORDER BY i.collection LIMIT 1
+    ) AS l
+    WHERE n.place < %(max_results)s
+)
+SELECT n.collection FROM names AS n ORDER BY n.place;

@@ -24,7 +24,7 @@ class ImageLabel(NamedTuple):
         label_set: Name of its set.
         label: Its name.
         similarity: Cosine of the image and the label, in [-1, 1].
-        score: The model's own, in [0, 1].
+        score: The model's own, in [0, 1]; None, like the next and `is_accepted`, where the model has no scores.
         calibrated_score: By the label's current calibration, in [0, 1].
         threshold: What the calibrated score must reach.
         is_accepted: Whether it does.
@@ -34,10 +34,10 @@ class ImageLabel(NamedTuple):
     label_set: str
     label: str
     similarity: float
-    score: float
-    calibrated_score: float
+    score: float | None
+    calibrated_score: float | None
     threshold: float
-    is_accepted: bool
+    is_accepted: bool | None
     mark: bool | None
 
 

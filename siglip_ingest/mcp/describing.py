@@ -10,7 +10,7 @@ from pydantic import Field
 
 from siglip_ingest import composing
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.db import describing
+from siglip_ingest.db import reviewing
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.labels import list_label_sets
 from siglip_ingest.db.models import get_active_model
@@ -18,11 +18,17 @@ from siglip_ingest.db.vectors import count_vectors
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.mcp import results
 from siglip_ingest.mcp.messages import collect_warnings
-from siglip_ingest.mcp.results import DatabaseDescription, FoundImage, ImageDescription, LabelledScores
+from siglip_ingest.mcp.results import (
+    DatabaseDescription,
+    FoundImage,
+    ImageDescription,
+    LabelledScores,
+    finite_or_none,
+)
 from siglip_ingest.mcp.searching import ImageId, make_answer
 from siglip_ingest.mcp.thumbnails import show_thumbnails
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE, make_prompts
-from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources import hide_secrets, name_of_uri
 from siglip_ingest.types import IngestCounts
 
 MAX_AD_HOC_LABELS = 20
@@ -59,7 +65,7 @@ class DescribingTools:
                 scores = [(label, score) for label, score in self._client.label_scores(image_id, label_set)]
             else:
                 scores = self._score_labels(image_id, labels or [], template)
-        scored = [results.ScoredLabel(label=label, score=results.finite_or_none(score)) for label, score in scores]
+        scored = [results.ScoredLabel(label=label, score=finite_or_none(score)) for label, score in scores]
         return LabelledScores(image_id=image_id, labels=scored, score_means=results.LABEL_SCORES, notes=notes)
 
     def describe_image(
@@ -81,15 +87,14 @@ class DescribingTools:
         Raises:
             NotFoundError: If there is no such image.
         """
-        with self._client.database.connection() as connection:
-            model = get_active_model(connection)
-            record = describing.get_image(connection, image_id, None if model is None else model.model_id)
-            labels = describing.list_best_labels(connection, image_id, MAX_BEST_LABELS) if record.is_embedded else []
+        record = self._client.get_image(image_id)
+        labels = reviewing.list_image_labels(self._client.database, image_id)
+        best = sorted(labels, key=lambda label: -(label.calibrated_score or 0))[:MAX_BEST_LABELS]
         matches = self._client.similar_images(image_id, limit=nearest) if record.is_embedded and nearest else []
         metadata = results.cut_metadata(record.metadata, results.DESCRIBED_CHARACTERS)
         return ImageDescription(
             image_id=image_id,
-            name=results.name_of_uri(record.uri),
+            name=name_of_uri(record.uri),
             uri=hide_secrets(record.uri),
             collection=record.collection,
             key=record.key,
@@ -101,17 +106,19 @@ class DescribingTools:
             metadata=metadata,
             metadata_is_cut=len(metadata) < len(record.metadata),
             labels=[
-                results.BestLabel(label_set=best.label_set, label=best.label, score=results.finite_or_none(best.score))
-                for best in labels
+                results.BestLabel(
+                    label_set=each.label_set, label=each.label, score=finite_or_none(each.calibrated_score)
+                )
+                for each in best
             ],
             nearest=list(map(FoundImage.from_match, matches)),
         )
 
     def describe_database(self) -> DatabaseDescription:
         """Say what there is to search: the collections, the label sets with their labels, the model, and the counts."""
+        collections = self._client.list_collections()
         with self._client.database.connection() as connection:
             model = get_active_model(connection)
-            collections = describing.count_collections(connection, MAX_COLLECTIONS)
             label_sets = list_label_sets(connection)
             if model is None:
                 counts = IngestCounts()
@@ -120,7 +127,8 @@ class DescribingTools:
             else:
                 counts = count_all(connection, model.model_id)
         notes = [] if collections else ["There are no images yet."]
-        if len(collections) == MAX_COLLECTIONS:
+        if len(collections) > MAX_COLLECTIONS:
+            collections = sorted(collections, key=lambda each: -each.images)[:MAX_COLLECTIONS]
             notes.append(f"Only the {MAX_COLLECTIONS} largest collections are listed.")
         if len(label_sets) > MAX_LABEL_SETS:
             notes.append(f"Only {MAX_LABEL_SETS} of {len(label_sets)} label sets are listed.")

@@ -6,12 +6,11 @@ import json
 import math
 from collections.abc import Mapping
 from typing import Any, Self
-from urllib.parse import unquote
 
 from pydantic import BaseModel, Field
 
-from siglip_ingest.db.describing import ImageRecord
-from siglip_ingest.sources import hide_secrets
+from siglip_ingest.db.browsing import StoredImage
+from siglip_ingest.sources import hide_secrets, name_of_uri
 from siglip_ingest.types import ImageMatch, LabelMatch
 
 LISTED_CHARACTERS = 2_000  # of an image's metadata in a list: fifty of them have to fit a model's context
@@ -184,18 +183,12 @@ class Marked(Answer):
     changed: int = Field(description="Marks that are different now.")
 
 
-def name_of_uri(uri: str) -> str:
-    """What a person would call the image: the name of its file."""
-    shown = hide_secrets(uri)
-    return unquote(shown.rstrip("/").rpartition("/")[2]) or shown
-
-
 def finite_or_none(score: float | None) -> float | None:
     """A score with the digits that mean something; None for the NaN of a model without scores."""
     return None if score is None or math.isnan(score) else float(f"{score:.4g}")
 
 
-def state_of(record: ImageRecord) -> str:
+def state_of(record: StoredImage) -> str:
     """How far an image is, in the words of `ImageDescription.state`."""
     if record.is_embedded:
         return "embedded"

@@ -11,7 +11,7 @@ from pydantic import Field, StrictInt
 from siglip_ingest import composing
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.client.searching import describe_file
-from siglip_ingest.db.describing import has_collection, list_collection_names
+from siglip_ingest.db.browsing import has_collection, list_collection_names
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.models import get_active_model
 from siglip_ingest.errors import InvalidInputError, NotFoundError

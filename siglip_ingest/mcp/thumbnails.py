@@ -6,19 +6,12 @@ import base64
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from mcp_types import ContentBlock, ImageContent, TextContent
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.db.describing import ImageRecord, get_image
-from siglip_ingest.db.images import load_content
 from siglip_ingest.errors import ConfigurationError, ImageError
 from siglip_ingest.siglip.preprocess.opening import open_image
-from siglip_ingest.sources import SourcePolicy, fetch
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 THUMBNAIL_PIXELS = 256
 MAX_THUMBNAILS = 12
@@ -32,9 +25,7 @@ def make_thumbnail(client: SiglipClient, image_id: int) -> bytes:
         NotFoundError: If there is no such image.
         ImageError: If it can't be read any more, or the settings refuse it.
     """
-    with client.database.connection() as connection:
-        record = get_image(connection, image_id, None)
-    image = _read(client, record)
+    image = open_image(_read(client, image_id), client.settings.image_limits)
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
@@ -61,20 +52,8 @@ def _show(client: SiglipClient, image_id: int) -> list[ContentBlock]:
     ]
 
 
-def _read(client: SiglipClient, record: ImageRecord) -> Image.Image:
-    settings = client.settings
-    if record.uri.startswith("sha256:"):  # it was given as bytes
-        with client.database.connection() as connection:
-            content = load_content(connection, record.image_id, max_image_bytes=settings.max_image_bytes)
-    else:
-        try:
-            content = fetch(
-                record.uri,
-                max_image_bytes=settings.max_image_bytes,
-                timeout_s=settings.fetch_timeout_s,
-                policy=SourcePolicy.for_user(settings),
-                version=record.source_version,
-            )
-        except ConfigurationError as error:  # an address on the web, and no HTTP library
-            raise ImageError(str(error), code="unsupported_source") from error
-    return open_image(content, settings.image_limits)
+def _read(client: SiglipClient, image_id: int) -> bytes:
+    try:
+        return client.read_image(image_id)
+    except ConfigurationError as error:  # an address on the web, and no HTTP library
+        raise ImageError(str(error), code="unsupported_source") from error

@@ -12,9 +12,9 @@ from siglip_ingest.client import SiglipClient
 from siglip_ingest.errors import InvalidInputError, WorkerUnavailableError
 from siglip_ingest.ingest.expand import path_of_uri
 from siglip_ingest.mcp.messages import collect_warnings
-from siglip_ingest.mcp.results import FailedImage, IndexedImages, Marked, name_of_uri
+from siglip_ingest.mcp.results import FailedImage, IndexedImages, Marked
 from siglip_ingest.process import expand_user
-from siglip_ingest.sources import SourcePolicy
+from siglip_ingest.sources import SourcePolicy, name_of_uri
 from siglip_ingest.types import DEFAULT_COLLECTION
 
 MARKED_BY = "mcp"  # tells a model's marks from people's

@@ -7,6 +7,6 @@ opened by `siglip_ingest.siglip.preprocess.opening`.
 
 from siglip_ingest.sources.fetch import fetch
 from siglip_ingest.sources.policy import SourcePolicy
-from siglip_ingest.sources.uris import hide_secrets
+from siglip_ingest.sources.uris import hide_secrets, name_of_uri
 
-__all__ = ["SourcePolicy", "fetch", "hide_secrets"]
+__all__ = ["SourcePolicy", "fetch", "hide_secrets", "name_of_uri"]

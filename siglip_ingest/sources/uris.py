@@ -1,14 +1,23 @@
-"""Takes passwords and signatures out of URIs, for messages and logs."""
+"""How URIs are shown: without passwords and signatures, or as the name of a file."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from siglip_ingest.sources.members import member_uri, split_member
 
 # Their addresses have no query: a question mark is a part of an object's name.
 _WITHOUT_QUERY = frozenset({"s3", "s3a", "gs", "gcs"})
 _WITH_CONTAINER = frozenset({"abfs", "abfss"})  # it stands where other addresses have a user
+
+
+def name_of_uri(uri: str) -> str:
+    """What a person would call an image: the name of its file, without secrets; the start of a content's hash."""
+    if uri.startswith("sha256:"):
+        return uri[:15]
+    shown = hide_secrets(uri)
+    return unquote(shown.rstrip("/").rpartition("/")[2]) or shown
 
 
 def hide_secrets(uri: str) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from siglip_ingest.composing import MAX_WEIGHT, MIN_WEIGHT
 from siglip_ingest.db.browsing import StoredImage
-from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources import hide_secrets, name_of_uri
 from siglip_ingest.web.results import Entry
 
 MAX_BIGINT = 2**63 - 1
@@ -182,14 +180,6 @@ class Count(BaseModel):
     images: int
 
 
-def name_of(uri: str) -> str:
-    """The last part of a URI, for people."""
-    if uri.startswith("sha256:"):
-        return uri[:15]
-    shown = unquote(hide_secrets(uri))
-    return PurePosixPath(urlsplit(shown).path or shown).name or shown
-
-
 def version_of(image: StoredImage) -> str:
     """Tells an image's file from an earlier one of the same URI, for caches."""
     return hashlib.sha256(f"{image.uri} {image.source_version} {image.content_id}".encode()).hexdigest()[:12]
@@ -197,7 +187,7 @@ def version_of(image: StoredImage) -> str:
 
 def _name_of(image: StoredImage) -> str:
     given = image.metadata.get(FILE_NAME)
-    return given if isinstance(given, str) and given else name_of(image.uri)
+    return given if isinstance(given, str) and given else name_of_uri(image.uri)
 
 
 def _describe(image: StoredImage) -> dict[str, Any]:

@@ -8,7 +8,8 @@ pytest.importorskip("mcp", reason="the extra `mcp` isn't installed")
 
 from siglip_ingest import errors
 from siglip_ingest.mcp.messages import explain_error
-from siglip_ingest.mcp.results import FoundImage, name_of_uri
+from siglip_ingest.mcp.results import FoundImage
+from siglip_ingest.sources import name_of_uri
 from siglip_ingest.types import ImageMatch
 
 PRIVATE = "/home/me/secret at db.example:5432"
