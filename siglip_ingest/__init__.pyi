@@ -62,6 +62,10 @@ from .ingest import (
     Ingestion as Ingestion,
 )
 from .manifests import read_manifest as read_manifest
+from .results import (
+    ImageResults as ImageResults,
+    Results as Results,
+)
 from .settings import Settings as Settings
 from .syncing import (
     PrunePlan as PrunePlan,

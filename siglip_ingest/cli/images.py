@@ -207,6 +207,7 @@ def _as_dict(counts: IngestCounts) -> dict[str, int]:
 @part_options
 @search_options
 @click.option("--html", "html_path", metavar="FILE", help="Write the matches with their images to an HTML file too.")
+@click.option("--show", "shows_images", is_flag=True, help="Show the images too, in a terminal that can.")
 @json_option
 def search(
     text: str | None,
@@ -220,6 +221,7 @@ def search(
     metadata_filter: dict[str, Any] | None,
     min_score: float | None,
     html_path: str | None,
+    shows_images: bool,
     as_json: bool,
 ) -> None:
     """Search by text, by an image, by an indexed image, or by several of them at once.
@@ -245,4 +247,7 @@ def search(
             section = Section(asked, f"{len(matches)} matches", matches)
             write_contact_sheet(local_path(html_path), asked, [section], client.database, client.settings)
             click.echo(f"Wrote {html_path}", err=True)
+        if shows_images and matches and not as_json:
+            matches.show()
+            return
     print_matches(matches, as_json=as_json)

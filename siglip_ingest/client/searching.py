@@ -15,6 +15,7 @@ from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.process import expand_user
+from siglip_ingest.results import ImageResults
 from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.types import Embedder, ImageMatch, RecallMeasurement, TuningStep
 
@@ -51,7 +52,7 @@ class SearchingClient(BaseClient):
         image_ids: Iterable[int] | None = None,
         offset: int = 0,
         after: ImageMatch | tuple[float, int] | None = None,
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the images that fit a text, resemble an image or are nearest to a vector, best first.
 
         Args:
@@ -81,33 +82,7 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
-        make_text_embedder = self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
-        if composing.is_composed(query):
-            return composing.search_composed(
-                self.database,
-                composing.read_terms(query),
-                options,
-                make_text_embedder=make_text_embedder,
-                make_embedder=self._get_embedder,
-                open_image=self._open_image,
-                timeout_s=self.settings.embed_timeout_s,
-                max_cached_texts=self.settings.max_cached_texts,
-            )
-        if search.is_vector(query):
-            return search.search_by_embedding(self.database, query, options)
-        if isinstance(query, str) and not search.is_address(query):
-            if hint := describe_file(query):
-                logger.warning("%r is searched for as words. %s", query, hint)
-            return search.search_by_text(
-                self.database,
-                make_text_embedder,
-                query,
-                options,
-                timeout_s=self.settings.embed_timeout_s,
-                max_cached_texts=self.settings.max_cached_texts,
-            )
-        image = self._open_image(cast("Path | bytes | Image.Image", query))
-        return search.search_by_image(self.database, self._get_embedder, image, options)
+        return self._image_results(self._search(query, options), ImageMatch)
 
     def similar_images(
         self,
@@ -120,7 +95,7 @@ class SearchingClient(BaseClient):
         image_ids: Iterable[int] | None = None,
         offset: int = 0,
         after: ImageMatch | tuple[float, int] | None = None,
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the images most like an indexed one, best first, without that one.
 
         Args:
@@ -147,7 +122,7 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
-        return search.similar_images(self.database, image_id, options)
+        return self._image_results(search.similar_images(self.database, image_id, options), ImageMatch)
 
     def index_recall(
         self,
@@ -211,6 +186,39 @@ class SearchingClient(BaseClient):
         self._check_model()
         with self.database.connection() as connection:
             return segments.choose_index_kind(connection, kind)
+
+    def _search(
+        self,
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
+        options: SearchOptions,
+    ) -> list[ImageMatch]:
+        make_text_embedder = self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
+        if composing.is_composed(query):
+            return composing.search_composed(
+                self.database,
+                composing.read_terms(query),
+                options,
+                make_text_embedder=make_text_embedder,
+                make_embedder=self._get_embedder,
+                open_image=self._open_image,
+                timeout_s=self.settings.embed_timeout_s,
+                max_cached_texts=self.settings.max_cached_texts,
+            )
+        if search.is_vector(query):
+            return search.search_by_embedding(self.database, query, options)
+        if isinstance(query, str) and not search.is_address(query):
+            if hint := describe_file(query):
+                logger.warning("%r is searched for as words. %s", query, hint)
+            return search.search_by_text(
+                self.database,
+                make_text_embedder,
+                query,
+                options,
+                timeout_s=self.settings.embed_timeout_s,
+                max_cached_texts=self.settings.max_cached_texts,
+            )
+        image = self._open_image(cast("Path | bytes | Image.Image", query))
+        return search.search_by_image(self.database, self._get_embedder, image, options)
 
     def _get_text_embedder(self, model: ModelKey) -> Embedder | None:
         """The embedder of a new text; None where it is left to a worker, which the database asks."""
