@@ -1,4 +1,5 @@
 # The public names: each once, here. Type checkers read this file, and __init__.py loads the names that it lists.
+from .client.async_client import AsyncSiglipClient as AsyncSiglipClient
 from .client.client import SiglipClient as SiglipClient
 from .client.default import (
     add_label as add_label,
@@ -58,6 +59,7 @@ from .errors import (
     WorkerUnavailableError as WorkerUnavailableError,
 )
 from .ingest import (
+    AsyncIngestion as AsyncIngestion,
     ImageSource as ImageSource,
     Ingestion as Ingestion,
 )
