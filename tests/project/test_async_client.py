@@ -22,7 +22,7 @@ def public_names(kind: type) -> set[str]:
 
 def parameters_of(function: Callable[..., Any]) -> list[tuple[Any, ...]]:
     return [
-        (parameter.name, parameter.kind, parameter.annotation, "a function" if callable(default) else default)
+        (parameter.name, parameter.kind, parameter.annotation, "a function" if inspect.isfunction(default) else default)
         for parameter in inspect.signature(function).parameters.values()
         for default in [parameter.default]
     ]
