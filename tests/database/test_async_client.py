@@ -168,12 +168,18 @@ def test_an_iterator_that_is_left_or_cancelled_is_closed() -> None:
         finally:
             is_closed.set()
 
+    made: list[Iterator[int]] = []  # what nobody holds is closed by Python itself
+
+    def make(step: int) -> Iterator[int]:
+        made.append(count(step))
+        return made[0]
+
     async def walk() -> None:
         threads = Threads(1)
         seen = []
 
         async def collect() -> None:
-            async for number in threads.iterate(count, step=5):
+            async for number in threads.iterate(make, step=5):
                 seen.append(number)
 
         task = asyncio.create_task(collect())
