@@ -13,7 +13,6 @@ import click
 
 from siglip_ingest.cli.composing import compose_query, describe_query, part_options
 from siglip_ingest.cli.output import (
-    format_uri,
     json_option,
     local_path,
     parse_json_object,
@@ -28,6 +27,7 @@ from siglip_ingest.ingest import Ingestion
 from siglip_ingest.manifests import expand_pattern, read_list, read_manifest
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources.uris import format_uri
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
 _SHOWN_FAILURES = 20

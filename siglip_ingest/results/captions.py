@@ -6,10 +6,10 @@ import dataclasses
 import math
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources.uris import format_uri, hide_secrets
 
+_LINE_LETTERS = 300
 _HASH_LETTERS = 8  # of sha256:..., which is what an image is called that was given as bytes
 
 
@@ -30,8 +30,9 @@ class Caption(NamedTuple):
 def make_caption(row: Any) -> Caption:
     """Describe a row that has an `image_id` and a `uri`, whatever else it has."""
     others = {name: value for name, value in get_values(row).items() if name not in {"image_id", "uri"}}
-    details = [name_source(row.uri), *(f"{name}: {format_value(value)}" for name, value in others.items() if value)]
-    return Caption(_describe(others), f"#{row.image_id} {shorten_uri(row.uri)}", "\n".join(details))
+    lines = [f"{name}: {format_value(value)}" for name, value in others.items() if value not in (None, {})]
+    details = "\n".join(_cut(line) for line in (format_uri(hide_secrets(row.uri)), *lines))
+    return Caption(_describe(others), _cut(f"#{row.image_id} {shorten_uri(row.uri)}"), details)
 
 
 def list_columns(row_type: type[Any]) -> list[str]:
@@ -58,18 +59,16 @@ def format_value(value: Any) -> str:
     return {None: "", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def name_source(uri: str) -> str:
-    """An address for people: without secrets and control characters, a file as its path."""
-    hidden = hide_secrets(uri)
-    text = unquote(hidden.removeprefix("file://")) if hidden.startswith("file://") else hidden
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 def shorten_uri(uri: str) -> str:
     """The last part of an address, which is the name of a file."""
-    name = name_source(uri).rstrip("/").rsplit("/", 1)[-1].rsplit("#member=", 1)[-1]
+    name = format_uri(hide_secrets(uri)).rstrip("/").rsplit("/", 1)[-1].rsplit("#member=", 1)[-1]
     kind, _, digest = name.partition(":")
     return f"{kind}:{digest[:_HASH_LETTERS]}…" if kind == "sha256" else name
+
+
+def _cut(line: str) -> str:
+    """At most so much of a line: metadata may be long."""
+    return line if len(line) <= _LINE_LETTERS else f"{line[:_LINE_LETTERS]}…"
 
 
 def _describe(values: dict[str, Any]) -> str:

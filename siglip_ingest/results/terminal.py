@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from siglip_ingest.process import how_to_install
-from siglip_ingest.results.captions import format_value, get_values, list_columns, make_caption, name_source
+from siglip_ingest.results.captions import format_value, get_values, list_columns, make_caption
 from siglip_ingest.results.thumbnails import Missing, ReadImage, make_thumbnails
+from siglip_ingest.sources.uris import format_uri, hide_secrets
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,7 +51,10 @@ def render_table(rows: Sequence[Any], row_type: type[Any]) -> Table:
     for row in rows:
         values = get_values(row)
         table.add_row(
-            *(Text(name_source(values[name]) if name == "uri" else format_value(values[name])) for name in columns)
+            *(
+                Text(format_uri(hide_secrets(values[name])) if name == "uri" else format_value(values[name]))
+                for name in columns
+            )
         )
     return table
 

@@ -1,8 +1,9 @@
-"""Takes passwords and signatures out of URIs, for messages and logs."""
+"""URIs for people: without passwords and signatures in messages and logs, and files as their paths."""
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from siglip_ingest.sources.members import member_uri, split_member
 
@@ -28,3 +29,9 @@ def hide_secrets(uri: str) -> str:
     if scheme.lower() in _WITH_CONTAINER and ":" not in authority.rpartition("@")[0]:
         return f"{scheme}://{shown}"
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def format_uri(uri: str) -> str:
+    """A `file://` URI as the path that people know; other URIs as they are. Control characters are escaped."""
+    text = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

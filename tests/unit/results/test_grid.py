@@ -109,6 +109,13 @@ def test_fifty_large_images_take_less_than_a_megabyte() -> None:
     assert len(jpeg) * 50 > 10_000_000
 
 
+def test_long_metadata_and_addresses_that_are_none_are_cut_and_shown() -> None:
+    rows = [ImageMatch(n, "http://[" + "x" * 10_000, 0.5, 0.5, {"text": "y" * 100_000}) for n in range(50)]
+    html = ImageResults(rows, ImageMatch)._repr_html_()
+    assert "http://[xxx" in html
+    assert len(html) < 200_000
+
+
 def test_an_image_on_its_side_is_shown_upright() -> None:
     (image,) = images_in(matches(1, lambda *_: rotated(6))._repr_html_())
     assert image.size == (40, 60)
