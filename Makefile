@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema async docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench-vectors: $(READY)  ## Rows per second of importing and exporting vectors (
 
 mutants: $(READY)  ## Break the code on purpose, and see that a test fails each time (about 20 minutes)
 	@$(BIN)/python tools/mutants.py
+
+async: $(READY)  ## Write the asynchronous client from the methods of the synchronous one
+	@$(BIN)/python -m tools.async_client
 
 docs: $(READY)  ## Write docs/settings.md and docs/sql.md from the code, and run the examples that the documents show
 	@$(BIN)/python -m tools.settings_page

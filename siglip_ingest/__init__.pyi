@@ -1,4 +1,5 @@
 # The public names: each once, here. Type checkers read this file, and __init__.py loads the names that it lists.
+from .client.async_client import AsyncSiglipClient as AsyncSiglipClient
 from .client.client import SiglipClient as SiglipClient
 from .client.default import (
     add_label as add_label,
@@ -62,10 +63,15 @@ from .errors import (
     WorkerUnavailableError as WorkerUnavailableError,
 )
 from .ingest import (
+    AsyncIngestion as AsyncIngestion,
     ImageSource as ImageSource,
     Ingestion as Ingestion,
 )
 from .manifests import read_manifest as read_manifest
+from .results import (
+    ImageResults as ImageResults,
+    Results as Results,
+)
 from .settings import Settings as Settings
 from .syncing import (
     PrunePlan as PrunePlan,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from siglip_ingest.db import Database
 from siglip_ingest.db.browsing import ImageLocation, find_source
 from siglip_ingest.db.images import load_content
-from siglip_ingest.errors import ImageError
+from siglip_ingest.errors import ImageError, NotFoundError
 from siglip_ingest.siglip.preprocess.files import too_large
 from siglip_ingest.siglip.preprocess.signatures import START_BYTES, find_format
 from siglip_ingest.sources import SourcePolicy, fetch
@@ -21,6 +21,7 @@ from siglip_ingest.sources.members import split_member
 from siglip_ingest.sources.settings import SourceSettings
 
 BLOCK_BYTES = 1 << 18
+GIVEN_AS_BYTES = "sha256:"  # such a URI leads nowhere: the database has the bytes
 
 
 class ImageFile(NamedTuple):
@@ -57,13 +58,35 @@ def read_image_file(
     if location.is_stored:
         with database.connection() as connection:
             return load_content(connection, image_id, max_image_bytes=settings.max_image_bytes)
-    return fetch(
-        location.uri,
-        max_image_bytes=settings.max_image_bytes,
-        timeout_s=settings.fetch_timeout_s,
-        policy=SourcePolicy.for_user(settings),
-        version=location.source_version,
-    )
+    return _fetch(location.uri, settings, location.source_version, settings.fetch_timeout_s)
+
+
+def read_match_file(
+    get_database: Callable[[], Database | None], image_id: int, uri: str, settings: SourceSettings, *, timeout_s: float
+) -> bytes:
+    """Return the bytes of the file of an image that was found; the database is asked only where it must be.
+
+    Args:
+        get_database: Called for images that were given as bytes, and for members of tars. Returns None where the
+            database is closed.
+        image_id: Key in `siglip.images`.
+        uri: As stored there.
+        settings: Which files, hosts and stores may be read, and how much.
+        timeout_s: Seconds that the web has.
+
+    Raises:
+        ImageError: As `read_image_file`; with code `closed` where the database is needed and closed.
+        ConfigurationError: If it is on the web and httpx isn't installed.
+    """
+    if not uri.startswith(GIVEN_AS_BYTES) and split_member(uri)[1] is None:
+        return _fetch(uri, settings, None, timeout_s)
+    database = get_database()
+    if database is None:
+        raise ImageError("The client is closed that would read this image.", code="closed")
+    try:
+        return read_image_file(database, image_id, settings)
+    except NotFoundError as error:
+        raise ImageError("The image isn't in the database any more.", code="not_found") from error
 
 
 def open_image_file(database: Database, image_id: int, settings: SourceSettings) -> ImageFile:
@@ -100,6 +123,16 @@ def open_image_file(database: Database, image_id: int, settings: SourceSettings)
                 yield block
 
     return ImageFile(name, size, read_blocks())
+
+
+def _fetch(uri: str, settings: SourceSettings, version: str | None, timeout_s: float) -> bytes:
+    return fetch(
+        uri,
+        max_image_bytes=settings.max_image_bytes,
+        timeout_s=timeout_s,
+        policy=SourcePolicy.for_user(settings),
+        version=version,
+    )
 
 
 def _require_format(start: bytes) -> str:

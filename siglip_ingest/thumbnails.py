@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 
+from PIL import Image
+
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.siglip.preprocess.decode import hold_decoded_image
 from siglip_ingest.siglip.preprocess.opening import ImageLimits
@@ -26,20 +28,28 @@ def make_thumbnail(content: bytes, size: int, limits: ImageLimits, budget: Pixel
     Raises:
         ImageError: If the content isn't an image, or one too large.
     """
+    buffer = io.BytesIO()
+    shrink_image(content, size, limits, budget).save(buffer, "WEBP", quality=QUALITY, method=2)
+    return buffer.getvalue()
+
+
+def shrink_image(content: bytes, size: int, limits: ImageLimits, budget: PixelBudget | None = None) -> Image.Image:
+    """Decode an image, a large JPEG at a reduced size, and make it small; arguments and errors as above.
+
+    Returns:
+        An upright RGB image of at most `size` pixels on the longer side.
+    """
 
     def choose_size(height: int, width: int) -> tuple[int, int]:
         scale = min(1.0, size / max(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    buffer = io.BytesIO()
     with hold_decoded_image(
         content, max_image_pixels=limits.max_image_pixels, budget=budget, choose_size=choose_size
     ) as decoded:
         # Of the file's size, and not of the one that it was decoded at, which is rounded.
         height, width = choose_size(decoded.height, decoded.width)
-        image = decoded.image.resize((width, height), reducing_gap=2.0)
-        image.save(buffer, "WEBP", quality=QUALITY, method=2)
-    return buffer.getvalue()
+        return decoded.image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def thumbnail_name(source: str, size: int) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 
 from siglip_ingest.db import Database
-from siglip_ingest.db.images import get_source_versions
 from siglip_ingest.errors import ConfigurationError, ImageError, InvalidInputError
-from siglip_ingest.siglip.preprocess.opening import open_image
-from siglip_ingest.sources import SourcePolicy, fetch
+from siglip_ingest.image_files import read_match_file
+from siglip_ingest.sources import hide_secrets
 from siglip_ingest.sources.settings import SourceSettings
+from siglip_ingest.thumbnails import shrink_image
 from siglip_ingest.types import ImageMatch
 
 THUMBNAIL_PIXELS = 360
@@ -49,9 +49,7 @@ def write_contact_sheet(
     Raises:
         InvalidInputError: If the file can't be written.
     """
-    with database.connection() as connection:
-        versions = get_source_versions(connection, [match.image_id for each in sections for match in each.matches])
-    body = "\n".join(_render_section(section, versions, settings) for section in sections)
+    body = "\n".join(_render_section(section, database, settings) for section in sections)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,38 +58,34 @@ def write_contact_sheet(
         raise InvalidInputError(f"The file {path} can't be written: {error.strerror}.") from error
 
 
-def _render_section(section: Section, versions: Mapping[int, str | None], settings: SourceSettings) -> str:
+def _render_section(section: Section, database: Database, settings: SourceSettings) -> str:
     cards = (
-        "\n".join(_render_match(match, versions.get(match.image_id), settings) for match in section.matches)
+        "\n".join(_render_match(match, database, settings) for match in section.matches)
         or "<li><figcaption>No matches.</figcaption></li>"
     )
     return f"<h2>{escape(section.heading)}</h2>\n<p>{escape(section.note)}</p>\n<ol>\n{cards}\n</ol>"
 
 
-def _render_match(match: ImageMatch, version: str | None, settings: SourceSettings) -> str:
-    name = escape(match.uri.rsplit("/", 1)[-1])
+def _render_match(match: ImageMatch, database: Database, settings: SourceSettings) -> str:
+    uri = hide_secrets(match.uri)
+    name = escape(uri.rsplit("/", 1)[-1])
     return (
-        f"<li><figure>{_render_image(match.uri, version, settings)}<figcaption><b>{match.score:.3f}</b>"
+        f"<li><figure>{_render_image(match, database, settings)}<figcaption><b>{match.score:.3f}</b>"
         f"<span>similarity {match.similarity:.3f}</span>"
-        f'<span title="{escape(match.uri)}">#{match.image_id} {name}</span></figcaption></figure></li>'
+        f'<span title="{escape(uri)}">#{match.image_id} {name}</span></figcaption></figure></li>'
     )
 
 
-def _render_image(uri: str, version: str | None, settings: SourceSettings) -> str:
+def _render_image(match: ImageMatch, database: Database, settings: SourceSettings) -> str:
     try:
-        content = fetch(
-            uri,
-            max_image_bytes=settings.max_image_bytes,
-            timeout_s=settings.fetch_timeout_s,
-            policy=SourcePolicy.for_user(settings),
-            version=version,
+        content = read_match_file(
+            lambda: database, match.image_id, match.uri, settings, timeout_s=settings.fetch_timeout_s
         )
-        image = open_image(content, settings.image_limits)
+        image = shrink_image(content, THUMBNAIL_PIXELS, settings.image_limits)
     except ImageError as error:
         return f'<div class="gone">{escape(error.code)}</div>'
     except ConfigurationError:  # an address on the web, and no HTTP library
         return '<div class="gone">not fetched</div>'
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'

@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from siglip_ingest.cli.images import report, wait_for
-from siglip_ingest.cli.output import ask, format_uri, json_option, local_path, parse_json_object, print_json
+from siglip_ingest.cli.output import ask, json_option, local_path, parse_json_object, print_json
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.db.images import StoredSource
 from siglip_ingest.errors import ConfigurationError, SiglipError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources.uris import format_uri
 from siglip_ingest.syncing import SyncPlan
 from siglip_ingest.types import DEFAULT_COLLECTION
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
-from siglip_ingest.cli.output import format_uri, print_table
+from siglip_ingest.cli.output import print_table
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.ingest import ImageSource
 from siglip_ingest.settings import Settings
+from siglip_ingest.sources.uris import format_uri
 from siglip_ingest.types import ImageMatch
 
 COLLECTION = "demo"

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from siglip_ingest.cli.labels import label
-from siglip_ingest.cli.output import format_uri, json_option, parse_json_object, print_json, print_table
+from siglip_ingest.cli.output import json_option, parse_json_object, print_json, print_table
 from siglip_ingest.client import SiglipClient
+from siglip_ingest.sources.uris import format_uri
 
 collection_option = click.option("--collection", help="Only images of this collection.")
 filter_option = click.option(

@@ -13,7 +13,6 @@ import click
 
 from siglip_ingest.cli.composing import compose_query, describe_query, part_options
 from siglip_ingest.cli.output import (
-    format_uri,
     json_option,
     local_path,
     parse_json_object,
@@ -28,6 +27,7 @@ from siglip_ingest.ingest import Ingestion
 from siglip_ingest.manifests import expand_pattern, read_list, read_manifest
 from siglip_ingest.settings import Settings
 from siglip_ingest.sources import hide_secrets
+from siglip_ingest.sources.uris import format_uri
 from siglip_ingest.types import DEFAULT_COLLECTION, ImageFailure, IngestCounts
 
 _SHOWN_FAILURES = 20
@@ -207,6 +207,7 @@ def _as_dict(counts: IngestCounts) -> dict[str, int]:
 @part_options
 @search_options
 @click.option("--html", "html_path", metavar="FILE", help="Write the matches with their images to an HTML file too.")
+@click.option("--show", "shows_images", is_flag=True, help="Show the images too, in a terminal that can.")
 @json_option
 def search(
     text: str | None,
@@ -220,6 +221,7 @@ def search(
     metadata_filter: dict[str, Any] | None,
     min_score: float | None,
     html_path: str | None,
+    shows_images: bool,
     as_json: bool,
 ) -> None:
     """Search by text, by an image, by an indexed image, or by several of them at once.
@@ -245,4 +247,7 @@ def search(
             section = Section(asked, f"{len(matches)} matches", matches)
             write_contact_sheet(local_path(html_path), asked, [section], client.database, client.settings)
             click.echo(f"Wrote {html_path}", err=True)
+        if shows_images and matches and not as_json:
+            matches.show()
+            return
     print_matches(matches, as_json=as_json)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import click
 
 from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.process import expand_user
+from siglip_ingest.sources.uris import format_uri
 from siglip_ingest.types import ImageMatch, LabelScore
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -85,14 +85,6 @@ def _format(value: Any) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
-
-
-def format_uri(uri: str) -> str:
-    """A `file://` URI as the path that people know; other URIs as they are. Control characters are escaped."""
-    parts = urlsplit(uri)
-    member = f"#{parts.fragment}" if parts.fragment else ""  # of a tar
-    text = unquote(parts.path + member) if uri.startswith("file://") else uri
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def print_matches(matches: Sequence[ImageMatch], *, as_json: bool) -> None:

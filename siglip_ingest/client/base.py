@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from siglip_ingest import active_model, process
 from siglip_ingest.db import Database
@@ -14,12 +15,16 @@ from siglip_ingest.db.models import ModelKey
 from siglip_ingest.db.schema import check_schema
 from siglip_ingest.embedders.choose import QueryEmbedder
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.image_files import read_match_file
+from siglip_ingest.results import ImageResults
 from siglip_ingest.services.worker_client import Workers
 from siglip_ingest.settings import Settings
 from siglip_ingest.types import Embedder
 
 if TYPE_CHECKING:
     from siglip_ingest.db.models import ModelRow
+
+RowT = TypeVar("RowT")
 
 
 class BaseClient:
@@ -136,6 +141,20 @@ class BaseClient:
 
     def _get_embedder(self, model: ModelKey) -> Embedder:
         return self._embedder.get(model, self.database, self._workers.start_services)
+
+    def _image_results(self, rows: Iterable[RowT], row_type: type[RowT]) -> ImageResults[RowT]:
+        """Rows that know how to show their images; they keep no client alive, and open none that was closed."""
+        get_client, settings = weakref.ref(self), self.settings
+
+        def get_open_database() -> Database | None:
+            client = get_client()
+            return None if client is None else client._database
+
+        def read(image_id: int, uri: str, timeout_s: float) -> bytes:
+            timeout_s = min(timeout_s, settings.fetch_timeout_s)
+            return read_match_file(get_open_database, image_id, uri, settings, timeout_s=timeout_s)
+
+        return ImageResults(rows, row_type, read)
 
     def _check_model(self) -> None:
         """Raise at first use if the settings name another model than the database's active one."""

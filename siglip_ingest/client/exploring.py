@@ -13,6 +13,7 @@ from siglip_ingest.client.searching import SearchingClient
 from siglip_ingest.db import checks, exploring, models, texts
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.errors import InvalidInputError
+from siglip_ingest.results import ImageResults
 from siglip_ingest.search import is_address
 from siglip_ingest.types import DuplicateGroup, DuplicatePair, ImageMatch, LabelMatch, Representative
 
@@ -34,7 +35,7 @@ class ExploringClient(SearchingClient):
         min_score: float = 0.5,
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find all images whose score for a query reaches `min_score`, however many, best first.
 
         Args:
@@ -50,7 +51,8 @@ class ExploringClient(SearchingClient):
         self._check_model()
         narrow = exploring.narrowing(collection, filter)
         model_id, embedding = self.embed_query(query)
-        return exploring.find_relevant(self.database, embedding, model_id, min_score=min_score, narrow=narrow)
+        found = exploring.find_relevant(self.database, embedding, model_id, min_score=min_score, narrow=narrow)
+        return self._image_results(found, ImageMatch)
 
     def diverse_images(
         self,
@@ -61,7 +63,7 @@ class ExploringClient(SearchingClient):
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         min_score: float | None = None,
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the best images for a query, best first, of those that are nearly the same only the best.
 
         Args:
@@ -85,11 +87,13 @@ class ExploringClient(SearchingClient):
             **exploring.narrowing(collection, filter),
         }
         if checks.is_whole_number(query):
-            return exploring.find_diverse(self.database, checks.check_image_id(query), None, options)
+            found = exploring.find_diverse(self.database, checks.check_image_id(query), None, options)
+            return self._image_results(found, ImageMatch)
         if isinstance(query, bool | int):
             raise InvalidInputError(f"A query is a text, an image, a vector or the id of an image, not {query!r}.")
         model_id, embedding = self.embed_query(query)
-        return exploring.find_diverse(self.database, embedding, model_id, options)
+        found = exploring.find_diverse(self.database, embedding, model_id, options)
+        return self._image_results(found, ImageMatch)
 
     def images_with_labels(
         self,
@@ -102,7 +106,7 @@ class ExploringClient(SearchingClient):
         limit: int | None = None,
         collection: str | None = None,
         filter: Mapping[str, Any] | None = None,  # noqa: A002
-    ) -> list[LabelMatch]:
+    ) -> ImageResults[LabelMatch]:
         """Find the images that have all of some labels, any of others and none of further ones, best first.
 
         Args:
@@ -129,7 +133,8 @@ class ExploringClient(SearchingClient):
         }
         labels = {"all_of": all_of, "any_of": any_of, "none_of": none_of}
         checked = {name: _check_labels(value, name) for name, value in labels.items()}
-        return exploring.find_labelled(self.database, label_set, {**checked, **options})
+        found = exploring.find_labelled(self.database, label_set, {**checked, **options})
+        return self._image_results(found, LabelMatch)
 
     def near_duplicates(
         self,
@@ -182,7 +187,7 @@ class ExploringClient(SearchingClient):
         filter: Mapping[str, Any] | None = None,  # noqa: A002
         sample_size: int = 2_000,
         seed: int = 0,
-    ) -> list[Representative]:
+    ) -> ImageResults[Representative]:
         """Choose images that stand for all, the one that stands for the most first.
 
         Args:
@@ -201,13 +206,14 @@ class ExploringClient(SearchingClient):
                 raise InvalidInputError(f"{name} must be a whole number from 1 to {largest:,}, not {value!r}.")
         if not checks.is_whole_number(seed) or not -(2**31) <= int(seed) < 2**31:
             raise InvalidInputError(f"seed must be a whole number of 32 bits, not {seed!r}.")
-        return exploring.find_representatives(
+        chosen = exploring.find_representatives(
             self.database,
             count=int(count),
             sample_size=int(sample_size),
             seed=int(seed),
             narrow=exploring.narrowing(collection, filter),
         )
+        return self._image_results(chosen, Representative)
 
     def _walk_near_duplicates(self, min_similarity: float, narrow: Mapping[str, Any]) -> Iterator[DuplicatePair]:
         with self.database.connection() as connection:

@@ -12,6 +12,7 @@ from siglip_ingest.active_model import EmbedderFactory
 from siglip_ingest.client.searching import SearchingClient, describe_file
 from siglip_ingest.db import checks, label_sets
 from siglip_ingest.errors import InvalidInputError, NotFoundError
+from siglip_ingest.results import ImageResults, Results
 from siglip_ingest.search import is_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.types import LabeledImage, LabelScore, LabelStatus
@@ -192,7 +193,7 @@ class LabelingClient(SearchingClient):
         is_accepted: bool = True,
         only_marked: bool = False,
         limit: int | None = None,
-    ) -> list[LabeledImage]:
+    ) -> ImageResults[LabeledImage]:
         """The images that have a label by `siglip.image_labels`: kept by the model, or marked by people; best first.
 
         Args:
@@ -208,9 +209,10 @@ class LabelingClient(SearchingClient):
         self._check_names(label_set, label)
         most = None if limit is None else checks.check_limit(limit, 2**31 - 1)
         with self.database.connection() as connection:
-            return label_sets.list_labeled_images(
+            rows = label_sets.list_labeled_images(
                 connection, label_set, label, is_accepted=is_accepted, only_marked=only_marked, limit=most
             )
+        return self._image_results(rows, LabeledImage)
 
     def label_status(self, label_set: str | None = None) -> list[LabelStatus]:
         """The labels of a set, or of all sets: their prompts, which models have their vectors, how far kept rows are.
@@ -227,7 +229,7 @@ class LabelingClient(SearchingClient):
                 )
             return label_sets.list_label_status(connection, label_set)
 
-    def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> list[LabelScore]:
+    def label_scores(self, image: int | str | Path | bytes | Image.Image, label_set: str) -> Results[LabelScore]:
         """Score one image against each label of a set, best first. The scores are independent and don't sum to 1.
 
         Args:
@@ -244,14 +246,15 @@ class LabelingClient(SearchingClient):
         if isinstance(image, Integral):  # numpy's too
             image = checks.check_image_id(image)
         if isinstance(image, int):
-            return labeling.label_scores_of_image_id(self.database, image, label_set)
+            return Results(labeling.label_scores_of_image_id(self.database, image, label_set), LabelScore)
         if isinstance(image, str) and not is_address(image):
             raise InvalidInputError(
                 f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
                 f"the id of an indexed image. {describe_file(image)}".strip()
             )
         opened = self._open_image(image)
-        return labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
+        scores = labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
+        return Results(scores, LabelScore)
 
     @property
     def _make_embedder(self) -> EmbedderFactory | None:

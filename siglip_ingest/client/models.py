@@ -13,6 +13,7 @@ from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelRow, find_model, get_active_model, get_model
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.errors import SiglipError
+from siglip_ingest.results import ImageResults
 from siglip_ingest.types import CollectionCoverage, ImageMatch, ModelComparison, ModelCoverage
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class ModelChangingClient(IndexingClient):
 
     def search_with_model(
         self, model: str | int, query: str, *, limit: int = 10, collection: str | None = None
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the images that fit a text under any model that has vectors, to compare it with the active one.
 
         Args:
@@ -114,7 +115,8 @@ class ModelChangingClient(IndexingClient):
         checks.check_query(query)
         options = search.SearchOptions(limit=limit, collection=collection)
         timeout_s = self.settings.embed_timeout_s
-        return search.find_by_text(self.database, query, options, timeout_s=timeout_s, model_id=model_id)
+        found = search.find_by_text(self.database, query, options, timeout_s=timeout_s, model_id=model_id)
+        return self._image_results(found, ImageMatch)
 
     def drop_model(
         self, model: str | int, *, wait: bool = True, on_step: Callable[[str], None] = lambda _: None

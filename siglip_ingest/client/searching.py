@@ -15,6 +15,7 @@ from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.process import expand_user
+from siglip_ingest.results import ImageResults
 from siglip_ingest.sources import SourcePolicy, fetch
 from siglip_ingest.types import Embedder, ImageMatch, RecallMeasurement, TuningStep
 
@@ -51,7 +52,7 @@ class SearchingClient(BaseClient):
         image_ids: Iterable[int] | None = None,
         offset: int = 0,
         after: ImageMatch | tuple[float, int] | None = None,
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the images that fit a text, resemble an image or are nearest to a vector, best first.
 
         Args:
@@ -81,18 +82,7 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
-        if composing.is_composed(query):
-            terms = composing.read_terms(query)
-            words = composing.as_text(terms)
-            return self._search_by_terms(terms, options) if words is None else self._search_by_text(words, options)
-        if search.is_vector(query):
-            return search.search_by_embedding(self.database, query, options)
-        if isinstance(query, str) and not search.is_address(query):
-            if hint := describe_file(query):
-                logger.warning("%r is searched for as words. %s", query, hint)
-            return self._search_by_text(query, options)
-        image = self._open_image(cast("Path | bytes | Image.Image", query))
-        return search.search_by_image(self.database, self._get_embedder, image, options)
+        return self._image_results(self._search(query, options), ImageMatch)
 
     def similar_images(
         self,
@@ -105,7 +95,7 @@ class SearchingClient(BaseClient):
         image_ids: Iterable[int] | None = None,
         offset: int = 0,
         after: ImageMatch | tuple[float, int] | None = None,
-    ) -> list[ImageMatch]:
+    ) -> ImageResults[ImageMatch]:
         """Find the images most like an indexed one, best first, without that one.
 
         Args:
@@ -132,7 +122,7 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
-        return search.similar_images(self.database, image_id, options)
+        return self._image_results(search.similar_images(self.database, image_id, options), ImageMatch)
 
     def index_recall(
         self,
@@ -196,6 +186,24 @@ class SearchingClient(BaseClient):
         self._check_model()
         with self.database.connection() as connection:
             return segments.choose_index_kind(connection, kind)
+
+    def _search(
+        self,
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
+        options: SearchOptions,
+    ) -> list[ImageMatch]:
+        if composing.is_composed(query):
+            terms = composing.read_terms(query)
+            words = composing.as_text(terms)
+            return self._search_by_terms(terms, options) if words is None else self._search_by_text(words, options)
+        if search.is_vector(query):
+            return search.search_by_embedding(self.database, query, options)
+        if isinstance(query, str) and not search.is_address(query):
+            if hint := describe_file(query):
+                logger.warning("%r is searched for as words. %s", query, hint)
+            return self._search_by_text(query, options)
+        image = self._open_image(cast("Path | bytes | Image.Image", query))
+        return search.search_by_image(self.database, self._get_embedder, image, options)
 
     def _search_by_text(self, words: str, options: SearchOptions) -> list[ImageMatch]:
         return search.search_by_text(

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from siglip_ingest.ingest.async_ingestion import AsyncIngestion
 from siglip_ingest.ingest.enqueue import enqueue_images
 from siglip_ingest.ingest.expand import ImageSource, file_version, path_of_uri, size_of_version
 from siglip_ingest.ingest.ingestion import Ingestion
 
-__all__ = ["ImageSource", "Ingestion", "enqueue_images", "file_version", "path_of_uri", "size_of_version"]
+__all__ = [
+    "AsyncIngestion",
+    "ImageSource",
+    "Ingestion",
+    "enqueue_images",
+    "file_version",
+    "path_of_uri",
+    "size_of_version",
+]

@@ -7,10 +7,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from siglip_ingest.db import Database, ingestions
 from siglip_ingest.errors import WorkerUnavailableError
 from siglip_ingest.types import ImageFailure, IngestCounts
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -77,29 +81,72 @@ class Ingestion:
         Raises:
             WorkerUnavailableError: If `timeout_s` runs out. The images stay queued.
         """
-        from tqdm import tqdm
+        counts = IngestCounts()
+        with ProgressBar(progress) as bar:
+            for counts, pause_s in self.poll(timeout_s):
+                bar.draw(counts)
+                time.sleep(pause_s)
+        return counts
 
-        is_shown = sys.stderr.isatty() if progress is None else progress
-        bar = None
-        try:
-            for counts in self._poll(timeout_s):
-                ended = counts.done + counts.failed
-                if bar is None:
-                    bar = tqdm(unit=" images", disable=not is_shown, file=sys.stderr, initial=ended)
-                bar.total = counts.total
-                if counts.failed:
-                    bar.set_postfix_str(f"{counts.failed} failed", refresh=False)
-                bar.update(ended - bar.n)
-                bar.refresh()
-                if counts.is_finished and not self._is_growing():
-                    return counts
-        finally:
-            if bar is not None:
-                bar.close()
-        raise WorkerUnavailableError(
-            f"After {timeout_s:g} s: {counts}. What is queued stays queued. Is a worker running? "
-            "`siglip-ingest worker` starts one."
-        )
+    def follow(self, timeout_s: float | None = None) -> Iterator[IngestCounts]:
+        """Yield the counts, now and whenever they have changed, until every image is embedded or has failed.
+
+        Args:
+            timeout_s: As for `wait`.
+
+        Raises:
+            WorkerUnavailableError: If `timeout_s` runs out. The images stay queued.
+        """
+        last = None
+        for counts, pause_s in self.poll(timeout_s):
+            if counts != last:
+                last = counts
+                yield counts
+            time.sleep(pause_s)
+
+    def poll(self, timeout_s: float | None = None) -> Iterator[tuple[IngestCounts, float]]:
+        """Count again and again, ever more rarely while nothing changes, and complain when nothing changes for long.
+
+        What `wait` and `follow` are made of: whoever advances it does the waiting, in a thread or in an event loop.
+
+        Yields:
+            The counts, and the seconds to wait before the next; the last are those of the end.
+
+        Raises:
+            WorkerUnavailableError: If `timeout_s` runs out.
+        """
+        started = moved = time.monotonic()
+        said = -math.inf
+        last: IngestCounts | None = None
+        pause_s = FIRST_POLL_S
+        while True:
+            asked = time.monotonic()
+            counts = self.counts()
+            now = time.monotonic()
+            if counts != last:
+                last, moved, pause_s = counts, now, FIRST_POLL_S
+            if counts.is_finished and not self._is_growing():
+                yield counts, 0.0
+                return
+            if timeout_s is not None and now - started >= timeout_s:
+                raise WorkerUnavailableError(
+                    f"After {timeout_s:g} s: {counts}. What is queued stays queued. Is a worker running? "
+                    "`siglip-ingest worker` starts one."
+                )
+            stalled_s = now - moved
+            if self._check_worker is not None and stalled_s > CHECK_AFTER_S:
+                self._check_worker(self.model_id)
+            if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
+                said = now
+                logger.warning(
+                    "No image has been embedded for %.0f s: %s. A worker may be loading its model, or images may be "
+                    "waiting for their next attempt; if no worker is running, `siglip-ingest worker` starts one.",
+                    stalled_s,
+                    counts,
+                )
+            # Counting takes its time from the workers: of many images, only a small part of it.
+            pause_s = max(min(LAST_POLL_S, 1.3 * pause_s), min(MAX_POLL_S, POLL_SHARE * (now - asked)))
+            yield counts, pause_s if timeout_s is None else max(0.0, min(pause_s, started + timeout_s - now))
 
     def _is_growing(self) -> bool:
         """Whether images may still be added."""
@@ -114,32 +161,30 @@ class Ingestion:
         )
         return False
 
-    def _poll(self, timeout_s: float | None) -> Iterator[IngestCounts]:
-        """Yield the counts, ever more slowly while nothing changes, and complain when nothing changes for long."""
-        started = moved = time.monotonic()
-        said = -math.inf
-        last: IngestCounts | None = None
-        pause_s = FIRST_POLL_S
-        while True:
-            asked = time.monotonic()
-            counts = self.counts()
-            now = time.monotonic()
-            if counts != last:
-                last, moved, pause_s = counts, now, FIRST_POLL_S
-            yield counts
-            if timeout_s is not None and now - started >= timeout_s:
-                return
-            stalled_s = now - moved
-            if self._check_worker is not None and stalled_s > CHECK_AFTER_S:
-                self._check_worker(self.model_id)
-            if stalled_s > STALL_S and now - said > 10 * STALL_S and not counts.is_finished:
-                said = now
-                logger.warning(
-                    "No image has been embedded for %.0f s: %s. A worker may be loading its model, or images may be "
-                    "waiting for their next attempt; if no worker is running, `siglip-ingest worker` starts one.",
-                    stalled_s,
-                    counts,
-                )
-            # Counting takes its time from the workers: of many images, only a small part of it.
-            pause_s = max(min(LAST_POLL_S, 1.3 * pause_s), min(MAX_POLL_S, POLL_SHARE * (now - asked)))
-            time.sleep(pause_s if timeout_s is None else max(0.0, min(pause_s, started + timeout_s - now)))
+
+class ProgressBar:
+    """Draws how far an ingestion is on stderr, with a rate and the time that is left; nothing where not asked to."""
+
+    def __init__(self, is_shown: bool | None) -> None:
+        self._is_shown = sys.stderr.isatty() if is_shown is None else is_shown
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def draw(self, counts: IngestCounts) -> None:
+        """Draw the counts of this moment."""
+        ended = counts.done + counts.failed
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit=" images", disable=not self._is_shown, file=sys.stderr, initial=ended)
+        self._bar.total = counts.total
+        if counts.failed:
+            self._bar.set_postfix_str(f"{counts.failed} failed", refresh=False)
+        self._bar.update(ended - self._bar.n)
+        self._bar.refresh()

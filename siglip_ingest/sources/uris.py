@@ -1,4 +1,4 @@
-"""How URIs are shown: without passwords and signatures, or as the name of a file."""
+"""How URIs are shown: without passwords and signatures, as a path, or as the name of a file."""
 
 from __future__ import annotations
 
@@ -37,3 +37,9 @@ def hide_secrets(uri: str) -> str:
     if scheme.lower() in _WITH_CONTAINER and ":" not in authority.rpartition("@")[0]:
         return f"{scheme}://{shown}"
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def format_uri(uri: str) -> str:
+    """A `file://` URI as the path that people know; other URIs as they are. Control characters are escaped."""
+    text = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from siglip_ingest.demo.world import write_images
@@ -82,6 +83,14 @@ def test_search_writes_a_contact_sheet_with_the_images_inside(terminal: Terminal
     found = terminal.run("search", "a boat", "--limit", "3", "--html", "found.html")
     assert found.returncode == 0, found.stderr
     assert (terminal.folder / "found.html").read_text().count("data:image/jpeg;base64,") == 3
+
+
+def test_search_shows_a_table_where_the_output_is_no_terminal(terminal: Terminal) -> None:
+    pytest.importorskip("rich")
+    found = terminal.run("search", "a boat", "--limit", "3", "--show")
+    assert found.returncode == 0, found.stderr
+    assert ["/photos/" in line for line in found.stdout.splitlines()[1:]] == [True] * 3
+    assert "image_id" in json.loads(terminal.run("search", "a boat", "--limit", "3", "--show", "--json").stdout)[0]
 
 
 def test_labels_are_created_listed_and_scored(terminal: Terminal) -> None:

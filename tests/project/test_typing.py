@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from siglip_ingest import AsyncIngestion, AsyncSiglipClient, ImageResults, Results
 from siglip_ingest import ImageMatch, ImageSource, LabelScore, SiglipClient, VectorImport
 from siglip_ingest import RecallMeasurement, export_vectors, import_vectors, index_recall, tune_search
 from siglip_ingest import create_label_set, enqueue_images, label_scores, search_images, similar_images
@@ -44,6 +45,23 @@ with SiglipClient(database_url="postgresql://localhost/photos", model="demo") as
     measured: list[RecallMeasurement] = client.index_recall(50, limit=5, filter={"album": "2026"})
     chosen: list[int] = [step.ef_search for step in tune_search(0.95) if step.is_chosen] + [index_recall()[0].queries]
     best: float = label_scores(42, "skies")[0].score
+
+
+async def find_meanwhile(words: str) -> list[ImageMatch]:
+    async with AsyncSiglipClient(database_url="postgresql://localhost/photos", max_threads=4) as client:
+        ingestion: AsyncIngestion = await client.enqueue_images(Path("photos"), progress=False)
+        done: list[int] = [counts.done async for counts in ingestion.follow(timeout_s=60)]
+        alike: list[float] = [pair.similarity async for pair in client.near_duplicates()]
+        matches = await client.search_images([words, -text("people")], limit=sum(done) + len(alike))
+        best: ImageResults[ImageMatch] = matches[:3]
+        scores: Results[LabelScore] = await client.label_scores(best[0].image_id, "scenes")
+        scores[:1].show()
+        plan, more = await client.sync_folder("photos")
+        if more is not None and plan.new:
+            print((await more.wait()).done, best.to_pandas().shape)
+        return best
+
+
 model, processor = AutoModel.from_pretrained("demo"), AutoProcessor.from_pretrained("demo")
 """
 
@@ -55,6 +73,9 @@ WRONG = [
     pytest.param('similar_images("42")', "arg-type", id="an id as text"),
     pytest.param('search_images("a")[0].uril', "uril", id="a misspelt attribute"),
     pytest.param('create_label_set("scenes", "sunset, night", templates="{label}")', "templates", id="another option"),
+    pytest.param('AsyncSiglipClient().search_images("a", limt=5)', "limt", id="a misspelt parameter of a coroutine"),
+    pytest.param('AsyncSiglipClient().search_images("a")[0]', "index", id="a coroutine that isn't awaited"),
+    pytest.param('search_images("a")[:2].image_id', "image_id", id="an attribute of a row of results"),
     pytest.param("enqueue_images(5)", "arg-type", id="a number as a source"),
 ]
 
@@ -65,7 +86,15 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("program")
     (folder / "program.py").write_text(PROGRAM)
     calls = "\n".join(str(parameter.values[0]) for parameter in WRONG)
-    names = ("create_label_set", "enqueue_images", "import_vectors", "search_images", "similar_images", "tune_search")
+    names = (
+        "AsyncSiglipClient",
+        "create_label_set",
+        "enqueue_images",
+        "import_vectors",
+        "search_images",
+        "similar_images",
+        "tune_search",
+    )
     imported = f"from siglip_ingest import {', '.join(names)}"
     (folder / "wrong.py").write_text(f"{imported}\n{calls}\n")
     # The cache of `make check`: nearly all of the time goes into reading torch.

@@ -23,8 +23,9 @@ RunAsync = Callable[[Callable[[AsyncSession], Awaitable[Any]]], Any]
 def test_products_are_joined_with_their_scores(run_async: RunAsync, image_ids: list[int]) -> None:
     async def find(session: AsyncSession) -> list[tuple[str, float]]:
         match = search_images("red shoes", limit=3).alias("m")
-        query = select(Product.name, match.c.score).join(match, match.c.image_id == Product.image_id)
-        return [(row.name, row.score) for row in await session.execute(query.order_by(match.c.score.desc()))]
+        query = select(Product, match.c.score).join(match, match.c.image_id == Product.image_id)
+        rows = await session.execute(query.order_by(match.c.score.desc()))
+        return [(product.name, score) for product, score in rows]
 
     found = run_async(find)
     assert len(found) == 3
