@@ -54,11 +54,13 @@ _WIDEST = 100  # characters of a signature on one line
 
 def make_page() -> str:
     """The page as Markdown: functions, the client's methods, parts of queries, results, errors."""
-    public = {name: getattr(siglip_ingest, name) for name in siglip_ingest.__all__}
+    public = {name: getattr(siglip_ingest, name) for name in vars(siglip_ingest)["__all__"]}
     functions = sorted(name for name, value in public.items() if hasattr(value, "__wrapped__"))
     classes = [value for value in public.values() if inspect.isclass(value)]
     others = [value for name, value in public.items() if inspect.isfunction(value) and name not in functions]
-    results = [value for value in classes if value not in (SiglipClient, siglip_ingest.Settings) and not _is_error(value)]
+    results = [
+        value for value in classes if value not in (SiglipClient, siglip_ingest.Settings) and not _is_error(value)
+    ]
     parts = [
         _INTRODUCTION,
         _FUNCTIONS,
@@ -140,7 +142,8 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, is_short: bool) -> It
         if parameter.kind is parameter.KEYWORD_ONLY and not is_keyword:
             is_keyword = True
             yield "*"
-        star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        star = "**" if parameter.kind is parameter.VAR_KEYWORD else star
         annotation = "" if parameter.annotation is parameter.empty or is_short else f": {_plain(parameter.annotation)}"
         default = "" if parameter.default is parameter.empty else f" = {_show(parameter.default)}"
         yield f"{star}{parameter.name}{annotation}{default if annotation else default.replace(' ', '')}"

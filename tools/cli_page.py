@@ -51,7 +51,7 @@ def _describe(name: str, command: click.Command, level: int) -> Iterator[str]:
 
 
 def _plain(text: str | None) -> str:
-    """Paragraphs on lines as they are written; what click must not wrap (`\\b`) as it stands."""
+    """Paragraphs on lines as they are written; what click must not wrap (a backspace stands before it) as it stands."""
     paragraphs = inspect.cleandoc(text or "").split("\n\n")
     return "\n\n".join(
         "```text\n" + part.removeprefix("\b\n") + "\n```" if part.startswith("\b") else _escape(part)

@@ -83,7 +83,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory, _s3: dict[str, str]) -> It
     made = Machine(folder, {**_s3, "SIGLIP_HOME": str(folder / "home")})
     made.type("siglip-ingest up")
     try:
-        made.type("""SIGLIP_MODEL=demo siglip-ingest index photos --collection holiday --metadata '{"album": "2026"}'""")
+        made.type(
+            """SIGLIP_MODEL=demo siglip-ingest index photos --collection holiday --metadata '{"album": "2026"}'"""
+        )
         services = json.loads(made.type("siglip-ingest status --json"))["services"]
         with psycopg.connect(services["database_url"], autocommit=True) as connection:
             connection.execute("CREATE DATABASE photos")
