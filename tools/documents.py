@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ PAGES_ELSEWHERE = {
 _FENCE = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1 *$", flags=re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 _LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
+_NAMED_LINK = re.compile(r"\[(?P<name>[\w./-]+\.md)\]\((?P<target>[^()\s#]+)[^()\s]*\)")
 _HEADING = re.compile(r"^(#{1,6}) +(.+?) *$", flags=re.MULTILINE)
 
 
@@ -80,6 +81,24 @@ def replace_links(text: str, targets: Iterator[str]) -> str:
         parts += [text[end:start], target]
         end = stop
     return "".join([*parts, text[end:]])
+
+
+def replace_names(text: str, titles: Mapping[str, str]) -> str:
+    """The page with titles in place of file names where a link's text is one: `[scores.md](scores.md)`.
+
+    Args:
+        text: The page.
+        titles: Of the pages, by their links' targets without `#`.
+    """
+    for match in reversed(list(_NAMED_LINK.finditer(_hide_code(text)))):
+        if title := titles.get(match["target"]):
+            text = text[: match.start("name")] + title + text[match.end("name") :]
+    return text
+
+
+def find_title(text: str) -> str:
+    """The first heading of a page."""
+    return str(_HEADING.findall(_hide_blocks(text))[0][1])
 
 
 def find_anchors(text: str) -> set[str]:

@@ -17,7 +17,16 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 
-from tools.documents import DOCS, ROOT, find_documents, find_links, replace_links, site_name
+from tools.documents import (
+    DOCS,
+    ROOT,
+    find_documents,
+    find_links,
+    find_title,
+    replace_links,
+    replace_names,
+    site_name,
+)
 
 CONFIGURATION = ROOT / "zensical.toml"
 SITE = ROOT / "site"
@@ -36,10 +45,13 @@ def stage(folder: Path) -> None:
     documents = find_documents()
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("*.md"))
     names = {document: site_name(document) for document in documents}
+    titles = {document: find_title(document.read_text(encoding="utf-8")) for document in documents}
     for document, name in names.items():
         page = folder / "docs" / name
         page.parent.mkdir(parents=True, exist_ok=True)
         text = document.read_text(encoding="utf-8")
+        near = {os.path.relpath(other, document.parent): title for other, title in titles.items()}
+        text = replace_names(text, near)
         targets = (_translate(target, document, names, folder / "docs") for target in find_links(text))
         page.write_text(replace_links(text, targets), encoding="utf-8")
     lines = CONFIGURATION.read_text(encoding="utf-8").splitlines(keepends=True)

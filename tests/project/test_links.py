@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tools.documents import ROOT, find_anchors, find_documents, find_links, replace_links
+from tools.documents import ROOT, find_anchors, find_documents, find_links, replace_links, replace_names
 
 DOCUMENTS = {str(path.relative_to(ROOT)): path for path in find_documents()}
 
@@ -48,6 +48,12 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
         "#g",
         "no.png",
     ]
+
+
+def test_links_that_are_called_as_their_file_get_its_title() -> None:
+    text = "[one.md](one.md#x), `[one.md](one.md)`, [here](one.md) and [two.md](two.md)"
+    named = replace_names(text, {"one.md": "The first"})
+    assert named == "[The first](one.md#x), `[one.md](one.md)`, [here](one.md) and [two.md](two.md)"
 
 
 def test_links_are_replaced_where_they_stand() -> None:
