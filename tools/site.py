@@ -69,7 +69,9 @@ def build(folder: Path) -> Path:
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", str(folder / CONFIGURATION.name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"})
     if done.returncode != 0:
-        raise RuntimeError(re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr))
+        printed = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        warnings = printed.partition("Traceback (most recent call last)")[0]  # how the builder ends after a warning
+        raise RuntimeError(warnings if "issue" in warnings else printed)
     return folder / "site"
 
 
@@ -80,6 +82,8 @@ def _translate(target: str, document: Path, names: dict[Path, str], docs: Path) 
         return target
     found = (document.parent / path).resolve()
     if found not in names and not found.is_relative_to(DOCS):
+        if not found.is_file():
+            raise RuntimeError(f"{document.relative_to(ROOT)} links to {target}, and there is no such file.")
         copy = docs / "files" / found.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(found, copy)
