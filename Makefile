@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema async docs bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
+.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema async docs site site-serve bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,10 +108,16 @@ mutants: $(READY)  ## Break the code on purpose, and see that a test fails each 
 async: $(READY)  ## Write the asynchronous client from the methods of the synchronous one
 	@$(BIN)/python -m tools.async_client
 
-docs: $(READY)  ## Write docs/settings.md and docs/sql.md from the code, and run the examples that the documents show
-	@$(BIN)/python -m tools.settings_page
-	@$(BIN)/python -m tools.sql_page
-	@$(BIN)/pytest tests/project/test_docs.py
+docs: $(READY)  ## Write the pages that are made from the code, and run what the documents show (about 8 minutes)
+	@for page in settings sql api cli; do $(BIN)/python -m tools.$${page}_page || exit 1; done
+	@$(BIN)/pytest $(addprefix tests/,project/test_docs.py project/test_links.py project/test_snippets.py project/test_site.py \
+	database/test_sql_of_documents.py project/test_reader.py)
+
+site: $(READY)  ## Build the documents as a site into site/; a warning is an error
+	@$(BIN)/python -m tools.site
+
+site-serve: $(READY)  ## Build the site and show it at http://127.0.0.1:8000
+	@$(BIN)/python -m tools.site --serve
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

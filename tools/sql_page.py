@@ -29,7 +29,12 @@ SELECT image_id, uri, score FROM siglip.search_images('sunset over water', 5, co
 All functions, views and tables of the schema `siglip`. `make docs` makes this page from their comments; a test runs
 each example, on a database with 40 images in the collections `holiday` and `product`, the label set `scenes`, a table
 `public.product`, two models of 16 elements, `demo` and `other`, and, where an example has one, the server `archive`.
-Arguments after the first are best given by name: more may come.
+Arguments after the first are best given by name: more may come. psql shows the same, best with `\\x` and lines that are
+wrapped:
+
+```sh
+siglip-ingest psql --expanded --pset=format=wrapped --command='\\df+ siglip.similar_images'
+```
 """
 _PARTS_OF_OTHERS = """\
 What the functions above are made of, and what the library and the workers call. They may change with any revision."""

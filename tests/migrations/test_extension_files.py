@@ -1,11 +1,16 @@
-"""CREATE EXTENSION siglip: the schema that the migrations make, kept by pg_dump, updated and dropped by its name."""
+"""CREATE EXTENSION siglip: the schema that the migrations make, kept by pg_dump, updated and dropped by its name.
+
+docs/extension.md is run, too.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -16,10 +21,13 @@ from siglip_ingest.db.schema import SCHEMA_REVISION, check_schema, migrate
 from siglip_ingest.errors import SchemaVersionError
 from siglip_migrations import dump
 from siglip_migrations.extension_files import extension_files, known_revisions
+from tests.conftest import replace_database
 from tests.database.attached_tables import ATTACH, create_products, follow, rows_of
 from tests.database.example_database import answering, fill_example_database
 from tests.database.helpers import INFO, add_model, index_images, unit_vectors
+from tests.documents import statements_of
 from tests.migrations.extension_servers import BEFORE, Server, run_statements
+from tools.documents import ROOT, find_snippets
 
 SEARCHES = (
     "SELECT image_id, uri, score FROM siglip.search_images('sunset', 40)",
@@ -89,6 +97,39 @@ def test_pgvector_may_be_in_any_schema(server: Server) -> None:
         rows = run_statements(url, "SET search_path = pg_catalog", "SELECT * FROM siglip.similar_images(1)")
         assert len(rows) == 4
         assert run_statements(url, "SELECT proname FROM pg_proc WHERE prosrc ~ '@(extschema|vector)'") == []
+
+
+def test_what_the_document_says_works(server: Server, tmp_path: Path) -> None:
+    """Its blocks in their order; the server has the files already, so that the command writes them elsewhere."""
+    with server.database("photos", vector=None) as url, server.database("migrated") as migrated:
+        address = urlsplit(url)
+        environment = {
+            **os.environ,
+            "PATH": f"{server.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PGHOST": str(address.hostname),
+            "PGPORT": str(address.port),
+            "PGUSER": str(address.username),
+            "PGPASSWORD": str(address.password),
+            "PGOPTIONS": f"-c extension_control_path={server.control_path}" if server.control_path else "",
+        }
+        run_statements(url, "SELECT 1")
+        migrate(migrated)
+        try:
+            for block in find_snippets(ROOT / "docs/extension.md"):
+                if block.language == "sql":
+                    run_statements(migrated if "unpackaged" in block.text else url, *statements_of(block.text))
+                else:
+                    script = block.text.replace("$(pg_config --sharedir)", str(tmp_path))
+                    command = ["bash", "-euc", script]
+                    done = subprocess.run(
+                        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+                    )
+                    assert done.returncode == 0, done.stdout + done.stderr
+            again = replace_database(url, "photos_again")
+            assert run_statements(again, "SELECT extname FROM pg_extension WHERE extname = 'siglip'") == [("siglip",)]
+            assert run_statements(url, "SELECT FROM pg_namespace WHERE nspname = 'siglip'") == []
+        finally:
+            run_statements(server.url, "DROP DATABASE IF EXISTS photos_again WITH (FORCE)")
 
 
 @pytest.mark.parametrize("way", ["psql", "pg_restore", "several at once"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import click
 import psycopg
@@ -17,13 +18,14 @@ import pytest
 from siglip_ingest.cli import cli
 from siglip_ingest.demo.world import write_images
 from siglip_ingest.settings import Settings
-from tools.settings_page import PAGE, make_page
+from tools import api_page, cli_page, settings_page
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
 USAGE = (ROOT / "docs" / "usage.md").read_text()
+RUN_HERE = {"README.md": {"python", "sql"}, "docs/usage.md": {"sql"}, "docs/models.md": {"python", "sh"}}
 
 
 def code_blocks(language: str, document: str = README) -> list[str]:
@@ -133,20 +135,9 @@ def test_every_setting_the_readme_names_exists() -> None:
     assert set(re.findall(r"SIGLIP_[A-Z_]+", README + MODELS)) - {"SIGLIP_"} <= Settings.variables().keys()
 
 
-def test_the_page_of_settings_is_made_from_their_fields() -> None:
-    assert PAGE.read_text() == make_page(), "run `make docs`"
-
-
-def test_every_file_the_documents_link_to_exists() -> None:
-    for document in (
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        *(ROOT / "docs").glob("*.md"),
-        *(ROOT / "benchmarks").glob("*.md"),
-    ):
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+@pytest.mark.parametrize("page", [settings_page, cli_page, api_page], ids=["settings", "cli", "api"])
+def test_a_page_is_made_from_the_code(page: ModuleType) -> None:
+    assert page.PAGE.read_text() == page.make_page(), "run `make docs`"
 
 
 def test_every_make_target_the_documents_name_exists() -> None:

@@ -1,4 +1,4 @@
-"""The examples of functions that need another server, each on databases of its own."""
+"""The examples of functions that need another server, each on databases of its own; docs/servers.md is run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import siglip_migrations
 from siglip_ingest.db import Database
 from tests.conftest import replace_database
 from tests.database.example_database import SERVER_URL, answering, fill_example_database, find_examples, run_example
+from tests.documents import snippets_of, statements_of
 from tests.servers import PostgresServer
 
 _ON_OTHERS = "SELECT siglip.require_extensions(), siglip.add_server('archive', {})"
@@ -33,6 +34,20 @@ def filled(_servers: list[PostgresServer]) -> Iterator[str]:
         fill_example_database(database)
     yield url
     _execute(_servers[0], "DROP DATABASE example WITH (FORCE)")
+
+
+def test_what_the_document_says_works(servers: list[PostgresServer], filled: str) -> None:
+    (block,) = snippets_of("docs/servers.md", "sql")
+    here, there = (replace_database(servers[n].url, "example_copy") for n in (0, 1))
+    text = block.text.replace("postgresql://siglip:secret@db2.example:5432/photos?sslmode=require", there)
+    text = text.replace("image_embeddings_1_7", "image_embeddings_1_1")
+    _execute(servers[0], "CREATE DATABASE example_copy TEMPLATE example")
+    _execute(servers[1], "CREATE DATABASE example_copy")
+    with psycopg.connect(here, autocommit=True) as connection:
+        for statement in statements_of(text):
+            assert connection.execute(statement.encode()).description
+    for server in servers[:2]:
+        _execute(server, "DROP DATABASE example_copy WITH (FORCE)")
 
 
 def test_every_example_with_a_server_runs(servers: list[PostgresServer], filled: str) -> None:
