@@ -36,6 +36,7 @@ TYPED = {
     "docs/engine.md": ("python",),
     "docs/api.md": ("python",),
     "docs/cli.md": ("sh",),
+    "docs/mcp.md": ("sh",),
     "docs/encoders.md": ("sh",),
     "docs/deployment.md": ("sh",),
     "docs/how-to/gpu-box.md": ("sh",),
