@@ -173,6 +173,32 @@ class StoredSource(NamedTuple):
     content_hash: bytes | None
 
 
+class ImageOrigin(NamedTuple):
+    """Where the bytes of an image are.
+
+    Attributes:
+        uri: Where it is.
+        source_version: Of a tar's member also where it lies.
+        has_content: Whether the database has the bytes, and the URI leads nowhere.
+    """
+
+    uri: str
+    source_version: str | None
+    has_content: bool
+
+
+def get_origin(connection: Connection, image_id: int) -> ImageOrigin:
+    """Where the bytes of an image are.
+
+    Raises:
+        NotFoundError: If there is no such image.
+    """
+    row = connection.execute(SQL.get_origin, {"image_id": image_id}).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no image {image_id}.")
+    return ImageOrigin(*row)
+
+
 def get_source_versions(connection: Connection, image_ids: Sequence[int]) -> dict[int, str | None]:
     """What tells each of some images from a changed one, by `image_id`; of a tar's member also where it lies."""
     return dict(connection.execute(SQL.get_source_versions, {"image_ids": list(image_ids)}).fetchall())

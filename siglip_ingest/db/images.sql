@@ -112,6 +112,12 @@ SELECT pg_catalog.octet_length(content), CASE WHEN pg_catalog.octet_length(conte
 FROM siglip.image_bytes
 WHERE image_id = %(image_id)s;
 
+-- name: get_origin
+-- Returns where the bytes of an image are: its uri and source_version, and whether the database has them.
+SELECT i.uri, i.source_version, EXISTS (SELECT FROM siglip.image_bytes AS b WHERE b.image_id = i.image_id)
+FROM siglip.images AS i
+WHERE i.image_id = %(image_id)s;
+
 -- name: get_source_versions
 -- Returns the source_version of some images; image_id and version a row.
 SELECT i.image_id, i.source_version FROM siglip.images AS i WHERE i.image_id = ANY (%(image_ids)s::bigint[]);

@@ -5,8 +5,8 @@ those of the same image blurred until nothing in it can be told apart, and S the
 
     sum_c (x_pc - b_pc) * mean_t dS/dx_pc (b + t (x - b)),    t = 1/2n, 3/2n, ..., 1 - 1/2n,
 
-which sums up to S(x) - S(b) over all patches, to the error of the mean. Patches are taken behind their projection, which
-is linear: it comes to the same as for pixels.
+which sums up to S(x) - S(b) over all patches, to the error of the mean. Patches are taken behind their projection,
+which is linear: it comes to the same as for pixels.
 
 The gradient has to go through the whole tower. Its layers move what a small thing shows to patches elsewhere, so that
 the last states, and the pooling head's attention, say little about where it was.
@@ -35,7 +35,9 @@ class Attribution:
         shape: Rows and columns of patches.
     """
 
-    def __init__(self, tower: VisionTower, image: Tensor, blurred: Tensor, text: Tensor, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, tower: VisionTower, image: Tensor, blurred: Tensor, text: Tensor, shape: tuple[int, int]
+    ) -> None:
         """Project the patches of both ends.
 
         Args:
@@ -77,17 +79,17 @@ def cut(pixels: Tensor, patch_size: int) -> Tensor:
     return grid.reshape(rows * columns, -1)
 
 
-def stretch(values: NDArray[np.float32], *shares: float) -> NDArray[np.float32]:
-    """Lay a grid (rows, columns) that covers `shares` of an image's height and width over the whole image.
+def stretch(values: NDArray[np.float32], height_share: float, width_share: float) -> NDArray[np.float32]:
+    """Lay a grid (rows, columns) that covers these shares of an image's height and width over the whole image.
 
     Where the patch size doesn't divide the image's, some pixels at the right and the lower edge belong to no patch.
     """
-    for axis, share in enumerate(shares):
-        if share == 1.0:
-            continue
-        count = values.shape[axis]
-        centers = (np.arange(count) + 0.5) * (1.0 / share) - 0.5
-        values = np.apply_along_axis(
-            lambda line, centers=centers, count=count: np.interp(centers, np.arange(count), line), axis, values
-        )
-    return values.astype(np.float32)
+    return _stretch_rows(_stretch_rows(values, height_share).T, width_share).T
+
+
+def _stretch_rows(values: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    if share == 1.0:
+        return values
+    rows = np.arange(len(values))
+    middles = (rows + 0.5) / share - 0.5
+    return np.stack([np.interp(middles, rows, column) for column in values.T], axis=1).astype(np.float32)
