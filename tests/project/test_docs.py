@@ -114,6 +114,7 @@ def test_what_the_model_document_types_works(readers_machine: tuple[Path, dict[s
 def test_what_the_document_of_locating_shows_works(readers_machine: tuple[Path, dict[str, str]]) -> None:
     folder, environment = readers_machine
     (code,) = code_blocks("python", LOCATING)
+    run_cli(folder, environment, "index", "one.jpg", "--collection", "located")  # which makes a model the active one
     assert run(folder, environment, [sys.executable, "-W", "error", "-c", code]).startswith("(0.")
     assert (folder / "where.png").exists()
     for line in shell_lines(LOCATING):
