@@ -133,8 +133,8 @@ class RemoteEmbedder:
             answer = tasks.call(task, argument, queue=queue, timeout_s=timeout_s)
         except TimeoutError as error:
             raise WorkerUnavailableError(
-                f"No worker of the model {self._model.name!r} answered {task} within {timeout_s:g} s. Is one running, "
-                "and of this version? `siglip-ingest worker` starts one; SIGLIP_EMBED_TIMEOUT_S gives it longer."
+                f"No worker of the model {self._model.name!r} answered within {timeout_s:g} s. Is one running, and "
+                "of this version? `siglip-ingest worker` starts one; SIGLIP_EMBED_TIMEOUT_S gives it longer."
             ) from error
         _check_answer(answer, self.info)
         return answer

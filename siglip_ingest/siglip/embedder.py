@@ -348,11 +348,11 @@ class TorchEmbedder:
         similarity = float(self.embed_pixels([pixels])[0] @ self._check_vector(text_embedding))
         leave_inherited_threads()
         try:
-            with self._device_lock:
+            with self._device_lock, torch.inference_mode(mode=False):
                 attribution = self._model.attribute(pixels, text_embedding)
             parts = []
             for step in range(steps):
-                with self._device_lock:
+                with self._device_lock, torch.inference_mode(mode=False):
                     parts.append(attribution.contributions_at((step + 0.5) / steps))
             added = torch.stack(parts).mean(dim=0).reshape(attribution.shape).cpu().numpy()
         except RuntimeError as error:
