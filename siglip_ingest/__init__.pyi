@@ -19,6 +19,7 @@ from .client.default import (
     index_recall as index_recall,
     label_from_images as label_from_images,
     label_scores as label_scores,
+    locate as locate,
     mark_images as mark_images,
     near_duplicates as near_duplicates,
     prune_images as prune_images,
@@ -67,6 +68,7 @@ from .ingest import (
     ImageSource as ImageSource,
     Ingestion as Ingestion,
 )
+from .locating import Location as Location
 from .manifests import read_manifest as read_manifest
 from .results import (
     ImageResults as ImageResults,

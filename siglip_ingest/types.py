@@ -411,3 +411,25 @@ class TextReader(TextChecker, Protocol):
     def is_settled(self, prefix: str) -> bool:
         """Whether the model reads nothing of what may follow: text after `prefix` would not change its vector."""
         ...
+
+
+class LocatedText(NamedTuple):
+    """Which parts of an image made it fit a text.
+
+    Attributes:
+        contributions: (rows, columns) float32, a grid over the whole upright image: what each cell adds to the
+            similarity, or takes from it, beside the same image blurred beyond recognition.
+        similarity: Of the image and the text, in [-1, 1].
+    """
+
+    contributions: NDArray[np.float32]
+    similarity: float
+
+
+@runtime_checkable
+class Locator(Protocol):
+    """An embedder that can say where in an image a text matched."""
+
+    def locate_text(self, image: Image.Image, text: str) -> LocatedText:
+        """Ask which parts of a decoded RGB image, upright, of any size, made it fit a text as typed."""
+        ...

@@ -1,10 +1,13 @@
-"""Tasks: Celery messages that embed a query's images on a worker while a client waits.
+"""Tasks: Celery messages that put a query's images through the model on a worker while a client waits.
 
 Arrays travel as JSON: {"dtype": "uint8", "shape": [H, W, 3], "data": <base64>}. The answer names the model, so that
 vectors of two models are never mixed:
 
     {"name": ..., "revision": ..., "embeddings": {"dtype": "float32", "shape": [N, D], "data": ...}, "warning": ...}
     {"error": <a sentence>}
+
+`siglip.locate_text` takes {"pixels": <uint8 (H, W, 3)>, "text_embedding": <float32 (D,)>}, and answers with
+{"contributions": <float32 (rows, columns)>, "similarity": ...} in place of the embeddings.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from siglip_ingest.db.attached import AttachedTable
 from siglip_ingest.db.browsing import CollectionSize, StoredImage
 from siglip_ingest.db.calibrating import Calibration, CalibrationVersion, ScoreExplanation, Suggestion
 from siglip_ingest.ingest import AsyncIngestion
+from siglip_ingest.locating import Location
 from siglip_ingest.results import ImageResults, Results
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.types import (
@@ -510,6 +511,27 @@ class AsyncSiglipClient(AsyncBaseClient):
             InvalidInputError: If there is no such kind.
         """
         return await self._run(self.synchronous.create_index, kind)
+
+    async def locate(self, image: int | str | Path | bytes | Image.Image, text: str) -> Location:
+        """Find the parts of an image that made it fit a text: a heat map.
+
+        Takes some passes forward and backward through the vision tower: about twenty times as long as embedding the
+        image does.
+
+        Args:
+            image: The id of an indexed image, a Path, the http(s) address of an image (str), the bytes of an image
+                file, or a PIL image.
+            text: What to look for, in words.
+
+        Raises:
+            InvalidInputError: If the text is empty or the model reads nothing of it, `image` is a text that isn't an
+                address, or the active model's vectors are imported.
+            NotFoundError: If there is no such image.
+            ImageError: If the image can't be read.
+            ConfigurationError: If neither this process nor a worker can compute it.
+            WorkerUnavailableError: If no worker answers in time.
+        """
+        return await self._run(self.synchronous.locate, image, text)
 
     async def create_label_set(
         self,

@@ -8,6 +8,7 @@ from siglip_ingest.client.calibrating import CalibratingClient
 from siglip_ingest.client.deleting import DeletingClient
 from siglip_ingest.client.exploring import ExploringClient
 from siglip_ingest.client.labeling import LabelingClient
+from siglip_ingest.client.locating import LocatingClient
 from siglip_ingest.client.models import ModelChangingClient
 from siglip_ingest.client.vectors import VectorsClient
 
@@ -17,6 +18,7 @@ class SiglipClient(
     DeletingClient,
     ExploringClient,
     LabelingClient,
+    LocatingClient,
     CalibratingClient,
     VectorsClient,
     AttachingClient,

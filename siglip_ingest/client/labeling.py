@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest import label_changes, labeling
 from siglip_ingest.active_model import EmbedderFactory
-from siglip_ingest.client.searching import SearchingClient, describe_file
+from siglip_ingest.client.searching import SearchingClient
 from siglip_ingest.db import checks, label_sets
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 from siglip_ingest.results import ImageResults, Results
-from siglip_ingest.search import is_address
 from siglip_ingest.siglip.prompts import DEFAULT_TEMPLATE
 from siglip_ingest.types import LabeledImage, LabelScore, LabelStatus
 
@@ -247,12 +246,7 @@ class LabelingClient(SearchingClient):
             image = checks.check_image_id(image)
         if isinstance(image, int):
             return Results(labeling.label_scores_of_image_id(self.database, image, label_set), LabelScore)
-        if isinstance(image, str) and not is_address(image):
-            raise InvalidInputError(
-                f"{image!r} is a text, and an image is scored: give a Path, an http(s) address, bytes, a PIL image, or "
-                f"the id of an indexed image. {describe_file(image)}".strip()
-            )
-        opened = self._open_image(image)
+        opened = self._open_image(self._check_image(image))
         scores = labeling.label_scores_of_image(self.database, self._get_embedder, opened, label_set)
         return Results(scores, LabelScore)
 

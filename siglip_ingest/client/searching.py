@@ -14,6 +14,7 @@ from siglip_ingest.db.models import ModelKey, describe_model
 from siglip_ingest.db.search import SearchOptions
 from siglip_ingest.embedders.local import has_torch
 from siglip_ingest.embedders.remote import RemoteEmbedder
+from siglip_ingest.errors import InvalidInputError
 from siglip_ingest.process import expand_user
 from siglip_ingest.results import ImageResults
 from siglip_ingest.sources import SourcePolicy, fetch
@@ -243,6 +244,16 @@ class SearchingClient(BaseClient):
             info = self._get_embedder(row.key).info
             with self.database.connection() as connection:
                 describe_model(connection, row.model_id, info)
+
+    @staticmethod
+    def _check_image(image: str | Path | bytes | Image.Image) -> str | Path | bytes | Image.Image:
+        """Refuse a text that isn't an address, where an image is asked for."""
+        if isinstance(image, str) and not search.is_address(image):
+            raise InvalidInputError(
+                f"{image!r} is a text, and an image is asked for: give a Path, an http(s) address, bytes, a PIL image, "
+                f"or the id of an indexed image. {describe_file(image)}".strip()
+            )
+        return image
 
     def _open_image(self, query: str | Path | bytes | Image.Image) -> Image.Image:
         """Open the image that a Path, an address, bytes or a PIL image stands for."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.demo.captions import write_caption
 from siglip_ingest.demo.description import GROUNDS, SKIES, Description, describe_scene
+from siglip_ingest.demo.drawing.canvas import Box
 from siglip_ingest.demo.drawing.scene import draw_scene
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Scene:
         ground: A word of `GROUNDS`, or None for shapes.
         attributes: What the caption names, as plain words (for metadata).
         description: The same, for code.
+        boxes: Where each item is, by its role (`thing`, `flyer`, `shape_1`, `shape_2`): left, top, right and bottom as
+            shares of the image's width and height.
     """
 
     image: Image.Image
@@ -46,6 +49,7 @@ class Scene:
     ground: str | None
     attributes: dict[str, str] = field(default_factory=dict)
     description: Description = field(default_factory=lambda: Description(0))
+    boxes: dict[str, Box] = field(default_factory=dict)
 
 
 class DemoImage(NamedTuple):
@@ -71,7 +75,7 @@ def render_scene(seed: int, size: int | tuple[int, int] = DEFAULT_SIZE) -> Scene
     """
     width, height = (size, size) if isinstance(size, int) else size
     description = describe_scene(seed)
-    image = draw_scene(description, (2 * width, 2 * height)).reduce(2)
+    drawing = draw_scene(description, (2 * width, 2 * height))
     named = {"sky": description.sky, "ground": description.ground, "background": description.background}
     for role, item in (("thing", description.thing), ("flyer", description.flyer)):
         if item:
@@ -84,7 +88,13 @@ def render_scene(seed: int, size: int | tuple[int, int] = DEFAULT_SIZE) -> Scene
         k: v for k, v in named.items() if v
     }
     return Scene(
-        image, caption(description, seed), description.sky or None, description.ground or None, attributes, description
+        drawing.image.reduce(2),
+        caption(description, seed),
+        description.sky or None,
+        description.ground or None,
+        attributes,
+        description,
+        drawing.boxes,
     )
 
 

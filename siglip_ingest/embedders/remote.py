@@ -1,7 +1,8 @@
 """`RemoteEmbedder` asks workers to embed, for programs without torch.
 
 Texts go through the database, as plain SQL's do: each is a statement that waits (see db/text_requests.py). Images go
-through Celery (see broker/tasks.py): they are resized here, with the model's own settings.
+through Celery (see broker/tasks.py): they are resized here, with the model's own settings. Where a text is looked for
+in an image, its vector goes along.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from siglip_ingest.broker.tasks import TaskClient, decode_array, encode_array, q
 from siglip_ingest.db import Database, texts
 from siglip_ingest.errors import ConfigurationError, InvalidInputError, SiglipError, WorkerUnavailableError
 from siglip_ingest.process import how_to_install
-from siglip_ingest.types import ModelInfo
+from siglip_ingest.types import LocatedText, ModelInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from siglip_ingest.db.models import ModelRow
 
+LOCATE_TIMES = 3  # as long as a query waits; it takes some passes forward and backward
 SESSIONS = 8  # that ask for texts at a time; a worker makes one batch of what they ask
 
 
@@ -91,24 +93,51 @@ class RemoteEmbedder:
             ConfigurationError: If no broker is known.
             WorkerUnavailableError: If no worker answers in time.
         """
+        self._require_tasks()
+        pixels = [encode_array(self._resize(image)) for image in images]
+        answer = self._ask("siglip.embed_query_images", pixels, self._timeout_s)
+        return decode_array(answer["embeddings"])
+
+    def locate_text(self, image: Image.Image, text: str) -> LocatedText:
+        """Ask which parts of a decoded RGB image, upright, of any size, made it fit a text as typed.
+
+        Raises:
+            ConfigurationError: If no broker is known.
+            InvalidInputError: If the model can't read the text.
+            WorkerUnavailableError: If no worker answers in time, which is three times as long as for a query.
+        """
+        self._require_tasks()
+        argument = {
+            "pixels": encode_array(self._resize(image)),
+            "text_embedding": encode_array(self._embed_text(text)),
+        }
+        answer = self._ask("siglip.locate_text", argument, LOCATE_TIMES * self._timeout_s)
+        return LocatedText(decode_array(answer["contributions"]), float(answer["similarity"]))
+
+    def _resize(self, image: Image.Image) -> NDArray[np.uint8]:
         from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
 
+        return resize_image(image, ImageSettings.from_dict(self.info.image_settings))
+
+    def _require_tasks(self) -> TaskClient:
         if self._tasks is None:
             raise ConfigurationError(
-                "A query image must be embedded, but torch isn't installed here and the workers' Redis isn't known. "
-                f"Set SIGLIP_BROKER_URL, or {how_to_install('model')}."
+                "An image must go through the model, but torch isn't installed here and the workers' Redis isn't "
+                f"known. Set SIGLIP_BROKER_URL, or {how_to_install('model')}."
             )
-        settings = ImageSettings.from_dict(self.info.image_settings)
-        pixels = [encode_array(resize_image(image, settings)) for image in images]
-        queue = queries_queue(self._model.model_id)
+        return self._tasks
+
+    def _ask(self, task: str, argument: Any, timeout_s: float) -> Mapping[str, Any]:
+        tasks, queue = self._require_tasks(), queries_queue(self._model.model_id)
         try:
-            answer = self._tasks.call("siglip.embed_query_images", pixels, queue=queue, timeout_s=self._timeout_s)
+            answer = tasks.call(task, argument, queue=queue, timeout_s=timeout_s)
         except TimeoutError as error:
             raise WorkerUnavailableError(
-                f"No worker of the model {self._model.name!r} answered within {self._timeout_s:g} s. Is one running? "
-                "`siglip-ingest worker` starts one; SIGLIP_EMBED_TIMEOUT_S gives it longer."
+                f"No worker of the model {self._model.name!r} answered within {timeout_s:g} s. Is one running, and "
+                "of this version? `siglip-ingest worker` starts one; SIGLIP_EMBED_TIMEOUT_S gives it longer."
             ) from error
-        return _read_answer(answer, self.info)
+        _check_answer(answer, self.info)
+        return answer
 
     def _refuse(self, query: str) -> str | None:
         try:
@@ -126,7 +155,7 @@ def _is_doubtful(text: str) -> bool:
     return "<" in text or not any(letter.isalnum() for letter in text)
 
 
-def _read_answer(answer: Mapping[str, Any], info: ModelInfo) -> NDArray[np.float32]:
+def _check_answer(answer: Mapping[str, Any], info: ModelInfo) -> None:
     if "error" in answer:
         raise SiglipError(f"A worker could not embed the query: {answer['error']}")
     if (answer["name"], answer["revision"]) != (info.name, info.revision):
@@ -135,4 +164,3 @@ def _read_answer(answer: Mapping[str, Any], info: ModelInfo) -> NDArray[np.float
             f"{info.name!r} at {info.revision!r} was asked. Give each database its own Redis database, and restart the "
             "workers."
         )
-    return decode_array(answer["embeddings"])

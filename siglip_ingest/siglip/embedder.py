@@ -29,6 +29,7 @@ from siglip_ingest.siglip.devices import (
 )
 from siglip_ingest.siglip.inference import InferenceModel
 from siglip_ingest.siglip.inference.arithmetic import name_processor
+from siglip_ingest.siglip.inference.attribution import STEPS, stretch
 from siglip_ingest.siglip.inference.int8 import Int8Options, Int8Tower, describe_runtime
 from siglip_ingest.siglip.inference.memory import find_batch_size
 from siglip_ingest.siglip.inference.staging import StagedPixels, Stager
@@ -37,7 +38,7 @@ from siglip_ingest.siglip.model.config import SiglipConfig
 from siglip_ingest.siglip.preprocess.image import ImageSettings, resize_image
 from siglip_ingest.siglip.preprocess.naflex import cut_images
 from siglip_ingest.siglip.tokenizer.base import Tokenizer, shorten
-from siglip_ingest.types import ModelInfo
+from siglip_ingest.types import LocatedText, ModelInfo
 
 
 class TorchEmbedder:
@@ -318,6 +319,57 @@ class TorchEmbedder:
             return self.embed_pixels(staged)
         images = staged.receive()
         return self._embed(len(images), lambda rows: (images[rows.start : rows.stop],), self._model.encode_pixels)
+
+    def locate_text(self, image: Image.Image, text: str) -> LocatedText:
+        """Ask which parts of a decoded image made it fit a text as typed; see `types.Locator`.
+
+        Raises:
+            InvalidInputError: If the model's tokenizer leaves nothing of the text.
+        """
+        return self.locate_vector(self.prepare_image(image), self.embed_texts([text])[0])
+
+    def locate_vector(
+        self, pixels: NDArray[np.uint8], text_embedding: NDArray[np.float32], *, steps: int = STEPS
+    ) -> LocatedText:
+        """Ask which parts of a prepared image made it fit a text, by integrated gradients.
+
+        Takes `steps` passes forward and backward through the vision tower, which is read once more for that, in
+        float32. What others want of the device goes between them.
+
+        Args:
+            pixels: As `prepare_image` gives them, (height, width, 3) uint8.
+            text_embedding: (D,) unit vector.
+            steps: Points of the path at which the gradient is taken.
+
+        Raises:
+            InvalidInputError: If the image hasn't a size that the model takes, or the vector another length.
+            ConfigurationError: If the device's memory doesn't suffice.
+        """
+        similarity = float(self.embed_pixels([pixels])[0] @ self._check_vector(text_embedding))
+        leave_inherited_threads()
+        try:
+            with self._device_lock, torch.inference_mode(mode=False):
+                attribution = self._model.attribute(pixels, text_embedding)
+            parts = []
+            for step in range(steps):
+                with self._device_lock, torch.inference_mode(mode=False):
+                    parts.append(attribution.contributions_at((step + 0.5) / steps))
+            added = torch.stack(parts).mean(dim=0).reshape(attribution.shape).cpu().numpy()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ConfigurationError(
+                f"The device {self.device} lacks the memory to take a gradient through {self._name}. Free some of it, "
+                "choose a smaller model, or set SIGLIP_DEVICE=cpu."
+            ) from error
+        size = self._model.config.vision_config.patch_size
+        covered = (count * size / side for count, side in zip(attribution.shape, pixels.shape, strict=False))
+        return LocatedText(stretch(added, *covered), similarity)
+
+    def _check_vector(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        if vector.shape != (self._model.config.dimension,):
+            raise InvalidInputError(f"The vector must be ({self._model.config.dimension},), not {vector.shape}.")
+        return vector
 
     def _embed_naflex(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed images of differing sizes, in batches whose patches lie one behind the other without padding."""

@@ -190,7 +190,7 @@ OTHER_VERBS = words("""
     list_images read_image retry_ingestion search_with_model collection_coverage compare_models
     create_index create_label_set database delete_images detach_table drop_label_set drop_model embed_under_model
     enqueue_images find_external_model follow_ingestion follow_model forget_inherited from_environment give_up_model
-    import_vectors keep_labels label_status labeled_images list_ingestions mark_images model model_coverage plan_sync
-    prune_images refresh_table remove_label rename_label_set retry_failed set_template set_threshold
+    import_vectors keep_labels label_status labeled_images list_ingestions locate mark_images model model_coverage
+    plan_sync prune_images refresh_table remove_label rename_label_set retry_failed set_template set_threshold
     switch_model sync_folder
 """)

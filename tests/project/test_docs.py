@@ -25,7 +25,13 @@ BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs" / "models.md").read_text()
 USAGE = (ROOT / "docs" / "usage.md").read_text()
-RUN_HERE = {"README.md": {"python", "sql"}, "docs/usage.md": {"sql"}, "docs/models.md": {"python", "sh"}}
+LOCATING = (ROOT / "docs" / "locating.md").read_text()
+RUN_HERE = {
+    "README.md": {"python", "sql"},
+    "docs/usage.md": {"sql"},
+    "docs/locating.md": {"python", "sh"},
+    "docs/models.md": {"python", "sh"},
+}
 
 
 def code_blocks(language: str, document: str = README) -> list[str]:
@@ -110,6 +116,16 @@ def test_what_the_model_document_types_works(readers_machine: tuple[Path, dict[s
     command, *arguments = shlex.split(line.replace("verify demo", "verify demo --no-fetch"))
     environment = environment | {"PATH": f"{BIN}:{environment['PATH']}"}  # torchrun finds the program by its name
     assert run(folder, environment, [BIN / command, *arguments])
+
+
+def test_what_the_document_of_locating_shows_works(readers_machine: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = readers_machine
+    (code,) = code_blocks("python", LOCATING)
+    run_cli(folder, environment, "index", "one.jpg", "--collection", "located")  # which makes a model the active one
+    assert run(folder, environment, [sys.executable, "-W", "error", "-c", code]).startswith("(0.")
+    assert (folder / "where.png").exists()
+    for line in shell_lines(LOCATING):
+        assert run_cli(folder, environment, *shlex.split(line)[1:])
 
 
 def test_the_readme_has_at_most_800_words() -> None:

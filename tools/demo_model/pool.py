@@ -32,7 +32,7 @@ def draw_training_image(seed: int, size: int) -> NDArray[np.uint8]:
     rng = random.Random(f"pool {seed}")  # noqa: S311  # images, not secrets
     height = rng.choice((160, 192, 224, 288))
     width = round(height * rng.choice((1.0, 4 / 3, 4 / 3, 4 / 3, 3 / 2)))
-    image = draw_scene(describe_scene(seed), (width, height))
+    image = draw_scene(describe_scene(seed), (width, height)).image
     if rng.random() < 0.6:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=rng.randint(70, 95))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from siglip_ingest.siglip.embedder import TorchEmbedder
     from siglip_ingest.siglip.inference.staging import StagedPixels
-    from siglip_ingest.types import ModelInfo
+    from siglip_ingest.types import LocatedText, ModelInfo
 
 MAX_BATCH_S = 0.5  # a query waits for the batch that is on the device
 FIRST_BATCH_SIZE = 8  # until it is known how fast the device is
@@ -85,6 +85,11 @@ class Device:
         """Embed N prepared query images, each (H, W, 3) uint8; returns (N, D) float32 unit vectors."""
         with self._query():
             return self._embedder.embed_pixels(pixels)
+
+    def locate_vector(self, pixels: NDArray[np.uint8], text_embedding: NDArray[np.float32]) -> LocatedText:
+        """Ask which parts of a prepared image, (H, W, 3) uint8, made it fit a text's (D,) unit vector."""
+        with self._query():
+            return self._embedder.locate_vector(pixels, text_embedding)
 
     @property
     def takes_batches_ahead(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from siglip_ingest.broker.tickets import EMBED_IMAGES
 from siglip_workers.celery import app
-from siglip_workers.queries.answers import NO_LONGER_AWAITED, answer_query_images, answer_texts
+from siglip_workers.queries.answers import NO_LONGER_AWAITED, answer_location, answer_query_images, answer_texts
 from siglip_workers.runtime import current_runtime
 
 
@@ -47,3 +47,18 @@ def embed_query_images(self: Any, pixels: Sequence[dict[str, Any]], *, is_waited
     if is_waited_for and not worker.broker.is_waited_for(self.request.id):
         return NO_LONGER_AWAITED
     return answer_query_images(worker.device, pixels)
+
+
+@app.task(name="siglip.locate_text", acks_late=True, bind=True)  # type: ignore[untyped-decorator]
+def locate_text(self: Any, asked: dict[str, Any], *, is_waited_for: bool = False) -> dict[str, Any]:
+    """Say where in an image of a size that the model takes a text matched; layouts: `siglip_ingest.broker.tasks`.
+
+    Args:
+        self: The task.
+        asked: The image and the text's vector.
+        is_waited_for: As for `embed_query_images`.
+    """
+    worker = current_runtime()
+    if is_waited_for and not worker.broker.is_waited_for(self.request.id):
+        return NO_LONGER_AWAITED
+    return answer_location(worker.device, asked)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 INK: Colour = (52, 42, 52)
 
@@ -25,6 +26,18 @@ class Canvas:
         self.aspect = width / height
         self.image = Image.new("RGB", (width, height))
         self._pen = ImageDraw.Draw(self.image, "RGBA")
+        self._drawn: list[Point] = []
+
+    def take_box(self) -> Box:
+        """The box round all that was drawn since the last call, as shares of width and height in [0, 1].
+
+        Gradients and glows don't count; where nothing was drawn all four are 0.
+        """
+        points, self._drawn = self._drawn, []
+        if not points:
+            return (0.0, 0.0, 0.0, 0.0)
+        x, y = np.clip(np.array(points).T / [[self.aspect], [1.0]], 0.0, 1.0)
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     def gradient(self, stops: Sequence[tuple[float, Colour]], *, top: float = 0.0, bottom: float = 1.0) -> None:
         """Fill the band from `top` to `bottom` with colours blended between `stops` (position in [0, 1], colour)."""
@@ -53,7 +66,7 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], colour: Colour, *, alpha: int = 255, outline: float = 0.0) -> None:
         """Fill a polygon; `outline` is the width of an ink line round it."""
-        pixels = [(x * self.height, y * self.height) for x, y in points]
+        pixels = self._to_pixels(points)
         self._pen.polygon(pixels, fill=(*colour, alpha))
         if outline:
             self._pen.line(
@@ -64,8 +77,8 @@ class Canvas:
         self, centre: Point, rx: float, ry: float, colour: Colour, *, alpha: int = 255, outline: float = 0.0
     ) -> None:
         """Fill an ellipse with radii `rx` and `ry`."""
-        (x, y), h = centre, self.height
-        box = ((x - rx) * h, (y - ry) * h, (x + rx) * h, (y + ry) * h)
+        x, y = centre
+        box = self._to_pixels([(x - rx, y - ry), (x + rx, y + ry)])
         if outline:
             self._pen.ellipse(box, fill=(*colour, alpha), outline=(*INK, 255), width=self._stroke(outline))
         else:
@@ -78,14 +91,19 @@ class Canvas:
 
     def line(self, points: Sequence[Point], colour: Colour, width: float, *, alpha: int = 255) -> None:
         """Draw a broken line."""
-        pixels = [(x * self.height, y * self.height) for x, y in points]
+        pixels = self._to_pixels(points)
         self._pen.line(pixels, fill=(*colour, alpha), width=self._stroke(width), joint="curve")
 
     def arc(self, centre: Point, radius: float, colour: Colour, width: float, *, alpha: int = 255) -> None:
         """Draw the upper half of a circle's rim."""
-        (x, y), h = centre, self.height
-        box = ((x - radius) * h, (y - radius) * h, (x + radius) * h, (y + radius) * h)
+        x, y = centre
+        box = self._to_pixels([(x - radius, y - radius), (x + radius, y + radius)])
         self._pen.arc(box, 180, 360, fill=(*colour, alpha), width=self._stroke(width))
+
+    def _to_pixels(self, points: Sequence[Point]) -> list[Point]:
+        """Turn points into pixels, and note that something is drawn between them."""
+        self._drawn += points
+        return [(x * self.height, y * self.height) for x, y in points]
 
     def _stroke(self, width: float) -> int:
         return max(1, round(width * self.height))

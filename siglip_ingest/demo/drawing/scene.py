@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from siglip_ingest.demo.description import COLOURS, Description
-from siglip_ingest.demo.drawing.canvas import Canvas, light
+from siglip_ingest.demo.drawing.canvas import Box, Canvas, light
 from siglip_ingest.demo.drawing.flyers import draw_flyer
 from siglip_ingest.demo.drawing.grounds import draw_ground
 from siglip_ingest.demo.drawing.shapes import background_colour, draw_background, draw_shape
@@ -17,25 +17,38 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def draw_scene(description: Description, size: tuple[int, int]) -> Image.Image:
+class Drawing(NamedTuple):
+    """What was drawn.
+
+    Attributes:
+        image: RGB.
+        boxes: Where each item is, by its role (`thing`, `flyer`, `shape_1`, `shape_2`): left, top, right and bottom as
+            shares of width and height.
+    """
+
+    image: Image.Image
+    boxes: dict[str, Box]
+
+
+def draw_scene(description: Description, size: tuple[int, int]) -> Drawing:
     """Draw a description at `size` (width, height) pixels, RGB, with Pillow's plain, unsmoothed edges."""
     canvas = Canvas(*size)
     rng = random.Random(f"look {description.seed}")  # noqa: S311
-    if description.is_landscape:
-        _draw_landscape(canvas, description, rng)
-    else:
-        _draw_shapes(canvas, description, rng)
-    return canvas.image
+    draw = _draw_landscape if description.is_landscape else _draw_shapes
+    return Drawing(canvas.image, draw(canvas, description, rng))
 
 
-def _draw_landscape(canvas: Canvas, description: Description, rng: random.Random) -> None:
+def _draw_landscape(canvas: Canvas, description: Description, rng: random.Random) -> dict[str, Box]:
+    boxes = {}
     horizon = rng.uniform(0.55, 0.64)
     sky = draw_sky(canvas, description.sky, horizon, rng)
     flyer, thing = description.flyer, description.thing
     if flyer:
         size = rng.uniform(0.24, 0.29)
         centre = (_find_x(canvas, flyer.place, size, rng), rng.uniform(0.17, 0.2))
+        canvas.take_box()
         draw_flyer(canvas, flyer.kind, centre, size, colour=COLOURS.get(flyer.colour), rng=rng)
+        boxes["flyer"] = canvas.take_box()
     draw_ground(canvas, description.ground, horizon, sky, rng)
     if thing:
         size = rng.uniform(0.34, 0.42)
@@ -45,7 +58,10 @@ def _draw_landscape(canvas: Canvas, description: Description, rng: random.Random
             canvas.ellipse((base[0], base[1] - 0.002), size * 0.64, 0.036, light((206, 184, 136), sky.tint))
         elif thing.kind != "boat":
             canvas.ellipse((base[0], base[1]), size * 0.58, 0.022, (20, 20, 30), alpha=80)
+        canvas.take_box()
         draw_thing(canvas, thing.kind, base, size, light(COLOURS[thing.colour], sky.tint, 0.2))
+        boxes["thing"] = canvas.take_box()
+    return boxes
 
 
 def _find_x(canvas: Canvas, place: str, size: float, rng: random.Random) -> float:
@@ -54,7 +70,7 @@ def _find_x(canvas: Canvas, place: str, size: float, rng: random.Random) -> floa
     return min(max(share * canvas.aspect, margin), canvas.aspect - margin)
 
 
-def _draw_shapes(canvas: Canvas, description: Description, rng: random.Random) -> None:
+def _draw_shapes(canvas: Canvas, description: Description, rng: random.Random) -> dict[str, Box]:
     draw_background(canvas, description.background, rng)
     middle, hole = canvas.aspect / 2, background_colour(description.background)
     along, across = rng.uniform(0.235, 0.26), rng.uniform(-0.09, 0.09)
@@ -68,7 +84,9 @@ def _draw_shapes(canvas: Canvas, description: Description, rng: random.Random) -
         spot = (middle + rng.uniform(-0.08, 0.08), 0.5 + rng.uniform(-0.05, 0.05))
         centres, radii = [spot, spot], [rng.uniform(0.15, 0.18), rng.uniform(0.4, 0.43)]
     order = (1, 0) if description.relation == "inside" else (0, 1)
+    boxes = {}
     for index in order:
+        canvas.take_box()
         item = description.shapes[index]
         behind = COLOURS[description.shapes[1].colour] if description.relation == "inside" and index == 0 else hole
         draw_shape(
@@ -80,3 +98,5 @@ def _draw_shapes(canvas: Canvas, description: Description, rng: random.Random) -
             colour=COLOURS[item.colour],
             hole=behind,
         )
+        boxes[f"shape_{index + 1}"] = canvas.take_box()
+    return boxes

@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from siglip_ingest.errors import ConfigurationError, InvalidInputError
 from siglip_ingest.siglip.checkpoint.loading import CONSTANT_NAMES, read_config
 from siglip_ingest.siglip.checkpoint.weights import WeightReader
+from siglip_ingest.siglip.inference.attribution import Attribution, blur, cut
 from siglip_ingest.siglip.inference.int8 import Int8Tower, NotPreparedError
 from siglip_ingest.siglip.inference.layers import Source, find_runs
 from siglip_ingest.siglip.inference.towers import PixelSettings, TextTower, VisionTower, run_on_pixels
@@ -80,6 +83,7 @@ class InferenceModel:
         self._compile_mode = compile_mode
         self._text_tower: TextTower | None = None
         self._vision_tower: VisionTower | None = None
+        self._plain_tower: VisionTower | None = None
         self._lock = threading.Lock()
         self._int8_tower = None if make_int8_tower is None else make_int8_tower(self._read_plain_tower)
 
@@ -125,6 +129,14 @@ class InferenceModel:
                 self._vision_tower = VisionTower(source, self.config.vision_config, self._image_settings)
                 self._compile(self._vision_tower)
             return self._vision_tower
+
+    @property
+    def plain_tower(self) -> VisionTower:
+        """The vision tower in float32, of operators that have a gradient; read now if it wasn't yet."""
+        with self._lock:
+            if self._plain_tower is None:
+                self._plain_tower = self._read_plain_tower()
+            return self._plain_tower
 
     def load(self) -> None:
         """Read both towers now."""
@@ -198,6 +210,14 @@ class InferenceModel:
             rows = torch.cat([images[index] for index in indices])
             vectors[indices] = self.vision_tower(rows, positions, find_runs([counts[i] for i in indices])).float()
         return vectors
+
+    def attribute(self, pixels: NDArray[np.uint8], text: NDArray[np.float32]) -> Attribution:
+        """Ask which patches of an image (height, width, 3) uint8 made it fit a text, given as its unit vector (D,)."""
+        size = self.config.vision_config.patch_size
+        image, blurred = (cut(torch.tensor(part, device=self.device), size) for part in (pixels, blur(pixels)))
+        vector = torch.tensor(text, dtype=torch.float32, device=self.device)
+        shape = pixels.shape[0] // size, pixels.shape[1] // size
+        return Attribution(self.plain_tower, image, blurred, vector, shape)
 
     def _source(self, tower: str) -> Source:
         return Source(self._reader, tower, self.device, self.dtype, is_plain=self._compile_mode is not None)

@@ -84,7 +84,14 @@ class VisionTower(nn.Module):
 
     def forward(self, patches: Tensor, positions: Tensor, runs: list[Run]) -> Tensor:
         """Map patches (N, F) uint8 and their positions' embeddings (N, C) to (B, D)."""
-        x = self.patch_embedding(patches.to(positions.dtype) - PIXEL_CENTER, positions)
+        return self.encode(self.embed(patches, positions), runs)
+
+    def embed(self, patches: Tensor, positions: Tensor) -> Tensor:
+        """Project patches (N, F) uint8 and add their positions' embeddings (N, C): (N, C)."""
+        return self.patch_embedding(patches.to(positions.dtype) - PIXEL_CENTER, positions)  # type: ignore[no-any-return]
+
+    def encode(self, x: Tensor, runs: list[Run]) -> Tensor:
+        """Map projected patches (N, C) to (B, D)."""
         for layer in self.layers:
             x = layer(x, runs)
         return self.head(split_runs(self.norm(x), runs))  # type: ignore[no-any-return]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from siglip_ingest.demo.description import COLOURS, FLYERS, GROUNDS, PLACES, SKIES, THINGS, Item, describe_scene
+from siglip_ingest.demo.drawing.scene import draw_scene
 from siglip_ingest.demo.world import DEMO_SEED, EVALUATION_SEED, caption, render_scene, write_images
 
 
@@ -102,3 +104,29 @@ def test_an_item_without_colour_or_place_claims_only_its_kind() -> None:
     scene = next(s for s in map(describe_scene, range(500)) if s.flyer == Item("rainbow"))
     assert "rainbow" in scene.facts
     assert not any("rainbow at" in fact for fact in scene.facts)
+
+
+@pytest.mark.parametrize("seed", range(EVALUATION_SEED, EVALUATION_SEED + 12))
+def test_boxes_hold_what_was_drawn(seed: int) -> None:
+    shown = describe_scene(seed)
+    image, boxes = draw_scene(shown, (320, 240))
+    items = {"thing": shown.thing, "flyer": shown.flyer}
+    items |= {f"shape_{number}": shape for number, shape in enumerate(shown.shapes, start=1)}
+    assert boxes.keys() == {role for role, item in items.items() if item}
+    assert render_scene(seed, (160, 120)).boxes == boxes
+    for role in boxes.keys() & {"thing", "flyer"}:
+        item = items[role]
+        assert item is not None
+        if not item.colour:
+            continue
+        repainted = replace(item, colour="red" if item.colour != "red" else "blue")
+        other = draw_scene(replace(shown, **{role: repainted}), (320, 240)).image  # type: ignore[arg-type]
+        changed = ImageChops.difference(image, other).getbbox()
+        assert changed is not None
+        left, top, right, bottom = (value / side for value, side in zip(changed, (320, 240) * 2, strict=True))
+        box = boxes[role]
+        assert left >= box[0] - 0.02
+        assert top >= box[1] - 0.02
+        assert right <= box[2] + 0.02
+        assert bottom <= box[3] + 0.02
+        assert (right - left) * (bottom - top) > 0.25 * (box[2] - box[0]) * (box[3] - box[1])
