@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.web import adding, images, ingestions, labels, models, search, uploads
+from siglip_ingest.web import adding, images, ingestions, labels, locating, models, search, uploads
 from siglip_ingest.web.context import Context
 from siglip_ingest.web.problems import Problem, add_problems
 from siglip_ingest.web.security import EVERY_HOST, Gate
@@ -24,6 +24,7 @@ ROUTERS = (
     search.router,
     uploads.router,
     images.router,
+    locating.router,
     adding.router,
     labels.router,
     ingestions.router,
