@@ -13,14 +13,25 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.web import images, search, uploads
+from siglip_ingest.web import embeddings, health, images, search, sessions, uploads
 from siglip_ingest.web.context import Context
+from siglip_ingest.web.guard import Guard
+from siglip_ingest.web.keys import KeyRing
+from siglip_ingest.web.metrics import Measured, Metrics
 from siglip_ingest.web.problems import Problem, add_problems
+from siglip_ingest.web.rates import Rates
 from siglip_ingest.web.security import EVERY_HOST, Gate
 
 STATIC = Path(__file__).parent / "static"
 VIEWS = ("/", "/labels", "/ingest", "/models")  # one page, which shows what its address says
-ROUTERS = (search.router, uploads.router, images.router)
+ROUTERS = (
+    search.router,
+    uploads.router,
+    images.router,
+    embeddings.router,
+    sessions.router,
+    health.router,
+)
 
 DESCRIPTION = """\
 Search, label and index images. Scores are SigLIP's own: the model's probability that a text and an image belong
@@ -33,9 +44,11 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
 
     Args:
         client: Does the work. Its settings say what is accepted.
-        needs_keys: Whether requests need a key.
+        needs_keys: Whether requests need a key (see `scopes.ROUTES`).
     """
-    context = Context(client)
+    ring = KeyRing(client) if needs_keys else None
+    context = Context(client, ring)
+    metrics = Metrics(context)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -54,21 +67,26 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.metrics = metrics
     add_problems(app)
     for router in ROUTERS:
         app.include_router(router)
     _add_page(app)
     _describe_problems(app)
+    # The last is the outermost.
     settings = client.settings
+    app.add_middleware(Guard, ring=ring, rates=Rates(settings.web_rate) if settings.web_rate > 0 else None)
     if settings.web_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(settings.web_origins),
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
         )
     hosts = settings.web_hosts or ({EVERY_HOST} if needs_keys else set())
     app.add_middleware(Gate, hosts=hosts, origins=settings.web_origins, max_body_bytes=settings.max_upload_bytes)
+    app.add_middleware(Measured, metrics=metrics)
     return app
 
 

@@ -82,14 +82,21 @@ class ProblemError(Exception):
         status: HTTP status.
         detail: What happened, and what to do.
         code: A word for programs.
+        errors: Which parts of the request are wrong.
         headers: Of the answer.
     """
 
     def __init__(
-        self, status: int, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: list[FieldError] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.code, self.headers = status, detail, code, headers
+        self.status, self.detail, self.code, self.errors, self.headers = status, detail, code, errors, headers
 
 
 def make_problem(
@@ -108,12 +115,11 @@ def make_problem(
 
 
 def add_problems(app: FastAPI) -> None:
-    """Have an application answer each error with a problem."""
+    """Have an application answer each error with a problem; faults are told by `security.Gate`, the outermost part."""
     app.add_exception_handler(ProblemError, _tell_problem)
     app.add_exception_handler(SiglipError, _tell_our_error)
     app.add_exception_handler(RequestValidationError, _tell_invalid_request)
     app.add_exception_handler(HTTPException, _tell_http_error)
-    app.add_exception_handler(Exception, _tell_fault)
 
 
 def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -124,16 +130,21 @@ def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _tell_problem(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101  # what it is registered for
-    return make_problem(error.status, error.detail, code=error.code, headers=error.headers)
+    return make_problem(error.status, error.detail, code=error.code, errors=error.errors, headers=error.headers)
 
 
-def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
+def tell_our_error(error: Exception) -> JSONResponse:
+    """The answer that tells an error of this package."""
     status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
     code = error.code if isinstance(error, ImageError) else None
     if status == 500:
         logger.error("A request failed: %s", error, exc_info=error)
     headers = {"Retry-After": "1"} if status == 503 else None
     return make_problem(status, str(error), code=code, headers=headers)
+
+
+def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
+    return tell_our_error(error)
 
 
 def _tell_invalid_request(_request: Request, error: Exception) -> JSONResponse:
@@ -161,6 +172,7 @@ def _tell_http_error(request: Request, error: Exception) -> JSONResponse:
     return make_problem(error.status_code, detail, headers=dict(error.headers or {}))
 
 
-def _tell_fault(_request: Request, error: Exception) -> JSONResponse:
+def tell_fault(error: Exception) -> JSONResponse:
+    """The answer that tells nothing of a fault of ours; the log has it."""
     logger.error("A request failed.", exc_info=error)
     return make_problem(500, "The server's log says what happened.")
