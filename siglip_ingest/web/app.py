@@ -18,7 +18,8 @@ from siglip_ingest.web.context import Context
 from siglip_ingest.web.guard import Guard
 from siglip_ingest.web.keys import KeyRing
 from siglip_ingest.web.metrics import Measured, Metrics
-from siglip_ingest.web.problems import Problem, add_problems
+from siglip_ingest.web.openapi import describe_openapi
+from siglip_ingest.web.problems import add_problems
 from siglip_ingest.web.rates import Rates
 from siglip_ingest.web.security import EVERY_HOST, Gate
 
@@ -72,7 +73,7 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     _add_page(app)
-    _describe_problems(app)
+    describe_openapi(app, needs_keys=needs_keys)
     # The last is the outermost.
     settings = client.settings
     app.add_middleware(Guard, ring=ring, rates=Rates(settings.web_rate) if settings.web_rate > 0 else None)
@@ -99,22 +100,3 @@ def _add_page(app: FastAPI) -> None:
 
     for view in VIEWS:
         app.get(view, include_in_schema=False)(get_page)
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Have /openapi.json describe errors as they are, and not as FastAPI's own."""
-    make_openapi = app.openapi
-
-    def describe() -> dict[str, object]:
-        if app.openapi_schema is None:
-            described = make_openapi()
-            schemas = described.setdefault("components", {}).setdefault("schemas", {})
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs"))
-            schemas["Problem"] = problem
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-        assert app.openapi_schema is not None  # noqa: S101  # FastAPI keeps it there
-        return app.openapi_schema
-
-    app.openapi = describe  # type: ignore[method-assign]  # as FastAPI documents it

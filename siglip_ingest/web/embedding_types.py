@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+_NO_TOKENS = "input is texts: arrays of tokens are of another tokenizer than this model's"
+
 MAX_TEXTS = 2048  # OpenAI's own limit
 
 
@@ -61,7 +63,7 @@ class EmbeddingRequest(BaseModel):
         given = body.get("input") if isinstance(body, dict) else None
         first = given[0] if isinstance(given, list) and given else None
         if (isinstance(first, int) and not isinstance(first, bool)) or isinstance(first, list):
-            raise ValueError("input is texts: arrays of tokens are of another tokenizer than this model's")
+            raise ValueError(_NO_TOKENS)  # noqa: TRY004  # pydantic's way
         return body
 
     @model_validator(mode="after")

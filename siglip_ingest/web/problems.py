@@ -168,7 +168,9 @@ def _tell_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
-        detail = f"There is nothing at {request.url.path}; /openapi.json lists what there is."
+        detail = f"There is nothing at {request.url.path[:200]}; /openapi.json lists what there is."
+    if error.status_code == 405:
+        detail = f"This path doesn't answer to {request.method}; /openapi.json lists what it answers to."
     return make_problem(error.status_code, detail, headers=dict(error.headers or {}))
 
 
