@@ -140,7 +140,7 @@ class _ContextCollector(Collector):
         )
         embedded = CounterMetricFamily("siglip_queries_embedded", "Queries embedded in this process.", labels=["kind"])
         for kind, counts in batches.items():
-            buckets = [(str(limit), sum(n for size, n in counts.items() if size <= limit)) for limit in _ROWS]
+            buckets = [(str(float(limit)), sum(n for size, n in counts.items() if size <= limit)) for limit in _ROWS]
             total = sum(size * n for size, n in counts.items())
             rows.add_metric([kind], [*buckets, ("+Inf", counts.total())], total)
             embedded.add_metric([kind], total)

@@ -71,6 +71,7 @@ class Problem(BaseModel):
     title: str = Field(description="What kind of problem it is.")
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What happened, and what to do.")
+    message: str = Field(description="The same as detail: where OpenAI's clients look for it.")
     code: str | None = Field(default=None, description="A word for programs, such as `too_large`.")
     errors: list[FieldError] | None = Field(default=None, description="Each part of the request that is wrong.")
 
@@ -108,7 +109,8 @@ def make_problem(
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """Make the answer that tells a problem."""
-    problem = Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, code=code, errors=errors)
+    title = TITLES.get(status, "Error")
+    problem = Problem(title=title, status=status, detail=detail, message=detail, code=code, errors=errors)
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=status, headers=headers, media_type=MEDIA_TYPE
     )
@@ -169,6 +171,8 @@ def _tell_http_error(request: Request, error: Exception) -> JSONResponse:
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
         detail = f"There is nothing at {request.url.path[:200]}; /openapi.json lists what there is."
+    if error.status_code == 400 and detail == "There was an error parsing the body":  # FastAPI's
+        detail = "The body can't be read: it is broken, or nested too deeply."
     if error.status_code == 405:
         detail = f"This path doesn't answer to {request.method}; /openapi.json lists what it answers to."
     return make_problem(error.status_code, detail, headers=dict(error.headers or {}))

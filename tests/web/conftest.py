@@ -6,6 +6,8 @@ What is here stays as it is, for all tests of a session: a test that changes ima
 from __future__ import annotations
 
 import dataclasses
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +24,12 @@ from siglip_ingest.settings import Settings
 from siglip_ingest.siglip.preprocess.opening import open_image
 from tests.conftest import Services, clone_database
 from tests.database.helpers import add_model, claim, complete, completed
+from tests.programs import wait_until
 
 pytest.importorskip("fastapi", reason="the extra `web` isn't installed")
 
+import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from siglip_ingest.demo.world import write_images
@@ -76,7 +81,9 @@ class Web:
             image_ids = images.insert_images(connection, rows, self.model_id).image_ids
             chunk = claim(connection, self.model_id, 10_000)
             places = {image_id: place for place, image_id in enumerate(image_ids)}
-            results = [completed(item, vectors[places[item.image_id]]) for item in chunk.items]
+            results = [
+                completed(item, vectors[places[item.image_id]]) for item in chunk.items if item.image_id in places
+            ]
             assert complete(connection, self.model_id, chunk.lease_token, results) == len(paths)
         return image_ids
 
@@ -95,7 +102,9 @@ class Web:
 def make_web(services: Services, template: str, folder: Path, embedder: BatchingEmbedder, count: int) -> Iterator[Web]:
     write_images(folder / "images", count, seed=81_000, size=(200, 150))
     with clone_database(services, template) as url:
-        settings = Settings(database_url=url, home=folder / "home", model="demo", device="cpu", allowed_roots=(folder,))
+        settings = Settings(
+            database_url=url, home=folder / "home", model="demo", device="cpu", dtype="float32", allowed_roots=(folder,)
+        )
         made = Web(settings, folder, embedder)
         with made.database() as database, database.connection() as connection:
             made.model_id = add_model(connection, embedder.info)
@@ -107,7 +116,7 @@ def make_web(services: Services, template: str, folder: Path, embedder: Batching
 
 @pytest.fixture(scope="session")
 def demo_embedder() -> BatchingEmbedder:
-    return BatchingEmbedder(load_embedder("demo", Settings(device="cpu")))
+    return BatchingEmbedder(load_embedder("demo", Settings(device="cpu", dtype="float32")))
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +153,30 @@ def guarded(web: Web, keys_by_scope: dict[str, str]) -> Iterator[TestClient]:
     """The application as it is elsewhere: with keys. Requests show none by themselves."""
     with web.serve(needs_keys=True) as opened:
         yield opened
+
+
+@contextmanager
+def run_server(app: FastAPI) -> Iterator[str]:
+    """Address of a real server that runs an application in a thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+
+
+@pytest.fixture(scope="session")
+def server_url(web: Web) -> Iterator[str]:
+    """Address of a real server of the same application, with keys."""
+    client = SiglipClient(settings=web.settings, embedder=web.embedder)
+    with run_server(create_app(client, needs_keys=True)) as url:
+        yield url
 
 
 @pytest.fixture
