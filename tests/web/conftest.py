@@ -115,24 +115,30 @@ def make_web(services: Services, template: str, folder: Path, embedder: Batching
 
 
 @pytest.fixture(scope="session")
+def migrated(_template: str) -> str:
+    """Name of a migrated database to clone."""
+    return _template
+
+
+@pytest.fixture(scope="session")
 def demo_embedder() -> BatchingEmbedder:
     return BatchingEmbedder(load_embedder("demo", Settings(device="cpu", dtype="float32")))
 
 
 @pytest.fixture(scope="session")
 def web(
-    services: Services, _template: str, demo_embedder: BatchingEmbedder, tmp_path_factory: pytest.TempPathFactory
+    services: Services, migrated: str, demo_embedder: BatchingEmbedder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Web]:
-    with make_web(services, _template, tmp_path_factory.mktemp("web"), demo_embedder, IMAGES) as made:
+    with make_web(services, migrated, tmp_path_factory.mktemp("web"), demo_embedder, IMAGES) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def own_web(
-    services: Services, _template: str, demo_embedder: BatchingEmbedder, tmp_path_factory: pytest.TempPathFactory
+    services: Services, migrated: str, demo_embedder: BatchingEmbedder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Web]:
     """One whose images a module's tests may change and delete."""
-    with make_web(services, _template, tmp_path_factory.mktemp("own_web"), demo_embedder, 8) as made:
+    with make_web(services, migrated, tmp_path_factory.mktemp("own_web"), demo_embedder, 8) as made:
         yield made
 
 
@@ -159,7 +165,7 @@ def guarded(web: Web, keys_by_scope: dict[str, str]) -> Iterator[TestClient]:
 def run_server(app: FastAPI) -> Iterator[str]:
     """Address of a real server that runs an application in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

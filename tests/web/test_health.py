@@ -45,8 +45,8 @@ def test_a_schema_that_is_missing(empty_database_url: str) -> None:
     assert "has no schema siglip yet" in unready(empty_database_url)["schema"]
 
 
-def test_a_model_that_is_missing_or_external(services: Services, _template: str) -> None:
-    with clone_database(services, _template) as url:
+def test_a_model_that_is_missing_or_external(services: Services, migrated: str) -> None:
+    with clone_database(services, migrated) as url:
         found = unready(url, FakeEmbedder())
         assert list(found) == ["model", "embedding"]
         assert "No model is active" in found["model"]
@@ -62,9 +62,9 @@ def test_a_model_that_is_missing_or_external(services: Services, _template: str)
         client.close()
 
 
-def test_somebody_must_embed(services: Services, _template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_must_embed(services: Services, migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("siglip_ingest.embedders.choose.has_torch", lambda: False)
-    with clone_database(services, _template) as url, SiglipClient(database_url=url) as client:
+    with clone_database(services, migrated) as url, SiglipClient(database_url=url) as client:
         with client.database.connection() as connection:
             model_id = add_model(connection)
         assert unready(url) == {"embedding": "No worker of the model 'fake' is alive: `siglip-ingest worker`."}

@@ -169,10 +169,8 @@ def test_who_is_interrupted_leaves_the_others_their_turn() -> None:
         go_on.set()
         with pytest.raises(KeyboardInterrupt):
             futures[1].result(30)
-        assert [np.array_equal(future.result(30)[0], text_vector(text)) for future, text in zip(futures[2:], "bc")] == [
-            True,
-            True,
-        ]
+        for future, text in zip(futures[2:], "bc", strict=True):
+            assert np.array_equal(future.result(30)[0], text_vector(text))
     assert calls == [["first"], ["interrupted", "b", "c"], ["b", "c"]]
 
 
