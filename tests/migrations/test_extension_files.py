@@ -189,9 +189,7 @@ def test_an_update_brings_an_older_version_to_the_newest(server: Server) -> None
         migrate(migrated)
         assert dump.dump_schema(url) == dump.dump_schema(migrated)
         assert run_statements(url, "SELECT uri FROM siglip.images") == [("file:///a.jpg",)]
-        kept = (
-            "SELECT 'siglip.api_keys'::regclass::oid = ANY (extconfig) FROM pg_extension WHERE extname = 'siglip'"
-        )
+        kept = "SELECT 'siglip.api_keys'::regclass::oid = ANY (extconfig) FROM pg_extension WHERE extname = 'siglip'"
         assert run_statements(url, kept) == [(True,)]
         assert migrate(url) == SCHEMA_REVISION
 

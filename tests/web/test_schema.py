@@ -21,10 +21,19 @@ SEMANTIC = {
     "GET /v1/search",  # one query at a time; a cursor is one that was given
     "POST /v1/search",
     "GET /v1/images",  # filter is JSON
-    "POST /v1/uploads",  # a file is an image
+    "POST /v1/images",  # addresses
+    "POST /v1/images/files",  # a file is an image
+    "POST /v1/uploads",
     "POST /v1/uploads/data",
     "POST /v1/embeddings",  # one of input and messages
-    "POST /v1/images/tag",  # U+0000, which PostgreSQL cannot store
+    "POST /v1/images/tag",  # U+0000, which PostgreSQL can't store
+    "POST /v1/labels",
+    "PATCH /v1/labels/{label_set}",
+    "POST /v1/labels/{label_set}/labels",
+    "PATCH /v1/labels/{label_set}/labels/{label}",
+    "POST /v1/labels/{label_set}/labels/{label}/marks",
+    "POST /v1/labels/{label_set}/scores",  # one of image_id and upload_id
+    "POST /v1/models",  # a checkpoint that there is
 }
 
 
