@@ -51,30 +51,36 @@ class Guard:
             await self._app(scope, receive, send)
             return
         found = find_route(scope["method"], route_path(scope))
-        if found.scope == PUBLIC:
+        if found.scope == PUBLIC and not str(found.template).startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        key: ValidKey | None = None
-        shown = read_credentials(scope) if self._ring is not None else None
-        if self._ring is not None and shown is not None:
-            try:
-                is_known, key = self._ring.peek(shown)
-                if not is_known:
-                    key = await to_thread.run_sync(self._ring.find, shown)
-            except SiglipError as error:
-                await tell_our_error(error)(scope, receive, send)
-                return
-        answer, taken = send, None
-        if self._rates is not None:
-            owner = name_address((scope.get("client") or (None,))[0]) if key is None else f"key {key.key_id}"
-            taken = self._rates.take(owner)
-            answer = _with_headers(send, self._rates.describe(taken))
+        key, shown, taken = None, None, None
+        address = name_address((scope.get("client") or (None,))[0])
+        if self._ring is not None and found.scope != PUBLIC and (shown := read_credentials(scope)) is not None:
+            is_known, key = self._ring.peek(shown)
+            if not is_known:
+                # Who tries keys is slowed down before the database is asked.
+                taken = None if self._ring.has_seen(shown) else self._take(address)
+                if taken is None or taken.is_allowed:
+                    try:
+                        key = await to_thread.run_sync(self._ring.find, shown)
+                    except SiglipError as error:
+                        await tell_our_error(error)(scope, receive, send)
+                        return
+                if key is not None and taken is not None and self._rates is not None:
+                    self._rates.give_back(address)
+        if taken is None or key is not None:
+            taken = self._take(address if key is None else f"key {key.key_id}")
+        answer = send if self._rates is None or taken is None else _with_headers(send, self._rates.describe(taken))
         if refusal := self._refuse(scope, found, shown, key, taken):
             problem = make_problem(refusal.status, refusal.detail, code=refusal.code, headers=refusal.headers)
             await problem(scope, receive, answer)
             return
         scope[KEY_OF_REQUEST] = key
         await self._app(scope, receive, answer)
+
+    def _take(self, owner: str) -> Taken | None:
+        return None if self._rates is None else self._rates.take(owner)
 
     def _refuse(
         self, scope: Scope, found: Found, shown: Credentials | None, key: ValidKey | None, taken: Taken | None
@@ -83,7 +89,7 @@ class Guard:
         if self._rates is not None and taken is not None and not taken.is_allowed:
             detail = f"More than {self._rates.rate:g} requests a second. Try again in {taken.wait_s} s."
             return Refusal(429, detail, "too_many_requests")
-        if self._ring is None:
+        if self._ring is None or found.scope == PUBLIC:
             return None
         if key is None:
             return _refuse_stranger(shown)

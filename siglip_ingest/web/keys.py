@@ -66,6 +66,11 @@ class KeyRing:
             return True, None
         return False, None
 
+    def has_seen(self, shown: Credentials) -> bool:
+        """Whether it was valid when it was looked up last."""
+        with self._lock:
+            return keys.hash_secret(shown.secret) in self._kept[True]
+
     def find(self, shown: Credentials) -> ValidKey | None:
         """Who that is: asks the database where it isn't known, and notes there that the key is used.
 

@@ -63,6 +63,12 @@ class Rates:
         missing = self.size - tokens if tokens >= 1 else 1 - tokens
         return Taken(is_allowed, int(tokens), math.ceil(missing / self.rate))
 
+    def give_back(self, owner: str) -> None:
+        """Put the token back that was taken last."""
+        with self._lock:
+            tokens, since = self._buckets.get(owner, (self.size, self._clock()))
+            self._buckets[owner] = (min(self.size, tokens + 1), since)
+
     def describe(self, taken: Taken) -> dict[str, str]:
         """The headers of an answer (draft-ietf-httpapi-ratelimit-headers-10)."""
         window_s = math.ceil(self.size / self.rate)

@@ -68,7 +68,7 @@ def open_session(context: InContext, request: Request, response: Response) -> Se
 def close_session(context: InContext, request: Request) -> Response:
     """End the session of the cookie that is sent, and take the cookie back."""
     secret = request.cookies.get(COOKIE)
-    if context.ring is not None and secret is not None:
+    if context.ring is not None and secret is not None and secret.startswith(keys.SESSION_PREFIX):
         context.ring.forget(Credentials(secret, is_session=True))
         with context.client.database.connection() as connection:
             keys.close_session(connection, secret)

@@ -95,6 +95,28 @@ def test_each_key_has_a_rate_of_its_own(web: Web, keys_by_scope: dict[str, str])
         assert ask(keys_by_scope["search"]) == [200, 200, 429]
         assert ask(keys_by_scope["write"]) == [200, 200, 429]
         assert ask("unknown") == [401, 401, 429]  # who tries keys is slowed down by address
+        assert app.get("/v1/session").status_code == 429
+
+
+def test_who_tries_keys_does_not_have_the_database_asked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with web.serve(needs_keys=True, web_rate=0.2) as app:
+        asked = []
+        monkeypatch.setattr("siglip_ingest.db.keys.find_key", lambda _database, secret: asked.append(secret))
+        statuses = [app.get("/v1/collections", headers={"X-API-Key": f"siglip_{n}"}).status_code for n in range(5)]
+    assert (statuses, asked) == ([401, 401, 429, 429, 429], ["siglip_0", "siglip_1"])
+
+
+def test_a_key_works_beside_who_tries_keys_at_its_address(web: Web, keys_by_scope: dict[str, str]) -> None:
+    with web.serve(needs_keys=True, web_rate=0.2) as app:
+        ring: Any = app.app.state.context.ring  # type: ignore[attr-defined]
+        clock = Clock()
+        ring._clock = clock
+        key = {"X-API-Key": keys_by_scope["search"]}
+        assert app.get("/v1/collections", headers=key).status_code == 200
+        for number in range(5):
+            app.get("/v1/collections", headers={"X-API-Key": f"siglip_{number}"})
+        clock.now += 100  # it has to be looked up again
+        assert app.get("/v1/collections", headers=key).status_code == 200
 
 
 def test_without_a_rate_nothing_is_said_of_it(api: TestClient) -> None:

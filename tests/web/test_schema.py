@@ -14,7 +14,7 @@ from tests.web.conftest import Web
 pytest.importorskip("schemathesis", reason="schemathesis isn't installed: the extra `test` has it")
 
 import schemathesis
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 # Where a request may be wrong in a way that JSON Schema can't say.
 SEMANTIC = {
@@ -28,13 +28,11 @@ SEMANTIC = {
     "POST /v1/embeddings",  # one of input and messages
     "POST /v1/images/tag",  # U+0000, which PostgreSQL can't store
     "POST /v1/labels",
-    "PATCH /v1/labels/{label_set}",
-    "POST /v1/labels/{label_set}/labels",
-    "PATCH /v1/labels/{label_set}/labels/{label}",
-    "POST /v1/labels/{label_set}/labels/{label}/marks",
-    "POST /v1/labels/{label_set}/scores",  # one of image_id and upload_id
-    "POST /v1/models",  # a checkpoint that there is
+    "GET /v1/models/compare",  # of two models
+    "GET /v1/models/compare/search",
 }
+NAMES = "{label_set}"  # in a path: a name isn't blank
+FETCHES = {"POST /v1/models"}  # a name that looks like one of the hub's would be looked up there
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +46,8 @@ def check_all(api_schema: Any, examples: int) -> list[str]:
     found = []
     for result in api_schema.get_all_operations():
         operation = result.ok()
+        if operation.label in FETCHES:
+            continue
         for mode in schemathesis.GenerationMode:
             strategy = operation.as_strategy(generation_mode=mode)
 
@@ -61,7 +61,10 @@ def check_all(api_schema: Any, examples: int) -> list[str]:
                 suppress_health_check=list(HealthCheck),
             )
             def check(case: Any) -> None:
-                excluded = [positive_data_acceptance] if case.operation.label in SEMANTIC else []
+                label = case.operation.label
+                excluded = [positive_data_acceptance] if label in SEMANTIC or NAMES in label else []
+                if label == "POST /v1/images/files":
+                    excluded.append(negative_data_rejection)  # an empty field of a form is none
                 response = case.call_and_validate(excluded_checks=excluded)
                 if response.status_code >= 400 and case.method != "HEAD":
                     assert response.headers["content-type"] == ["application/problem+json"]
@@ -83,5 +86,5 @@ def test_answers_are_what_openapi_says(api_schema: Any) -> None:
 
 @pytest.mark.slow
 def test_answers_to_many_requests_are_what_openapi_says(api_schema: Any) -> None:
-    problems = check_all(api_schema, 60)
+    problems = check_all(api_schema, 30)
     assert not problems, "\n\n".join(problems)
