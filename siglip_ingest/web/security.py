@@ -92,7 +92,10 @@ class Gate:
     def _knows_host(self, host: str) -> bool:
         if EVERY_HOST in self._hosts:
             return True
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # a bracket too many
+            return False
         if name == "localhost" or name in self._hosts:
             return True
         try:
@@ -102,7 +105,10 @@ class Gate:
         return True
 
     def _trusts(self, origin: str, host: str) -> bool:
-        return origin in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            return origin in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False
 
     def _too_large(self) -> str:
         return f"A request may have {self._max_body_bytes:,} bytes (SIGLIP_MAX_UPLOAD_BYTES)."

@@ -197,6 +197,15 @@ def test_pages_of_other_origins_get_nothing_by_default(api: TestClient) -> None:
     assert "SIGLIP_WEB_ORIGINS" in written.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "http://[", "http://localhost.evil.example", "http://localhost:81", "https://localhost@evil.example"],
+)
+def test_origins_that_only_look_like_this_one_are_refused(api: TestClient, origin: str) -> None:
+    answer = api.post("/v1/search", json={}, headers={"Origin": origin})
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+
+
 @pytest.mark.parametrize("needs_keys", [False, True], ids=["open", "with keys"])
 def test_origins_that_are_named_may_ask(web: Web, keys_by_scope: dict[str, str], needs_keys: bool) -> None:
     origin = "https://app.example"
@@ -232,6 +241,10 @@ def test_origins_that_are_named_may_ask(web: Web, keys_by_scope: dict[str, str],
         ("127.0.0.1.evil.example", 400),
         ("", 400),
         ("photos.example", 400),
+        ("[", 400),
+        ("[::1", 400),
+        ("localhost@evil.example", 400),
+        ("evil.example#localhost", 400),
     ],
 )
 def test_names_that_lead_here_are_refused_unless_they_are_known(api: TestClient, host: str, status: int) -> None:
