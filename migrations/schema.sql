@@ -1,4 +1,4 @@
--- The schema siglip at revision 0009, generated from the migrations by `make schema`; for reading.
+-- The schema siglip at revision 0010, generated from the migrations by `make schema`; for reading.
 
 -- How rows AS r of an attached table are read: SQL expressions of their key, images and metadata, and names of the columns.
 CREATE TYPE siglip.attachment_plan AS (
@@ -134,6 +134,37 @@ CREATE TYPE siglip.search_position AS (
     similarity double precision,
     image_id bigint
 );
+
+-- One row is one key of the web API. Only the table's owner sees rows: other roles need a policy of their own.
+CREATE TABLE siglip.api_keys (
+    key_id integer GENERATED ALWAYS AS IDENTITY NOT NULL,
+    name text NOT NULL,  -- Who has it; a name that was revoked can be given again.
+    key_hash bytea NOT NULL,  -- SHA-256 of the key, which has 256 random bits: nobody can guess one from its hash.
+    scope text NOT NULL,  -- What it allows: search; write, which includes search; admin, which includes both.
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,  -- When it ends by itself; NULL means never.
+    revoked_at timestamp with time zone,  -- When it was taken back; NULL while it wasn't.
+    last_used_at timestamp with time zone,  -- To about a minute; NULL where it never was.
+    CONSTRAINT api_keys_pkey PRIMARY KEY (key_id),
+    CONSTRAINT api_keys_key_hash_key UNIQUE (key_hash),
+    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT api_keys_scope_check CHECK ((scope = ANY (ARRAY['search'::text, 'write'::text, 'admin'::text])))
+);
+CREATE UNIQUE INDEX api_keys_name_btree_idx ON siglip.api_keys USING btree (name) WHERE (revoked_at IS NULL);
+ALTER TABLE siglip.api_keys ENABLE ROW LEVEL SECURITY;
+
+-- One row is one browser that showed a key: it may do what the key may, for a while. Only the table's owner sees rows.
+CREATE TABLE siglip.api_sessions (
+    session_hash bytea NOT NULL,  -- SHA-256 of what its cookie holds, 256 random bits.
+    key_id integer NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT api_sessions_pkey PRIMARY KEY (session_hash),
+    CONSTRAINT api_sessions_key_id_fkey FOREIGN KEY (key_id) REFERENCES siglip.api_keys(key_id) ON DELETE CASCADE,
+    CONSTRAINT api_sessions_session_hash_check CHECK ((octet_length(session_hash) = 32))
+);
+CREATE INDEX api_sessions_key_id_btree_idx ON siglip.api_sessions USING btree (key_id);
+ALTER TABLE siglip.api_sessions ENABLE ROW LEVEL SECURITY;
 
 -- One row is a list of keys whose rows have changed since a worker looked last; NULL means all that have images.
 CREATE TABLE siglip.attached_changes (

@@ -32,6 +32,7 @@ from .client.default import (
     tune_search as tune_search,
     use_calibration as use_calibration,
 )
+from .client.embedding import EmbeddedQueries as EmbeddedQueries
 from .composing import (
     image as image,
     text as text,

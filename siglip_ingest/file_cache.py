@@ -20,6 +20,10 @@ class FileCache:
     Args:
         folder: Where the files are; made at first use.
         max_bytes: Most bytes of all files, roughly: it is looked at as they are written.
+
+    Attributes:
+        hits: How often a file was there.
+        misses: How often it wasn't.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -28,10 +32,11 @@ class FileCache:
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._bytes: int | None = None
+        self.hits = self.misses = 0
 
     def find(self, name: str) -> bytes | None:
         """The content of a file; None where it isn't there, or not any more."""
-        return _read(self._path(name))
+        return self._count(_read(self._path(name)))
 
     def get(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The content of a file, from the folder or by making it, once however many ask at a time.
@@ -41,7 +46,7 @@ class FileCache:
             make: Makes the content.
         """
         path = self._path(name)
-        if (found := _read(path)) is not None:
+        if (found := self._count(_read(path))) is not None:
             return found
         with self._lock:
             making = self._making.setdefault(name, threading.Lock())
@@ -55,6 +60,14 @@ class FileCache:
         finally:
             with self._lock:
                 self._making.pop(name, None)
+
+    def _count(self, found: bytes | None) -> bytes | None:
+        with self._lock:
+            if found is None:
+                self.misses += 1
+            else:
+                self.hits += 1
+        return found
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -42,6 +42,7 @@ _HEADINGS = {
     "ExploringClient": "Beyond the best matches",
     "LabelingClient": "Labels",
     "CalibratingClient": "Calibration",
+    "EmbeddingClient": "Vectors of texts and images",
     "BrowsingClient": "Looking at what is stored",
     "LocatingClient": "Where a text matched",
     "DeletingClient": "Deleting, and following a folder",

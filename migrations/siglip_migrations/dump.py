@@ -49,7 +49,7 @@ def dump_schema(database_url: str) -> str:
 
 
 def _describe_table(connection: Connection, row: tuple[object, ...]) -> str:
-    oid, name, partition_key, about = row
+    oid, name, partition_key, about, is_guarded = row
     lines = []
     columns = _rows(connection, "columns", oid)
     constraints = [str(definition) for (definition,) in _rows(connection, "constraints", oid)]
@@ -60,7 +60,8 @@ def _describe_table(connection: Connection, row: tuple[object, ...]) -> str:
         lines.append(f"    {constraint}{',' if position < len(constraints) else ''}")
     partition = f" PARTITION BY {partition_key}" if partition_key else ""
     indexes = "".join(f"\n{definition};" for (definition,) in _rows(connection, "indexes", oid))
-    return f"{_comment(about)}CREATE TABLE siglip.{name} (\n" + "\n".join(lines) + f"\n){partition};{indexes}"
+    security = f"\nALTER TABLE siglip.{name} ENABLE ROW LEVEL SECURITY;" if is_guarded else ""
+    return f"{_comment(about)}CREATE TABLE siglip.{name} (\n" + "\n".join(lines) + f"\n){partition};{indexes}{security}"
 
 
 def _rows(connection: Connection, name: str, *parameters: object) -> list[tuple[object, ...]]:

@@ -28,7 +28,7 @@ def extension_files(revisions: Iterable[str], *, first: str = FIRST) -> dict[str
 
     Args:
         revisions: All revisions, in order; the last is the version that CREATE EXTENSION makes.
-        first: The oldest revision that an update starts from, and the one that a migrated database becomes.
+        first: The oldest revision that an update starts from.
 
     Returns:
         The files' contents by their names.
@@ -41,9 +41,9 @@ def extension_files(revisions: Iterable[str], *, first: str = FIRST) -> dict[str
         f"{NAME}--{newest}.sql": _script(
             _own("010_before"), *map(_migration, known), _own("020_revision", newest), _own("040_kept_rows")
         ),
-        f"{NAME}--{UNPACKAGED}.sql": _script(_own("015_migrated", first)),
-        f"{NAME}--{UNPACKAGED}--{first}.sql": _script(
-            _own("015_migrated", first), _own("030_members"), _own("040_kept_rows")
+        f"{NAME}--{UNPACKAGED}.sql": _script(_own("015_migrated", newest)),
+        f"{NAME}--{UNPACKAGED}--{newest}.sql": _script(
+            _own("015_migrated", newest), _own("030_members"), _own("040_kept_rows")
         ),
     }
     for before, after in pairwise(updates):

@@ -55,6 +55,8 @@ def serve(host: str | None, port: int | None, opens: bool | None) -> None:
         )
     )
     click.echo(f"The gallery is at {url}  (Ctrl-C ends it)")
+    if needs_keys:
+        click.echo("Requests need a key: `siglip-ingest keys create NAME` makes one.", err=True)
     threading.Thread(target=_warm_up, args=(client,), name="warm_up", daemon=True).start()
     if opens or (opens is None and _has_desktop()):
         threading.Timer(0.5, webbrowser.open, [url]).start()

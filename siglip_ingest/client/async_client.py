@@ -6,6 +6,7 @@ to edit here: what a method does stands in the module of its part, and how it ge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,184 @@ class AsyncSiglipClient(AsyncBaseClient):
     never made; one that was made goes on to its end, and what it returns is dropped: images that it queued stay queued.
     Callbacks and iterables that are given are called and read in a thread.
     """
+
+    async def search_images(
+        self,
+        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
+    ) -> ImageResults[ImageMatch]:
+        """Find the images that fit a text, resemble an image or are nearest to a vector, best first.
+
+        Args:
+            query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
+                bytes of an image file, or a PIL image; or a vector of the active model: (D,) numbers, an array or a
+                list, of any length, that isn't zero. A str is never a file. Or a list of several parts:
+                `["beach", -text("people"), image(42) * 0.7]`.
+            limit: Most matches to return, 1 to 10,000.
+            collection: Search only this collection.
+            filter: Only images whose metadata contain these keys and values.
+            min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
+
+        Raises:
+            InvalidInputError: If the query is empty, is a vector of another model's length, or `limit` is out of range.
+            ImageError: If the query is an image that can't be read.
+        """
+        return await self._run(
+            self.synchronous.search_images,
+            query,
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
+
+    async def similar_images(
+        self,
+        image_id: int,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        image_ids: Iterable[int] | None = None,
+        offset: int = 0,
+        after: ImageMatch | tuple[float, int] | None = None,
+    ) -> ImageResults[ImageMatch]:
+        """Find the images most like an indexed one, best first, without that one.
+
+        Args:
+            image_id: Key in `siglip.images`, as `ImageMatch.image_id` gives it.
+            limit: Most matches to return, 1 to 10,000.
+            collection: Search only this collection.
+            filter: Only images whose metadata contain these keys and values.
+            min_score: Only matches whose score, in [0, 1], is at least this.
+            image_ids: Search only these images.
+            offset: Leave out so many of the best.
+            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
+
+        Raises:
+            InvalidInputError: If an argument is out of its range.
+            NotFoundError: If there is no such image, or it isn't embedded yet.
+        """
+        return await self._run(
+            self.synchronous.similar_images,
+            image_id,
+            limit=limit,
+            collection=collection,
+            filter=filter,
+            min_score=min_score,
+            image_ids=image_ids,
+            offset=offset,
+            after=after,
+        )
+
+    async def index_recall(
+        self,
+        sample: int = 200,
+        *,
+        limit: int = 10,
+        collection: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> list[RecallMeasurement]:
+        """Measure how many of the images that an exact search finds a search finds, too.
+
+        What was measured is kept in `siglip.recall_history`; a drop is logged as a warning.
+
+        Args:
+            sample: Images to search by, drawn at random, and as many texts of those that were searched for.
+            limit: Best images that each search is to find, 1 to 1,000.
+            collection: Measure searches of this collection.
+            filter: Measure searches for images whose metadata contain these keys and values.
+
+        Returns:
+            One for `images`, and one for `texts` where some were searched for.
+
+        Raises:
+            InvalidInputError: If an argument is out of its range.
+            NotFoundError: If there is nothing to measure with.
+        """
+        return await self._run(self.synchronous.index_recall, sample, limit=limit, collection=collection, filter=filter)
+
+    async def tune_search(self, target_recall: float = 0.98, *, sample: int = 200) -> list[TuningStep]:
+        """Find the smallest `ef_search` with which searches reach a recall, and keep it for all of them.
+
+        Args:
+            target_recall: Share of the ten best images that searches are to find, 0.5 to 1. Where it can't be reached,
+                the largest `ef_search` is kept, which is logged as a warning.
+            sample: As for `index_recall`.
+
+        Returns:
+            What was tried, in growing order; the last is chosen. Empty where there is no index yet.
+        """
+        return await self._run(self.synchronous.tune_search, target_recall, sample=sample)
+
+    async def create_index(self, kind: str) -> str:
+        """Choose the kind of the indexes of the active model's vectors; a worker, or `maintain`, builds them.
+
+        Searches go on meanwhile, segment by segment with the index that is there.
+
+        Args:
+            kind: `halfvec`, the default, or `bit_rerank`, which takes about a fifth of the memory and finds less, for
+                tables that don't fit it.
+
+        Returns:
+            What is left to build, a sentence.
+
+        Raises:
+            InvalidInputError: If there is no such kind.
+        """
+        return await self._run(self.synchronous.create_index, kind)
+
+    async def embed_texts(self, texts: Sequence[str]) -> EmbeddedQueries:
+        """Embed texts under the active model; nothing is kept of them in the database.
+
+        Args:
+            texts: What images show, in words, each as it would be searched for.
+
+        Raises:
+            InvalidInputError: If one is empty, or the model can't read it.
+            NotFoundError: If no model is active yet.
+            WorkerUnavailableError: If a worker was to embed them, and none did.
+        """
+        return await self._run(self.synchronous.embed_texts, texts)
+
+    async def embed_images(self, images: Sequence[str | Path | bytes | Image.Image]) -> EmbeddedQueries:
+        """Embed images under the active model; nothing is kept of them in the database.
+
+        Args:
+            images: Each as for `search_images`: an http(s) address, a Path, the bytes of a file, or a PIL image.
+
+        Raises:
+            ImageError: If one can't be read.
+            NotFoundError: If no model is active yet.
+            WorkerUnavailableError: If a worker was to embed them, and none did.
+        """
+        return await self._run(self.synchronous.embed_images, images)
+
+    async def check_readiness(self) -> dict[str, str | None]:
+        """Say what is ready for searches: `database`, `schema`, `model`, `embedding`; starts and loads nothing.
+
+        Returns:
+            None for what is ready, else a sentence that says why not.
+        """
+        return await self._run(self.synchronous.check_readiness)
+
+    async def count_batches(self) -> dict[str, Counter[int]]:
+        """How many batches had so many rows, by kind (`texts`, `images`) and rows, of what this process embedded."""
+        return await self._run(self.synchronous.count_batches)
 
     async def list_collections(self) -> list[CollectionSize]:
         """The collections and how many images each has, by name."""
@@ -371,146 +550,6 @@ class AsyncSiglipClient(AsyncBaseClient):
             NotFoundError: If there is no such label or version.
         """
         await self._run(self.synchronous.use_calibration, label_set, label, version)
-
-    async def search_images(
-        self,
-        query: str | Path | bytes | Image.Image | NDArray[np.number[Any]] | composing.Query,
-        *,
-        limit: int = 10,
-        collection: str | None = None,
-        filter: Mapping[str, Any] | None = None,
-        min_score: float | None = None,
-        image_ids: Iterable[int] | None = None,
-        offset: int = 0,
-        after: ImageMatch | tuple[float, int] | None = None,
-    ) -> ImageResults[ImageMatch]:
-        """Find the images that fit a text, resemble an image or are nearest to a vector, best first.
-
-        Args:
-            query: What the images show, in words, or the http(s) address of an image (str); or an image: a Path, the
-                bytes of an image file, or a PIL image; or a vector of the active model: (D,) numbers, an array or a
-                list, of any length, that isn't zero. A str is never a file. Or a list of several parts:
-                `["beach", -text("people"), image(42) * 0.7]`.
-            limit: Most matches to return, 1 to 10,000.
-            collection: Search only this collection.
-            filter: Only images whose metadata contain these keys and values.
-            min_score: Only matches whose score, in [0, 1], is at least this.
-            image_ids: Search only these images.
-            offset: Leave out so many of the best.
-            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
-
-        Raises:
-            InvalidInputError: If the query is empty, is a vector of another model's length, or `limit` is out of range.
-            ImageError: If the query is an image that can't be read.
-        """
-        return await self._run(
-            self.synchronous.search_images,
-            query,
-            limit=limit,
-            collection=collection,
-            filter=filter,
-            min_score=min_score,
-            image_ids=image_ids,
-            offset=offset,
-            after=after,
-        )
-
-    async def similar_images(
-        self,
-        image_id: int,
-        *,
-        limit: int = 10,
-        collection: str | None = None,
-        filter: Mapping[str, Any] | None = None,
-        min_score: float | None = None,
-        image_ids: Iterable[int] | None = None,
-        offset: int = 0,
-        after: ImageMatch | tuple[float, int] | None = None,
-    ) -> ImageResults[ImageMatch]:
-        """Find the images most like an indexed one, best first, without that one.
-
-        Args:
-            image_id: Key in `siglip.images`, as `ImageMatch.image_id` gives it.
-            limit: Most matches to return, 1 to 10,000.
-            collection: Search only this collection.
-            filter: Only images whose metadata contain these keys and values.
-            min_score: Only matches whose score, in [0, 1], is at least this.
-            image_ids: Search only these images.
-            offset: Leave out so many of the best.
-            after: Begin behind this match, or its (similarity, image_id): the next page, whatever arrives meanwhile.
-
-        Raises:
-            InvalidInputError: If an argument is out of its range.
-            NotFoundError: If there is no such image, or it isn't embedded yet.
-        """
-        return await self._run(
-            self.synchronous.similar_images,
-            image_id,
-            limit=limit,
-            collection=collection,
-            filter=filter,
-            min_score=min_score,
-            image_ids=image_ids,
-            offset=offset,
-            after=after,
-        )
-
-    async def index_recall(
-        self,
-        sample: int = 200,
-        *,
-        limit: int = 10,
-        collection: str | None = None,
-        filter: Mapping[str, Any] | None = None,
-    ) -> list[RecallMeasurement]:
-        """Measure how many of the images that an exact search finds a search finds, too.
-
-        What was measured is kept in `siglip.recall_history`; a drop is logged as a warning.
-
-        Args:
-            sample: Images to search by, drawn at random, and as many texts of those that were searched for.
-            limit: Best images that each search is to find, 1 to 1,000.
-            collection: Measure searches of this collection.
-            filter: Measure searches for images whose metadata contain these keys and values.
-
-        Returns:
-            One for `images`, and one for `texts` where some were searched for.
-
-        Raises:
-            InvalidInputError: If an argument is out of its range.
-            NotFoundError: If there is nothing to measure with.
-        """
-        return await self._run(self.synchronous.index_recall, sample, limit=limit, collection=collection, filter=filter)
-
-    async def tune_search(self, target_recall: float = 0.98, *, sample: int = 200) -> list[TuningStep]:
-        """Find the smallest `ef_search` with which searches reach a recall, and keep it for all of them.
-
-        Args:
-            target_recall: Share of the ten best images that searches are to find, 0.5 to 1. Where it can't be reached,
-                the largest `ef_search` is kept, which is logged as a warning.
-            sample: As for `index_recall`.
-
-        Returns:
-            What was tried, in growing order; the last is chosen. Empty where there is no index yet.
-        """
-        return await self._run(self.synchronous.tune_search, target_recall, sample=sample)
-
-    async def create_index(self, kind: str) -> str:
-        """Choose the kind of the indexes of the active model's vectors; a worker, or `maintain`, builds them.
-
-        Searches go on meanwhile, segment by segment with the index that is there.
-
-        Args:
-            kind: `halfvec`, the default, or `bit_rerank`, which takes about a fifth of the memory and finds less, for
-                tables that don't fit it.
-
-        Returns:
-            What is left to build, a sentence.
-
-        Raises:
-            InvalidInputError: If there is no such kind.
-        """
-        return await self._run(self.synchronous.create_index, kind)
 
     async def locate(self, image: int | str | Path | bytes | Image.Image, text: str) -> Location:
         """Find the parts of an image that made it fit a text: a heat map.

@@ -6,6 +6,7 @@ from siglip_ingest.client.attaching import AttachingClient
 from siglip_ingest.client.browsing import BrowsingClient
 from siglip_ingest.client.calibrating import CalibratingClient
 from siglip_ingest.client.deleting import DeletingClient
+from siglip_ingest.client.embedding import EmbeddingClient
 from siglip_ingest.client.exploring import ExploringClient
 from siglip_ingest.client.labeling import LabelingClient
 from siglip_ingest.client.locating import LocatingClient
@@ -23,6 +24,7 @@ class SiglipClient(
     VectorsClient,
     AttachingClient,
     BrowsingClient,
+    EmbeddingClient,
 ):
     """Indexes and searches images in one database. Thread-safe; closes as a context manager.
 

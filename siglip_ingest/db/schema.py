@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 SQL = load_statements("schema")
 
-SCHEMA_REVISION = "0009"  # the newest in siglip_migrations; a test holds the two together
+SCHEMA_REVISION = "0010"  # the newest in siglip_migrations; a test holds the two together
 
 
 def check_schema(database: Database) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from siglip_ingest.db import Database
 from siglip_ingest.db.models import ModelKey, ModelRow, check_loadable, get_model
+from siglip_ingest.embedders.batching import BatchCounts, BatchingEmbedder
 from siglip_ingest.embedders.local import has_torch, load_embedder
 from siglip_ingest.embedders.remote import RemoteEmbedder
 from siglip_ingest.embedders.settings import QuerySettings
@@ -26,6 +27,7 @@ class QueryEmbedder:
     """
 
     def __init__(self, settings: QuerySettings, embedder: Embedder | None = None) -> None:
+        self.counts = BatchCounts()  # of what is embedded in this process
         self._settings = settings
         self._embedder = embedder
         self._is_fixed = embedder is not None
@@ -55,7 +57,7 @@ class QueryEmbedder:
                 with database.connection() as connection:
                     row = get_model(connection, model.model_id)
                 check_loadable(row, "a query")
-                self._embedder = _make_embedder(row, self._settings, database, start_services())
+                self._embedder = _make_embedder(row, self._settings, database, start_services(), self.counts)
                 self._model = model
             return self._embedder
 
@@ -72,12 +74,16 @@ class QueryEmbedder:
 
 
 def _make_embedder(
-    row: ModelRow, settings: QuerySettings, database: Database, services: EmbeddedServices | None
+    row: ModelRow,
+    settings: QuerySettings,
+    database: Database,
+    services: EmbeddedServices | None,
+    counts: BatchCounts,
 ) -> Embedder:
     """Make an embedder of a model. The embedded worker, where it runs, answers sooner than torch is imported here."""
     has_worker = services is not None and row.info is not None and services.has_ready_worker(row.name)
     if has_torch() and not has_worker:
-        return load_embedder(row.name, settings, known=row.info)
+        return BatchingEmbedder(load_embedder(row.name, settings, known=row.info), counts)
     broker_url = settings.broker_url
     if services is not None:
         if not has_worker:

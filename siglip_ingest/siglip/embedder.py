@@ -214,6 +214,10 @@ class TorchEmbedder:
         """Turn N texts as typed into the model's token ids (N, max_position_embeddings), padded or silently cut."""
         return self._tokenizer.tokenize(texts).input_ids
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens the model reads of each text, the final one included and padding not."""
+        return [min(len(ids), self._tokenizer.max_length) for ids in self._tokenizer.encode(texts)]
+
     def describe_truncation(self, texts: Sequence[str]) -> str | None:
         """Say which texts are too long for the model, and what of them it doesn't read; None where it reads all."""
         return self._tokenizer.tokenize(texts).warning

@@ -13,9 +13,26 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.web import adding, images, ingestions, labels, locating, models, search, uploads
+from siglip_ingest.web import (
+    adding,
+    embeddings,
+    health,
+    images,
+    ingestions,
+    labels,
+    locating,
+    models,
+    search,
+    sessions,
+    uploads,
+)
 from siglip_ingest.web.context import Context
-from siglip_ingest.web.problems import Problem, add_problems
+from siglip_ingest.web.guard import Guard
+from siglip_ingest.web.keys import KeyRing
+from siglip_ingest.web.metrics import Measured, Metrics
+from siglip_ingest.web.openapi import describe_openapi
+from siglip_ingest.web.problems import add_problems
+from siglip_ingest.web.rates import Rates
 from siglip_ingest.web.security import EVERY_HOST, Gate
 
 STATIC = Path(__file__).parent / "static"
@@ -29,6 +46,9 @@ ROUTERS = (
     labels.router,
     ingestions.router,
     models.router,
+    embeddings.router,
+    sessions.router,
+    health.router,
 )
 
 DESCRIPTION = """\
@@ -42,9 +62,11 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
 
     Args:
         client: Does the work. Its settings say what is accepted.
-        needs_keys: Whether requests need a key.
+        needs_keys: Whether requests need a key (see `scopes.ROUTES`).
     """
-    context = Context(client)
+    ring = KeyRing(client) if needs_keys else None
+    context = Context(client, ring)
+    metrics = Metrics(context)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -63,21 +85,26 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.state.metrics = metrics
     add_problems(app)
     for router in ROUTERS:
         app.include_router(router)
     _add_page(app)
-    _describe_problems(app)
+    describe_openapi(app, needs_keys=needs_keys)
+    # The last is the outermost.
     settings = client.settings
+    app.add_middleware(Guard, ring=ring, rates=Rates(settings.web_rate) if settings.web_rate > 0 else None)
     if settings.web_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(settings.web_origins),
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
         )
     hosts = settings.web_hosts or ({EVERY_HOST} if needs_keys else set())
     app.add_middleware(Gate, hosts=hosts, origins=settings.web_origins, max_body_bytes=settings.max_upload_bytes)
+    app.add_middleware(Measured, metrics=metrics)
     return app
 
 
@@ -90,22 +117,3 @@ def _add_page(app: FastAPI) -> None:
 
     for view in VIEWS:
         app.get(view, include_in_schema=False)(get_page)
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Have /openapi.json describe errors as they are, and not as FastAPI's own."""
-    make_openapi = app.openapi
-
-    def describe() -> dict[str, object]:
-        if app.openapi_schema is None:
-            described = make_openapi()
-            schemas = described.setdefault("components", {}).setdefault("schemas", {})
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(problem.pop("$defs"))
-            schemas["Problem"] = problem
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-        assert app.openapi_schema is not None  # noqa: S101  # FastAPI keeps it there
-        return app.openapi_schema
-
-    app.openapi = describe  # type: ignore[method-assign]  # as FastAPI documents it

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 
@@ -16,27 +17,39 @@ from siglip_ingest.client import SiglipClient
 from siglip_ingest.file_cache import FileCache
 from siglip_ingest.siglip.preprocess.budget import PixelBudget
 from siglip_ingest.thumbnails import make_thumbnail, thumbnail_name
+from siglip_ingest.web.keys import KeyRing
 from siglip_ingest.web.results import ResultLists
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 UPLOADS_BYTES = 200_000_000
 KEPT_VECTORS = 256
+READINESS_S = 1.0  # anybody may ask: the database is asked no more often
 
 
 class VectorCache:
-    """The vectors of the images that were searched by last, by (model_id, upload_id). Thread-safe."""
+    """The vectors of the images that were searched by last, by (model_id, upload_id). Thread-safe.
+
+    Attributes:
+        hits: How often a vector was there.
+        misses: How often it wasn't.
+    """
 
     def __init__(self) -> None:
         self._vectors: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
+        self.hits = self.misses = 0
 
     def get(self, key: tuple[int, str], make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """A (D,) unit vector, which is made where it isn't kept."""
         with self._lock:
             found = self._vectors.get(key)
+            self.hits += found is not None
+            self.misses += found is None
         if found is None:
             found = make()
         with self._lock:
@@ -47,15 +60,34 @@ class VectorCache:
         return found
 
 
+class Kept(Generic[T]):
+    """A value that is found out again when it is older than some seconds, by one caller at a time. Thread-safe."""
+
+    def __init__(self, find: Callable[[], T], seconds: float) -> None:
+        self._find = find
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._found: tuple[float, T] | None = None
+
+    def get(self) -> T:
+        """The value; raises what finding it out raises."""
+        with self._lock:
+            if self._found is None or time.monotonic() - self._found[0] > self._seconds:
+                self._found = time.monotonic(), self._find()
+            return self._found[1]
+
+
 class Context:
     """What the routes of one application share.
 
     Args:
         client: Does the work.
+        ring: Knows the keys; None where none are needed.
     """
 
-    def __init__(self, client: SiglipClient) -> None:
+    def __init__(self, client: SiglipClient, ring: KeyRing | None = None) -> None:
         self.client = client
+        self.ring = ring
         self.settings = client.settings
         home = client.settings.home
         self._temporary = tempfile.TemporaryDirectory(prefix="siglip-web-") if home is None else None
@@ -66,6 +98,7 @@ class Context:
         self.pixels = PixelBudget(client.settings.max_decoding_pixels)
         self.lists = ResultLists()
         self.vectors = VectorCache()
+        self.readiness = Kept(client.check_readiness, READINESS_S)
 
     def get_thumbnail(self, source: str, size: int, read: Callable[[], bytes]) -> bytes:
         """A thumbnail from the cache, or made of what `read` reads.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -30,6 +31,16 @@ router = APIRouter(prefix="/v1", tags=["images"])
 
 State = Literal["queued", "claimed", "done", "failed"]
 PathId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
+
+
+class ThumbnailSize(IntEnum):
+    """Longer side of a thumbnail in pixels."""
+
+    SMALL = 160
+    MEDIUM = 320
+    LARGE = 640
+    HUGE = 1280
+
 
 # What browsers show; other formats are downloaded.
 _MEDIA_TYPES = {
@@ -110,7 +121,7 @@ def tag_images(context: InContext, body: Tagging) -> Count:
 def get_thumbnail(
     context: InContext,
     image_id: PathId,
-    size: Annotated[Literal[160, 320, 640, 1280], Query(description="Longer side, pixels.")] = 320,
+    size: Annotated[ThumbnailSize, Query(description="Longer side, pixels.")] = ThumbnailSize.MEDIUM,
     v: Annotated[str | None, Query(max_length=64, description="Version; with it the answer may be kept.")] = None,
 ) -> Response:
     """A WebP of the whole image, upright, made once."""

@@ -75,6 +75,7 @@ class Problem(BaseModel):
     title: str = Field(description="What kind of problem it is.")
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What happened, and what to do.")
+    message: str = Field(description="The same as detail: where OpenAI's clients look for it.")
     code: str | None = Field(default=None, description="A word for programs, such as `too_large`.")
     errors: list[FieldError] | None = Field(default=None, description="Each part of the request that is wrong.")
 
@@ -86,14 +87,21 @@ class ProblemError(Exception):
         status: HTTP status.
         detail: What happened, and what to do.
         code: A word for programs.
+        errors: Which parts of the request are wrong.
         headers: Of the answer.
     """
 
     def __init__(
-        self, status: int, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: list[FieldError] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.code, self.headers = status, detail, code, headers
+        self.status, self.detail, self.code, self.errors, self.headers = status, detail, code, errors, headers
 
 
 def make_problem(
@@ -105,19 +113,19 @@ def make_problem(
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """Make the answer that tells a problem."""
-    problem = Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, code=code, errors=errors)
+    title = TITLES.get(status, "Error")
+    problem = Problem(title=title, status=status, detail=detail, message=detail, code=code, errors=errors)
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=status, headers=headers, media_type=MEDIA_TYPE
     )
 
 
 def add_problems(app: FastAPI) -> None:
-    """Have an application answer each error with a problem."""
+    """Have an application answer each error with a problem; faults are told by `security.Gate`, the outermost part."""
     app.add_exception_handler(ProblemError, _tell_problem)
     app.add_exception_handler(SiglipError, _tell_our_error)
     app.add_exception_handler(RequestValidationError, _tell_invalid_request)
     app.add_exception_handler(HTTPException, _tell_http_error)
-    app.add_exception_handler(Exception, _tell_fault)
 
 
 def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -128,10 +136,11 @@ def describe_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _tell_problem(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)  # noqa: S101  # what it is registered for
-    return make_problem(error.status, error.detail, code=error.code, headers=error.headers)
+    return make_problem(error.status, error.detail, code=error.code, errors=error.errors, headers=error.headers)
 
 
-def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
+def tell_our_error(error: Exception) -> JSONResponse:
+    """The answer that tells an error of this package."""
     state = str(getattr(error.__cause__, "sqlstate", None))
     status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), SQL_STATES.get(state, 500))
     code = error.code if isinstance(error, ImageError) else None
@@ -139,6 +148,10 @@ def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
         logger.error("A request failed: %s", error, exc_info=error)
     headers = {"Retry-After": "1"} if status == 503 else None
     return make_problem(status, str(error), code=code, headers=headers)
+
+
+def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
+    return tell_our_error(error)
 
 
 def _tell_invalid_request(_request: Request, error: Exception) -> JSONResponse:
@@ -162,10 +175,15 @@ def _tell_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
-        detail = f"There is nothing at {request.url.path}; /openapi.json lists what there is."
+        detail = f"There is nothing at {request.url.path[:200]}; /openapi.json lists what there is."
+    if error.status_code == 400 and detail == "There was an error parsing the body":  # FastAPI's
+        detail = "The body can't be read: it is broken, or nested too deeply."
+    if error.status_code == 405:
+        detail = f"This path doesn't answer to {request.method}; /openapi.json lists what it answers to."
     return make_problem(error.status_code, detail, headers=dict(error.headers or {}))
 
 
-def _tell_fault(_request: Request, error: Exception) -> JSONResponse:
+def tell_fault(error: Exception) -> JSONResponse:
+    """The answer that tells nothing of a fault of ours; the log has it."""
     logger.error("A request failed.", exc_info=error)
     return make_problem(500, "The server's log says what happened.")

@@ -14,7 +14,7 @@ from siglip_ingest.db.browsing import StoredImage
 from siglip_ingest.sources import hide_secrets, name_of_uri
 from siglip_ingest.web.results import Entry
 
-MAX_BIGINT = 2**63 - 1
+MAX_BIGINT = 2**53 - 1  # beyond, JSON's numbers aren't whole any more in many languages; no id comes near
 FILE_NAME = "file_name"  # in the metadata of an uploaded file
 
 ImageId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]

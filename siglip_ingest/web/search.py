@@ -15,7 +15,7 @@ from siglip_ingest.db.checks import MAX_LIMIT
 from siglip_ingest.db.models import described_model
 from siglip_ingest.types import ImageMatch
 from siglip_ingest.web.context import Context, InContext
-from siglip_ingest.web.problems import describe_responses
+from siglip_ingest.web.problems import ProblemError, describe_responses
 from siglip_ingest.web.results import Entry, fold_duplicates, read_cursor, write_cursor
 from siglip_ingest.web.schemas import ImageId, Match, Name, Part, SearchPage, SearchRequest, UploadId
 from siglip_ingest.web.uploads import get_upload
@@ -47,6 +47,8 @@ def search_by_words(
     cursor: Annotated[str | None, Query(max_length=400)] = None,
 ) -> SearchPage:
     """The same with the parameters that fit an address; `POST` takes all of them."""
+    if sum(value is not None for value in (q, image_id, upload_id)) > 1:
+        raise ProblemError(422, "Give one of q, image_id and upload_id; parts of a query go with POST.")
     body = SearchRequest(
         query=q,
         image_id=image_id,

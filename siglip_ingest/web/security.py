@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
-from siglip_ingest.web.problems import make_problem
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from siglip_ingest.web.asgi import SAFE_METHODS, Application, Message, Receive, Scope, Send, read_headers
+from siglip_ingest.web.problems import make_problem, tell_fault
 
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -27,7 +21,6 @@ _HEADERS = {
     b"cross-origin-opener-policy": b"same-origin",
     b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
 }
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 EVERY_HOST = "*"
 
 
@@ -62,25 +55,36 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        answer = _with_headers(send)
-        if refusal := self._refuse(scope["method"], headers):
+        answer = _Answer(send, is_head=scope["method"] == "HEAD")
+        if refusal := self._refuse(scope["method"], read_headers(scope)):
             status, detail = refusal
             await make_problem(status, detail)(scope, receive, answer)
             return
+        body = _Body(receive, self._max_body_bytes)
+        answer.is_refused = lambda: body.is_too_large
         try:
-            await self._app(scope, self._limited(receive), answer)
+            # HEAD is answered as GET is, without the content.
+            await self._app({**scope, "method": "GET"} if answer.is_head else scope, body, answer)
         except TooLargeError:
-            await make_problem(413, self._too_large())(scope, receive, answer)
+            pass  # what is behind may also have made another error of it
+        except Exception as error:  # the outermost place: nothing else would answer as we do
+            if not body.is_too_large:
+                if answer.is_started:
+                    raise
+                await tell_fault(error)(scope, receive, answer)
+        if body.is_too_large and not answer.is_started:
+            answer.is_refused = lambda: False
+            problem = make_problem(413, self._too_large(), code="too_large", headers={"Connection": "close"})
+            await problem(scope, receive, answer)
 
-    def _refuse(self, method: str, headers: dict[bytes, str]) -> tuple[int, str] | None:
-        host = headers.get(b"host", "")
+    def _refuse(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+        host = headers.get("host", "")
         if not self._knows_host(host):
             return 400, f"This server isn't called {host[:200]!r}. SIGLIP_WEB_HOSTS names what it is called."
-        origin = headers.get(b"origin")
-        if method not in _SAFE_METHODS and origin is not None and not self._trusts(origin, host):
+        origin = headers.get("origin")
+        if method not in SAFE_METHODS and origin is not None and not self._trusts(origin, host):
             return 403, f"A page of {origin[:200]!r} may not do this here. SIGLIP_WEB_ORIGINS names those that may."
-        length = headers.get(b"content-length", "0")
+        length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._max_body_bytes:
             return 413, self._too_large()
         return None
@@ -88,7 +92,10 @@ class Gate:
     def _knows_host(self, host: str) -> bool:
         if EVERY_HOST in self._hosts:
             return True
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # a bracket too many
+            return False
         if name == "localhost" or name in self._hosts:
             return True
         try:
@@ -98,34 +105,60 @@ class Gate:
         return True
 
     def _trusts(self, origin: str, host: str) -> bool:
-        return origin in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            return origin in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False
 
     def _too_large(self) -> str:
         return f"A request may have {self._max_body_bytes:,} bytes (SIGLIP_MAX_UPLOAD_BYTES)."
 
-    def _limited(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._max_body_bytes:
-                    raise TooLargeError
-            return message
+class _Body:
+    """A request's body (ASGI's `receive`), up to a size.
 
-        return receive_limited
+    Raises:
+        TooLargeError: When it is asked for what is beyond. Who reads it may turn that into an error of its own.
+    """
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive = receive
+        self._left = max_bytes
+        self.is_too_large = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                self.is_too_large = True
+                raise TooLargeError
+        return message
 
 
-def _with_headers(send: Send) -> Send:
-    """Add the headers that every answer has, but for those that it has itself."""
+class _Answer:
+    """An answer (ASGI's `send`) with the headers that every one has, but for those that it has itself.
 
-    async def send_with_headers(message: Message) -> None:
+    Attributes:
+        is_head: Whether the content is left out.
+        is_started: Whether the status was sent.
+        is_refused: Says whether what comes now is dropped, because another answer will follow.
+    """
+
+    def __init__(self, send: Send, *, is_head: bool) -> None:
+        self._send = send
+        self.is_head = is_head
+        self.is_started = False
+        self.is_refused: Callable[[], bool] = lambda: False
+
+    async def __call__(self, message: Message) -> None:
+        if not self.is_started and self.is_refused():
+            return
         if message["type"] == "http.response.start":
+            self.is_started = True
             given = {name.lower() for name, _ in message.get("headers", ())}
             added = [(name, value) for name, value in _HEADERS.items() if name not in given]
             message = {**message, "headers": [*message.get("headers", ()), *added]}
-        await send(message)
-
-    return send_with_headers
+        elif self.is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)

@@ -23,6 +23,11 @@ _NOT_A_DATA_URL = "An image is a data URL, data:image/png;base64,... with its by
 _DATA_URL = re.compile(r"data:(?:image/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
 
 
+def is_data_url(text: str) -> bool:
+    """Whether a text is the base64 data URL of an image, and not words."""
+    return _DATA_URL.match(text) is not None
+
+
 def decode_data_url(text: str) -> bytes:
     """The bytes of a base64 data URL.
 

@@ -17,7 +17,7 @@ from siglip_ingest.db.schema import SCHEMA_REVISION
 from siglip_migrations.extension_files import extension_files, known_revisions, write_extension
 from tests.conftest import replace_database
 
-BEFORE = "0008"  # the revision that updates are tried from
+BEFORE = "0009"  # the revision that updates are tried from
 
 
 @dataclass(frozen=True)

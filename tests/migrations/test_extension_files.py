@@ -223,16 +223,14 @@ def test_an_update_brings_an_older_version_to_the_newest(server: Server) -> None
         run_statements(url, f"CREATE EXTENSION siglip VERSION '{BEFORE}'")
         assert siglip_migrations.current_revision(url) == BEFORE
         with pytest.raises(
-            SchemaVersionError, match=r"CREATE EXTENSION siglip and is at revision 0008\. ALTER EXTENSION"
+            SchemaVersionError, match=r"CREATE EXTENSION siglip and is at revision 0009\. ALTER EXTENSION"
         ):
             migrate(url)
         run_statements(url, "INSERT INTO siglip.images (uri) VALUES ('file:///a.jpg')", "ALTER EXTENSION siglip UPDATE")
         migrate(migrated)
         assert dump.dump_schema(url) == dump.dump_schema(migrated)
         assert run_statements(url, "SELECT uri FROM siglip.images") == [("file:///a.jpg",)]
-        kept = (
-            "SELECT 'siglip.image_labels'::regclass::oid = ANY (extconfig) FROM pg_extension WHERE extname = 'siglip'"
-        )
+        kept = "SELECT 'siglip.api_keys'::regclass::oid = ANY (extconfig) FROM pg_extension WHERE extname = 'siglip'"
         assert run_statements(url, kept) == [(True,)]
         assert migrate(url) == SCHEMA_REVISION
 
@@ -261,7 +259,7 @@ def test_a_schema_that_is_there_already_is_refused(server: Server) -> None:
         with pytest.raises(psycopg.errors.DuplicateSchema, match=r"(?s)is here already, at revision .*unpackaged"):
             run_statements(url, "CREATE EXTENSION siglip")
         migrate(url, BEFORE)
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is at revision 0008, not at 0009"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is at revision 0009, not at 0010"):
             run_statements(url, "CREATE EXTENSION siglip VERSION 'unpackaged'")
         migrate(url, "base")
         run_statements(url, "CREATE EXTENSION siglip")
@@ -313,6 +311,7 @@ def test_the_command_writes_the_files(tmp_path: Path) -> None:
         f"siglip--{SCHEMA_REVISION}.sql",
         "siglip--unpackaged.sql",
         f"siglip--unpackaged--{SCHEMA_REVISION}.sql",
+        "siglip--0009--0010.sql",
     }
     assert {Path(line).name for line in done.stdout.splitlines()} == names
     assert {path.name for path in (tmp_path / "new" / "extension").iterdir()} == names

@@ -20,6 +20,8 @@ from tests.database.orm.products import Product
 # What the library keeps for itself, or what is better asked by SQL than row by row.
 INTERNAL = {
     "alembic_version",
+    "api_keys",
+    "api_sessions",
     "attached_changes",
     "attachments",
     "batch_sizes",
