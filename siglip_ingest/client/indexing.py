@@ -95,6 +95,20 @@ class IndexingClient(BaseClient):
         self._workers.send_tickets(model_id, queued)
         return self._with_worker(self._follow_model(model_id, collection))
 
+    def retry_ingestion(self, ingestion_id: int) -> ingest.Ingestion:
+        """Queue the images of an ingestion that failed once more, and follow it.
+
+        Raises:
+            NotFoundError: If there is no such ingestion; they are kept for 30 days.
+        """
+        with self.database.connection() as connection:
+            model_id = ingestions.get_ingestion(connection, ingestion_id).model_id
+        queued = self.database.transact(
+            lambda connection: items.retry_failed(connection, model_id, ingestion_id=ingestion_id)
+        )
+        self._workers.send_tickets(model_id, queued)
+        return self._with_worker(self._ingestion(ingestion_id, model_id))
+
     def _follow_model(self, model_id: int, collection: str | None = None) -> ingest.Ingestion:
         """All images that are to be embedded, are embedded, or have failed under a model, as one ingestion."""
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from siglip_ingest import active_model, ingest, labeling
 from siglip_ingest.client.indexing import IndexingClient
-from siglip_ingest.db import Connection, model_changes
+from siglip_ingest.db import Connection, checks, model_changes, search
 from siglip_ingest.db.labels import list_missing_labels
 from siglip_ingest.db.models import ModelRow, find_model, get_active_model, get_model
 from siglip_ingest.embedders.local import check_checkpoint, has_torch, load_embedder
 from siglip_ingest.errors import SiglipError
-from siglip_ingest.types import CollectionCoverage, ModelComparison, ModelCoverage
+from siglip_ingest.types import CollectionCoverage, ImageMatch, ModelComparison, ModelCoverage
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,28 @@ class ModelChangingClient(IndexingClient):
                 max_images=max_images,
                 timeout_s=timeout_s,
             )
+
+    def search_with_model(
+        self, model: str | int, query: str, *, limit: int = 10, collection: str | None = None
+    ) -> list[ImageMatch]:
+        """Find the images that fit a text under any model that has vectors, to compare it with the active one.
+
+        Args:
+            model: Its name or `model_id`.
+            query: What the images show, in words.
+            limit: Most matches to return, 1 to 10,000.
+            collection: Search only this collection.
+
+        Raises:
+            NotFoundError: If there is no such model.
+            WorkerUnavailableError: If the text has no vector under it yet, and none of its workers answers.
+        """
+        with self.database.connection() as connection:
+            model_id = model_changes.find_model_id(connection, model)
+        checks.check_query(query)
+        options = search.SearchOptions(limit=limit, collection=collection)
+        timeout_s = self.settings.embed_timeout_s
+        return search.find_by_text(self.database, query, options, timeout_s=timeout_s, model_id=model_id)
 
     def drop_model(
         self, model: str | int, *, wait: bool = True, on_step: Callable[[str], None] = lambda _: None

@@ -105,4 +105,17 @@ def list_image_ids(connection: Connection, ingestion_id: int) -> list[int]:
 
 def list_ingestions(connection: Connection, limit: int) -> list[IngestionRow]:
     """The newest ingestions, the newest first."""
-    return [IngestionRow(*row) for row in connection.execute(SQL.list_ingestions, {"limit": limit})]
+    parameters = {"limit": limit, "ingestion_id": None}
+    return [IngestionRow(*row) for row in connection.execute(SQL.list_ingestions, parameters)]
+
+
+def describe_ingestion(connection: Connection, ingestion_id: int) -> IngestionRow:
+    """What is known of an ingestion.
+
+    Raises:
+        NotFoundError: If there is no such ingestion, or it is older than `KEPT_DAYS`.
+    """
+    get_ingestion(connection, ingestion_id)
+    row = connection.execute(SQL.list_ingestions, {"limit": 1, "ingestion_id": ingestion_id}).fetchone()
+    assert row is not None  # noqa: S101  # it was there just now, and an ingestion is kept for weeks
+    return IngestionRow(*row)

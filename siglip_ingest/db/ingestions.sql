@@ -74,8 +74,9 @@ FROM (
 ORDER BY n.position;
 
 -- name: list_ingestions
--- Lists the newest ingestions, the newest first.
+-- Lists the newest ingestions, the newest first; or the one of ingestion_id, where that isn't NULL.
 SELECT g.ingestion_id, m.name, g.collection, g.is_complete, g.created_at
 FROM siglip.ingestions AS g JOIN siglip.models AS m USING (model_id)
+WHERE %(ingestion_id)s::bigint IS NULL OR g.ingestion_id = %(ingestion_id)s::bigint
 ORDER BY g.ingestion_id DESC
 LIMIT %(limit)s;

@@ -245,9 +245,15 @@ def move_queued(connection: Connection, *, from_model_id: int, to_model_id: int)
     return moved
 
 
-def retry_failed(connection: Connection, model_id: int, collection: str | None = None) -> int:
-    """Queue what failed under the model again, in one collection or in all; returns how many items."""
-    parameters = {"model_id": model_id, "collection": collection}
+def retry_failed(
+    connection: Connection, model_id: int, collection: str | None = None, *, ingestion_id: int | None = None
+) -> int:
+    """Queue what failed under the model again: in one collection or in all, of one ingestion or of all.
+
+    Returns:
+        How many items.
+    """
+    parameters = {"model_id": model_id, "collection": collection, "ingestion_id": ingestion_id}
     queued = connection.execute(SQL.retry_failed, parameters).rowcount
     notify_workers(connection, model_id)
     return queued

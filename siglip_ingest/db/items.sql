@@ -26,13 +26,15 @@ WHERE t.item_id = m.item_id;
 UPDATE siglip.ingestions AS g SET model_id = %(to_model_id)s WHERE g.model_id = %(from_model_id)s;
 
 -- name: retry_failed
--- Queues what failed under model_id once more, in one collection, or in all where it is NULL.
+-- Queues what failed under model_id once more: in one collection, or in all where it is NULL; of one ingestion, or of all.
 WITH failed AS MATERIALIZED (
     SELECT t.item_id
     FROM siglip.ingest_items AS t
     JOIN siglip.images AS i USING (image_id)
     WHERE t.model_id = %(model_id)s AND t.state = 'failed'
       AND (%(collection)s::text IS NULL OR i.collection = %(collection)s::text)
+      AND (%(ingestion_id)s::bigint IS NULL OR t.image_id IN (
+          SELECT pg_catalog.unnest(p.image_ids) FROM siglip.ingestion_images AS p WHERE p.ingestion_id = %(ingestion_id)s::bigint))
     ORDER BY t.image_id, t.model_id
     FOR NO KEY UPDATE OF t
 )

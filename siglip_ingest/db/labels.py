@@ -65,15 +65,11 @@ def list_refusals(connection: Connection, model_id: int, name: str) -> dict[str,
 
 def find_label_set(connection: Connection, name: str) -> LabelSetRow | None:
     """The label set of that name; None where there is none."""
-    return next(iter(_list_label_sets(connection, name)), None)
+    return next(iter(list_label_sets(connection, name)), None)
 
 
-def list_label_sets(connection: Connection) -> list[LabelSetRow]:
-    """All label sets, by name."""
-    return _list_label_sets(connection, None)
-
-
-def _list_label_sets(connection: Connection, name: str | None) -> list[LabelSetRow]:
+def list_label_sets(connection: Connection, name: str | None = None) -> list[LabelSetRow]:
+    """The label set of a name, or all by name."""
     return [LabelSetRow(*row) for row in connection.execute(SQL.list_label_sets, {"name": name})]
 
 

@@ -132,13 +132,15 @@ def find_by_embedded_text(
     return [_match(*row) for row in database.fetch(SQL.search_embedded_text, parameters)]
 
 
-def find_by_text(database: Database, query: str, options: SearchOptions, *, timeout_s: float) -> list[ImageMatch]:
-    """Search under the active model by a text; a new one is embedded by a worker while the statement waits.
+def find_by_text(
+    database: Database, query: str, options: SearchOptions, *, timeout_s: float, model_id: int | None = None
+) -> list[ImageMatch]:
+    """Search by a text, by default under the active model; a new one is embedded by a worker while the statement waits.
 
     Raises:
         WorkerUnavailableError: If no worker is there, or none answers in time.
     """
-    parameters = {"query": query, "timeout_s": timeout_s, **options.to_parameters()}
+    parameters = {"query": query, "model_id": model_id, "timeout_s": timeout_s, **options.to_parameters()}
     return [_match(*row) for row in database.fetch(SQL.search_text, parameters)]
 
 

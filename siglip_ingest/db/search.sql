@@ -19,12 +19,13 @@ FROM siglip.search_embedded_text(
     %(image_ids)s::bigint[], %(offset)s::integer, %(after)s::siglip.search_position) AS r;
 
 -- name: search_text
--- Searches by a text as typed; where the cache hasn't its vector, a worker has timeout_s seconds to embed it.
+-- Searches by a text as typed under model_id, or the active model where that is NULL; where the cache hasn't its vector, a worker has
+-- timeout_s seconds to embed it.
 SELECT r.image_id, r.uri, r.similarity, r.score, r.metadata
 FROM siglip.search_images(
     query => %(query)s::text, max_results => %(limit)s::integer, collection => %(collection)s::text,
     filter => %(filter)s::jsonb, min_score => %(min_score)s::double precision,
-    timeout_s => %(timeout_s)s::double precision,
+    model_id => %(model_id)s::integer, timeout_s => %(timeout_s)s::double precision,
     image_ids => %(image_ids)s::bigint[], skip_results => %(offset)s::integer, after => %(after)s::siglip.search_position) AS r;
 
 -- name: search_images

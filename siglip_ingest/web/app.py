@@ -13,14 +13,22 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.web import images, search, uploads
+from siglip_ingest.web import adding, images, ingestions, labels, models, search, uploads
 from siglip_ingest.web.context import Context
 from siglip_ingest.web.problems import Problem, add_problems
 from siglip_ingest.web.security import EVERY_HOST, Gate
 
 STATIC = Path(__file__).parent / "static"
 VIEWS = ("/", "/labels", "/ingest", "/models")  # one page, which shows what its address says
-ROUTERS = (search.router, uploads.router, images.router)
+ROUTERS = (
+    search.router,
+    uploads.router,
+    images.router,
+    adding.router,
+    labels.router,
+    ingestions.router,
+    models.router,
+)
 
 DESCRIPTION = """\
 Search, label and index images. Scores are SigLIP's own: the model's probability that a text and an image belong

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from siglip_ingest.errors import (
     AlreadyExistsError,
+    CheckpointError,
     ConfigurationError,
     DatabaseConflictError,
     DatabaseUnavailableError,
@@ -38,8 +39,11 @@ STATUSES: dict[type[Exception], int] = {
     DatabaseUnavailableError: 503,
     SchemaVersionError: 503,
     WorkerUnavailableError: 503,
-    ConfigurationError: 409,
+    ConfigurationError: 503,
+    CheckpointError: 422,
 }
+# And what PostgreSQL says of a statement that failed, where no class tells: SQLSTATE and status.
+SQL_STATES = {"55000": 409, "55006": 409, "42501": 403}
 TITLES = {
     400: "The request can't be read",
     401: "A key is needed",
@@ -128,7 +132,8 @@ def _tell_problem(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _tell_our_error(_request: Request, error: Exception) -> JSONResponse:
-    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
+    state = str(getattr(error.__cause__, "sqlstate", None))
+    status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), SQL_STATES.get(state, 500))
     code = error.code if isinstance(error, ImageError) else None
     if status == 500:
         logger.error("A request failed: %s", error, exc_info=error)

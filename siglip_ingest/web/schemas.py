@@ -17,6 +17,7 @@ from siglip_ingest.sources import hide_secrets
 from siglip_ingest.web.results import Entry
 
 MAX_BIGINT = 2**63 - 1
+FILE_NAME = "file_name"  # in the metadata of an uploaded file
 
 ImageId = Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -194,12 +195,17 @@ def version_of(image: StoredImage) -> str:
     return hashlib.sha256(f"{image.uri} {image.source_version} {image.content_id}".encode()).hexdigest()[:12]
 
 
+def _name_of(image: StoredImage) -> str:
+    given = image.metadata.get(FILE_NAME)
+    return given if isinstance(given, str) and given else name_of(image.uri)
+
+
 def _describe(image: StoredImage) -> dict[str, Any]:
     version = version_of(image)
     return {
         "image_id": image.image_id,
         "uri": hide_secrets(image.uri),
-        "name": name_of(image.uri),
+        "name": _name_of(image),
         "collection": image.collection,
         "key": image.key,
         "metadata": image.metadata,

@@ -1,0 +1,101 @@
+"""`POST /v1/images`: addresses and files to be indexed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, UploadFile
+from pydantic import BaseModel, Field
+
+from siglip_ingest.db.checks import check_mapping, check_name
+from siglip_ingest.ingest import ImageSource
+from siglip_ingest.search import is_address
+from siglip_ingest.types import DEFAULT_COLLECTION
+from siglip_ingest.web.context import InContext
+from siglip_ingest.web.ingestions import Counts
+from siglip_ingest.web.problems import ProblemError, describe_responses
+from siglip_ingest.web.schemas import FILE_NAME, Metadata, Name, Request
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+Url = Annotated[str, Field(max_length=4096)]
+
+
+class NewImages(Request):
+    """Addresses of images to be indexed."""
+
+    urls: Annotated[list[Url], Field(min_length=1, max_length=10_000)] = Field(description="http(s) addresses.")
+    collection: Name = DEFAULT_COLLECTION
+    metadata: Metadata = Field(default={}, description="Kept with each image, and what searches filter by.")
+
+
+class RefusedFile(BaseModel):
+    """A file that wasn't queued."""
+
+    name: str
+    reason: str
+
+
+class Enqueued(BaseModel):
+    """What was queued. `/v1/ingestions/{ingestion_id}` says how far it is."""
+
+    ingestion_id: int | None = Field(description="null where every file was refused.")
+    counts: Counts
+    refused: list[RefusedFile] = Field(description="Files that weren't queued, and why.")
+
+
+@router.post("", status_code=202, responses=describe_responses(400, 422), summary="Index images by their addresses")
+def enqueue_urls(context: InContext, body: NewImages) -> Enqueued:
+    """Queue images of the web; they are in the database when this answers, and workers fetch and embed them.
+
+    An address that is in the collection already is embedded again only if it had failed; new metadata are merged.
+    """
+    for place, url in enumerate(body.urls):
+        if not is_address(url):
+            raise ProblemError(422, f"urls/{place}: {url[:200]!r} isn't an http(s) address.")
+    ingestion = context.client.enqueue_images(
+        body.urls, collection=body.collection, metadata=body.metadata, progress=False
+    )
+    counts = Counts.of(ingestion.counts())
+    return Enqueued(ingestion_id=ingestion.ingestion_id, counts=counts, refused=[])
+
+
+@router.post(
+    "/files", status_code=202, responses=describe_responses(400, 413, 415, 422), summary="Index uploaded images"
+)
+def enqueue_files(
+    context: InContext,
+    files: list[UploadFile],
+    collection: Annotated[str, Form(min_length=1, max_length=1000)] = DEFAULT_COLLECTION,
+    metadata: Annotated[str, Form(description="JSON, kept with each image.")] = "{}",
+) -> Enqueued:
+    """Queue image files; the database keeps their bytes. Each file's name is kept in its metadata, as `file_name`.
+
+    A file that isn't an image ends as failed in the ingestion; an empty one is refused here. Others go on.
+    """
+    check_name(collection, "A collection")
+    shared = _read_metadata(metadata)
+    sources, refused = [], []
+    for file in files:
+        content, name = file.file.read(), (file.filename or "unnamed")[-1000:].replace("\0", "")
+        if content:
+            sources.append(ImageSource(content, metadata={FILE_NAME: name}))
+        else:
+            refused.append(RefusedFile(name=name, reason="The file is empty."))
+    if not sources:
+        return Enqueued(ingestion_id=None, counts=Counts(), refused=refused)
+    ingestion = context.client.enqueue_images(sources, collection=collection, metadata=shared, progress=False)
+    counts = Counts.of(ingestion.counts())
+    return Enqueued(ingestion_id=ingestion.ingestion_id, counts=counts, refused=refused)
+
+
+def _read_metadata(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(422, f"metadata isn't JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ProblemError(422, 'metadata is a JSON object such as {"album": "2026"}.')
+    check_mapping(found, "metadata")
+    return found
