@@ -81,6 +81,9 @@ class SetChange(Request):
 
     name: Name | None = None
     keep: bool | None = None
+    template: Annotated[str, Field(max_length=1000)] | None = Field(
+        default=None, description="Makes the prompts anew of the labels that have none of their own; contains {label}."
+    )
 
 
 class NewLabel(Request):
@@ -120,6 +123,7 @@ class Histogram(BaseModel):
     threshold: float = Field(description="Score from which images have the label.")
     total: int
     accepted: int = Field(description="Images that have the label by their score.")
+    above: int | None = Field(description="Images whose score reaches `at`; null where that wasn't given.")
 
 
 class ReviewedMatch(Match):
@@ -241,7 +245,9 @@ def get_label_set(context: InContext, label_set: SetName) -> LabelSet:
 
 @router.patch("/labels/{label_set}", responses=describe_responses(400, 404, 409, 422), summary="Change a label set")
 def change_label_set(context: InContext, label_set: SetName, body: SetChange) -> LabelSet:
-    """Give a label set another name, or say whether its labels are kept as rows."""
+    """Give a label set another name or template, or say whether its labels are kept as rows."""
+    if body.template is not None:
+        context.client.set_template(label_set, body.template)
     if body.keep is not None:
         context.client.keep_labels(label_set, body.keep)
     if body.name is not None and body.name != label_set:
@@ -308,10 +314,11 @@ def get_histogram(
     label: SetName,
     bins: Annotated[int, Query(ge=2, le=200)] = 48,
     collection: Annotated[Name | None, Query()] = None,
+    at: Annotated[float | None, Query(ge=0, le=1, description="A threshold to try: `above` says its effect.")] = None,
 ) -> Histogram:
     """Counts of images by calibrated score, in bins that are equally wide as logits: ln(score / (1 - score))."""
     database = context.client.database
-    found = reviewing.count_by_score(database, label_set, label, bins=bins, collection=collection)
+    found = reviewing.count_by_score(database, label_set, label, bins=bins, collection=collection, at=at)
     return Histogram(**found._asdict(), total=sum(found.counts))
 
 
