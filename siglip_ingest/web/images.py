@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -29,6 +30,17 @@ from siglip_ingest.web.schemas import (
 router = APIRouter(prefix="/v1", tags=["images"])
 
 State = Literal["queued", "claimed", "done", "failed"]
+
+
+class ThumbnailSize(IntEnum):
+    """The longer side of a thumbnail, pixels. Not a Literal: that would compare with the query's text."""
+
+    TINY = 160
+    SMALL = 320
+    MEDIUM = 640
+    LARGE = 1280
+
+
 PathId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
 
 # What browsers show; other formats are downloaded.
@@ -110,7 +122,7 @@ def tag_images(context: InContext, body: Tagging) -> Count:
 def get_thumbnail(
     context: InContext,
     image_id: PathId,
-    size: Annotated[Literal[160, 320, 640, 1280], Query(description="Longer side, pixels.")] = 320,
+    size: Annotated[ThumbnailSize, Query(description="Longer side, pixels.")] = ThumbnailSize.SMALL,
     v: Annotated[str | None, Query(max_length=64, description="Version; with it the answer may be kept.")] = None,
 ) -> Response:
     """A WebP of the whole image, upright, made once."""

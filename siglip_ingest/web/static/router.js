@@ -3,6 +3,7 @@ import { useEffect, useState } from "./vendor/htm-preact.js";
 
 history.scrollRestoration = "manual"; // the views do it, once what was there is there again
 const listeners = new Set();
+let isReturn = performance.getEntriesByType("navigation")[0]?.type !== "navigate"; // by back, forward or reload
 let entry = history.state?.entry ?? newEntry();
 history.replaceState({ ...history.state, entry }, "");
 
@@ -38,9 +39,9 @@ export function savedScroll() {
   }
 }
 
-/** Where we are: the path of the view, its query, and which entry of the history this is. */
+/** Where we are: the path of the view, its query, and whether we came back to an entry of the history. */
 export function currentPlace() {
-  return { path: location.pathname, query: new URLSearchParams(location.search), entry, state: history.state ?? {} };
+  return { path: location.pathname, query: new URLSearchParams(location.search), entry, isReturn, state: history.state ?? {} };
 }
 
 function announce() {
@@ -60,12 +61,14 @@ export function navigate(to, { replace = false, state = {} } = {}) {
     rememberScroll();
     entry = newEntry();
   }
+  isReturn = false;
   history[replace ? "replaceState" : "pushState"]({ ...state, entry }, "", url);
   announce();
 }
 
 addEventListener("popstate", (event) => {
   entry = event.state?.entry ?? newEntry();
+  isReturn = true;
   announce();
 });
 
