@@ -35,6 +35,10 @@ from .composing import (
     text as text,
     vector as vector,
 )
+from .db.browsing import (
+    CollectionSize as CollectionSize,
+    StoredImage as StoredImage,
+)
 from .db.calibrating import (
     Calibration as Calibration,
     CalibrationVersion as CalibrationVersion,

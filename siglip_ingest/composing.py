@@ -139,6 +139,12 @@ def read_terms(query: Query) -> list[QueryTerm]:
     return terms
 
 
+def as_text(terms: Sequence[QueryTerm]) -> str | None:
+    """The words of a query that is one text of weight 1, which has the text's own scores; None for any other query."""
+    is_text = len(terms) == 1 and terms[0].kind == "text" and terms[0].weight == 1
+    return terms[0].value if is_text else None
+
+
 def search_composed(
     database: Database,
     terms: Sequence[QueryTerm],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.errors import ConfigurationError
+from siglip_ingest.errors import ConfigurationError, SiglipError
 from siglip_ingest.process import how_to_install
 from siglip_ingest.settings import Settings
 
@@ -54,9 +55,17 @@ def serve(host: str | None, port: int | None, opens: bool | None) -> None:
         )
     )
     click.echo(f"The gallery is at {url}  (Ctrl-C ends it)")
+    threading.Thread(target=_warm_up, args=(client,), name="warm_up", daemon=True).start()
     if opens or (opens is None and _has_desktop()):
         threading.Timer(0.5, webbrowser.open, [url]).start()
     server.run(sockets=[listener])
+
+
+def _warm_up(client: SiglipClient) -> None:
+    """Load what embeds queries before somebody waits for it. Without images there is nothing to find yet."""
+    with contextlib.suppress(SiglipError):  # the first query says what is wrong
+        if client.list_collections():
+            client.embed_query("a photo")
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -66,6 +75,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(128)  # whoever comes before the application is up waits for it
     except OSError as error:
         raise ConfigurationError(
             f"{host} port {port} can't be listened on: {error.strerror or error}. Choose another with --port, or 0 for "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,31 +81,16 @@ class SearchingClient(BaseClient):
             offset=offset,
             after=after,
         )
-        make_text_embedder = self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
         if composing.is_composed(query):
-            return composing.search_composed(
-                self.database,
-                composing.read_terms(query),
-                options,
-                make_text_embedder=make_text_embedder,
-                make_embedder=self._get_embedder,
-                open_image=self._open_image,
-                timeout_s=self.settings.embed_timeout_s,
-                max_cached_texts=self.settings.max_cached_texts,
-            )
+            terms = composing.read_terms(query)
+            words = composing.as_text(terms)
+            return self._search_by_terms(terms, options) if words is None else self._search_by_text(words, options)
         if search.is_vector(query):
             return search.search_by_embedding(self.database, query, options)
         if isinstance(query, str) and not search.is_address(query):
             if hint := describe_file(query):
                 logger.warning("%r is searched for as words. %s", query, hint)
-            return search.search_by_text(
-                self.database,
-                make_text_embedder,
-                query,
-                options,
-                timeout_s=self.settings.embed_timeout_s,
-                max_cached_texts=self.settings.max_cached_texts,
-            )
+            return self._search_by_text(query, options)
         image = self._open_image(cast("Path | bytes | Image.Image", query))
         return search.search_by_image(self.database, self._get_embedder, image, options)
 
@@ -211,6 +196,32 @@ class SearchingClient(BaseClient):
         self._check_model()
         with self.database.connection() as connection:
             return segments.choose_index_kind(connection, kind)
+
+    def _search_by_text(self, words: str, options: SearchOptions) -> list[ImageMatch]:
+        return search.search_by_text(
+            self.database,
+            self._choose_text_embedder(),
+            words,
+            options,
+            timeout_s=self.settings.embed_timeout_s,
+            max_cached_texts=self.settings.max_cached_texts,
+        )
+
+    def _search_by_terms(self, terms: Sequence[composing.QueryTerm], options: SearchOptions) -> list[ImageMatch]:
+        return composing.search_composed(
+            self.database,
+            terms,
+            options,
+            make_text_embedder=self._choose_text_embedder(),
+            make_embedder=self._get_embedder,
+            open_image=self._open_image,
+            timeout_s=self.settings.embed_timeout_s,
+            max_cached_texts=self.settings.max_cached_texts,
+        )
+
+    def _choose_text_embedder(self) -> Callable[[ModelKey], Embedder | None] | None:
+        """What gives the embedder of new texts; None where the database asks a worker."""
+        return self._get_text_embedder if self.settings.is_embedded or self._embedder.can_embed else None
 
     def _get_text_embedder(self, model: ModelKey) -> Embedder | None:
         """The embedder of a new text; None where it is left to a worker, which the database asks."""

@@ -14,6 +14,8 @@ from fastapi import Depends, Request
 
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.file_cache import FileCache
+from siglip_ingest.siglip.preprocess.budget import PixelBudget
+from siglip_ingest.thumbnails import make_thumbnail, thumbnail_name
 from siglip_ingest.web.results import ResultLists
 
 if TYPE_CHECKING:
@@ -61,8 +63,25 @@ class Context:
         assert folder is not None  # noqa: S101  # one of the two is
         self.thumbnails = FileCache(folder / "thumbnails", client.settings.thumbnail_cache_bytes)
         self.uploads = FileCache(folder / "uploads", UPLOADS_BYTES)
+        self.pixels = PixelBudget(client.settings.max_decoding_pixels)
         self.lists = ResultLists()
         self.vectors = VectorCache()
+
+    def get_thumbnail(self, source: str, size: int, read: Callable[[], bytes]) -> bytes:
+        """A thumbnail from the cache, or made of what `read` reads.
+
+        Args:
+            source: Tells the image, and its version, from every other.
+            size: Most pixels on the longer side.
+            read: Reads the image's file.
+
+        Raises:
+            ImageError: If it can't be read, or isn't an image.
+        """
+        limits = self.settings.image_limits
+        return self.thumbnails.get(
+            thumbnail_name(source, size), lambda: make_thumbnail(read(), size, limits, self.pixels)
+        )
 
     def close(self) -> None:
         """Remove what was kept for this application only."""

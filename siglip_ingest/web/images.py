@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from siglip_ingest.db import browsing
 from siglip_ingest.image_files import open_image_file
-from siglip_ingest.thumbnails import MEDIA_TYPE, make_thumbnail, thumbnail_name
+from siglip_ingest.thumbnails import MEDIA_TYPE
 from siglip_ingest.web.context import InContext
 from siglip_ingest.web.problems import ProblemError, describe_responses
 from siglip_ingest.web.results import read_cursor, write_cursor
@@ -129,11 +129,7 @@ def get_thumbnail(
     client = context.client
     image = client.get_image(image_id)
     version = version_of(image)
-
-    def make() -> bytes:
-        return make_thumbnail(client.read_image(image_id), size, context.settings.image_limits)
-
-    made = context.thumbnails.get(thumbnail_name(f"{version} {image.uri}", size), make)
+    made = context.get_thumbnail(f"{version} {image.uri}", size, lambda: client.read_image(image_id))
     return Response(made, media_type=MEDIA_TYPE, headers={"Cache-Control": _caching(is_current=v == version)})
 
 

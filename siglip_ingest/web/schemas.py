@@ -119,7 +119,7 @@ class LabelFilter(Request):
     label_set: Name
     label: Name
     min_score: Score | None = Field(
-        default=None, description="Least calibrated score; null for the label's own threshold."
+        default=None, description="Least score, the model's own; null for the label's own rule."
     )
 
 

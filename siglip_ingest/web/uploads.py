@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, UploadFile
 from fastapi.responses import Response
 
 from siglip_ingest.siglip.preprocess.opening import open_image
-from siglip_ingest.thumbnails import MEDIA_TYPE, make_thumbnail, thumbnail_name
+from siglip_ingest.thumbnails import MEDIA_TYPE
 from siglip_ingest.web.context import Context, InContext, name_of_content
 from siglip_ingest.web.problems import ProblemError, describe_responses
 from siglip_ingest.web.schemas import DataUrl, Upload
@@ -87,8 +87,5 @@ def upload_data_url(context: InContext, body: DataUrl) -> Upload:
 def get_upload_thumbnail(context: InContext, upload_id: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
     """A WebP of at most 320 pixels a side."""
     content = get_upload(context, upload_id)
-    made = context.thumbnails.get(
-        thumbnail_name(upload_id, THUMBNAIL_PIXELS),
-        lambda: make_thumbnail(content, THUMBNAIL_PIXELS, context.settings.image_limits),
-    )
+    made = context.get_thumbnail(upload_id, THUMBNAIL_PIXELS, lambda: content)
     return Response(made, media_type=MEDIA_TYPE, headers={"Cache-Control": "private, max-age=86400"})

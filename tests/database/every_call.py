@@ -182,11 +182,12 @@ RELATIONS = words("""
 COMPARED_VERBS = words("""
     diverse_images duplicate_groups explain_score export_vectors images_with_labels index_recall label_scores
     near_duplicates relevant_images representatives search_images similar_images suggest_examples tune_search
-    calibrate calibrations label_from_images use_calibration
+    calibrate calibrations label_from_images use_calibration embed_query
 """)
 # These hand on what a function above says, or know no vectors.
 OTHER_VERBS = words("""
-    add_label add_model attach_table attached_tables change_label close collection_coverage compare_models
+    add_label add_model attach_table attached_tables change_label change_metadata close get_image list_collections
+    list_images read_image retry_ingestion search_with_model collection_coverage compare_models
     create_index create_label_set database delete_images detach_table drop_label_set drop_model embed_under_model
     enqueue_images find_external_model follow_ingestion follow_model forget_inherited from_environment give_up_model
     import_vectors keep_labels label_status labeled_images list_ingestions mark_images model model_coverage plan_sync

@@ -146,6 +146,7 @@ def ask_in_python(database: Database, database_url: str, folder: Path) -> dict[s
             "composed": lambda: client.search_images(["query 8", -text("asked only here"), image(7) * 0.7], limit=20),
             "similar": lambda: client.similar_images(5, limit=20),
             "relevant": lambda: client.relevant_images("query 8", min_score=0.4),
+            "embedded": lambda: [float(number) for number in client.embed_query("query 9")[1]],
             "diverse": lambda: client.diverse_images("query 8", limit=20, max_similarity=0.2),
             "pairs": lambda: client.near_duplicates(0.5),
             "groups": lambda: client.duplicate_groups(0.5),
