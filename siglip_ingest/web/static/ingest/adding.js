@@ -35,7 +35,7 @@ export function readAddresses(text) {
 
 function Choices({ collection, setCollection, metadata, setMetadata }) {
   const { data: collections } = useAnswer("/v1/collections");
-  return html`<div class="choices">
+  return html`<div class="add-choices">
     <label class="field"><span>Collection</span>
       <input type="text" list="collections" autocomplete="off" value=${collection} maxlength="1000" onInput=${(event) => setCollection(event.currentTarget.value)} />
       <datalist id="collections">${(collections ?? []).map((each) => html`<option key=${each.collection} value=${each.collection}></option>`)}</datalist>

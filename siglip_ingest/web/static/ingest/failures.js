@@ -5,8 +5,19 @@ import { html, useState } from "../vendor/htm-preact.js";
 
 const SHOWN = 8;
 const KINDS = {
-  not_an_image: "Not images", decode_error: "Broken files", too_large: "Too large", not_found: "Not found", http_error: "The address didn't answer with an image",
-  forbidden: "Not allowed", timeout: "Took too long", unsupported: "Of a kind that can't be read",
+  not_an_image: "Not images",
+  truncated: "Cut short",
+  unreadable: "Broken files",
+  too_large: "Too large",
+  not_found: "Not found",
+  fetch_failed: "Couldn't be fetched",
+  permission_denied: "May not be read",
+  not_allowed: "Not allowed here",
+  not_a_file: "Not files",
+  not_supported: "Of a kind that isn't supported",
+  unsupported_source: "From where nothing can be read",
+  embedding_failed: "Couldn't be embedded",
+  unexpected_error: "Unexpected errors",
 };
 
 /** Failures by their codes, the most frequent first: [[code, failures], ...]. */
@@ -37,7 +48,7 @@ function Group({ code, failures }) {
 
 /** The failures of an ingestion. `failed` is how many there are; `onRetry` is called once they are queued again. */
 export function Failures({ id, failed, onRetry }) {
-  const { data, error, reload } = useAnswer(failed ? `/v1/ingestions/${id}/failures` : null, { limit: undefined, n: undefined });
+  const { data, error, reload } = useAnswer(failed ? `/v1/ingestions/${id}/failures` : null);
   const [isBusy, setBusy] = useState(false);
   if (!failed) return null;
   const retry = async () => {

@@ -49,15 +49,15 @@ function Current({ upload, id, onCancel, onClose, onEnd }) {
   }, [isFinished]);
   const expected = upload && upload.phase !== "cancelled" ? upload.total - upload.refused.length : 0;
   const hasEnded = isFinished || (id === null && !isSending);
-  return html`<section class="card current" aria-label="What is being added">
-    <header class="current-head">
+  return html`<section class="card upload-now" aria-label="What is being added">
+    <header class="upload-head">
       <h2>${hasEnded ? (upload?.phase === "cancelled" ? "Stopped" : "Done") : "Adding images"}</h2>
       ${isSending
         ? html`<button type="button" class="button small" onClick=${onCancel}>Stop sending</button>`
         : hasEnded && html`<button type="button" class="button small" onClick=${onClose}>Close</button>`}
     </header>
     <${CountsBar} counts=${counts} expected=${expected} label="Progress" />
-    <div class="current-words" role="status">
+    <div class="upload-words" role="status">
       ${upload && html`<p class=${upload.waiting ? "waiting-words" : "quiet"}>${describeUpload(upload)}</p>`}
       ${ingestion && html`<p class="numbers">${describeCounts(ingestion, perSecond)}</p>`}
       ${!ingestion && id === null && !isSending && html`<p>Nothing was queued.</p>`}

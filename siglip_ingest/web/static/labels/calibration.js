@@ -28,11 +28,11 @@ function Fit({ fit }) {
 function Versions({ versions, onUse, isBusy }) {
   const hasCurrent = versions.some((version) => version.is_current);
   const rows = [...versions, { version: 0, is_current: !hasCurrent }];
-  return html`<div class="table-frame" role="region" aria-label="Calibrations" tabindex="0"><table class="table">
+  return html`<div class="table-frame" role="region" aria-label="Calibrations" tabindex="0"><table class="data-table">
     <caption class="hidden-text">Calibrations, the newest first</caption>
     <thead><tr><th scope="col">Fit</th><th scope="col" class="number">Marks</th><th scope="col" class="number">Threshold</th><th scope="col" class="number">Precision</th><th scope="col" class="number">Recall</th><th scope="col"><span class="hidden-text">Use</span></th></tr></thead>
     <tbody>
-      ${rows.map((each) => html`<tr key=${each.version} class=${each.is_current ? "current" : ""}>
+      ${rows.map((each) => html`<tr key=${each.version} class=${each.is_current ? "in-use" : ""}>
         <th scope="row">${each.version ? html`<span title=${formatMoment(each.created_at)}>${each.version}, ${formatAgo(each.created_at)}</span>` : "The model's own scores"}</th>
         <td class="number">${each.positives === undefined || each.positives === null ? "–" : `${each.positives} + ${each.negatives}`}</td>
         <td class="number">${each.threshold === undefined ? "–" : showScore(each.threshold)}</td>

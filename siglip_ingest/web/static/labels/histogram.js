@@ -101,7 +101,7 @@ export function Histogram({ histogram, marks, threshold, saved, accepted, label,
       <defs>
         <clipPath id=${clip}><rect x=${at} y="0" width=${Math.max(width - at, 0)} height=${HEIGHT} /></clipPath>
       </defs>
-      ${countTicks(most).map((count) => html`<g key=${count} class="grid">
+      ${countTicks(most).map((count) => html`<g key=${count} class="gridline">
         <line x1=${LEFT} x2=${width - RIGHT} y1=${HEIGHT - heightOf(count)} y2=${HEIGHT - heightOf(count)} />
         <text x=${LEFT - 6} y=${HEIGHT - heightOf(count) + 4} text-anchor="end">${formatCount(count)}</text>
       </g>`)}

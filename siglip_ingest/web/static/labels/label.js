@@ -3,7 +3,7 @@ import { ask, useAnswer } from "../api.js";
 import { withQuery } from "../format.js";
 import { navigate } from "../router.js";
 import { ErrorNotice, Icon, Notice, countOf, formatCount, toast } from "../ui.js";
-import { html, useEffect, useMemo, useState } from "../vendor/htm-preact.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { CalibrationPanel } from "./calibration.js";
 import { Histogram } from "./histogram.js";
 import { BorderPanel, MarkedPanel, SuggestionsPanel } from "./panels.js";
@@ -13,6 +13,7 @@ import { estimateAbove, showScore } from "./scale.js";
 const PANELS = [["threshold", "At the threshold"], ["suggested", "Worth marking"], ["marked", "Marked"], ["calibration", "Calibration"]];
 
 function PanelTabs({ shown, counts, onShow }) {
+  const tabs = useRef();
   const onKeyDown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -22,7 +23,12 @@ function PanelTabs({ shown, counts, onShow }) {
     onShow(next);
     event.currentTarget.querySelector(`[data-panel=${next}]`).focus();
   };
-  return html`<div class="tabs" role="tablist" aria-label="Images of this label" onKeyDown=${onKeyDown}>
+  useLayoutEffect(() => { // on a narrow screen it may be out of sight
+    const list = tabs.current;
+    const tab = list.querySelector(`[data-panel=${shown}]`);
+    list.scrollLeft = tab.offsetLeft - list.offsetLeft - (list.clientWidth - tab.clientWidth) / 2;
+  }, [shown]);
+  return html`<div class="tabs" ref=${tabs} role="tablist" aria-label="Images of this label" onKeyDown=${onKeyDown}>
     ${PANELS.map(([name, text]) => html`<button
       key=${name} type="button" role="tab" id=${`tab-${name}`} data-panel=${name} aria-selected=${name === shown} aria-controls="label-panel"
       tabIndex=${name === shown ? 0 : -1} onClick=${() => onShow(name)}

@@ -26,16 +26,16 @@ export function BorderPanel({ border, threshold, ...review }) {
 }
 
 /** Unmarked images whose marks would teach the label most. */
-export function SuggestionsPanel({ chosen, version, ...review }) {
-  const { data, error, isLoading, reload } = useAnswer(pathOfLabel(chosen, "suggestions"), { limit: 24, v: undefined, round: undefined });
+export function SuggestionsPanel({ chosen, ...review }) {
+  const { data, error, isLoading, reload } = useAnswer(pathOfLabel(chosen, "suggestions"), { limit: 24 });
   if (error && !data) return html`<${ErrorNotice} error=${error} onRetry=${reload} />`;
   if (!data) return html`<p class="quiet" aria-busy="true">Looking ...</p>`;
   const matches = data.map((each) => ({ ...each, score: each.calibrated_score }));
-  const left = matches.filter((match) => review.markOf(match) === null).length;
+  const isAnyMarked = matches.some((match) => review.markOf(match) !== null);
   return html`<section class="strip" aria-busy=${isLoading}>
     <div class="strip-head">
       <p class="quiet">Where the label is least sure, and some that it accepts. A dozen marks of both kinds already help.</p>
-      <button type="button" class="button small" onClick=${reload}><${Icon} name="refresh" size=${16} />${left ? "Others" : "More"}</button>
+      <button type="button" class="button small" disabled=${!isAnyMarked} onClick=${reload}><${Icon} name="refresh" size=${16} />The next ones</button>
     </div>
     ${matches.length ? html`<${ReviewGrid} matches=${matches} label="Images worth marking" ...${review} />` : html`<p class="quiet strip-empty">${NO_SUGGESTIONS}</p>`}
     <p class="quiet keys-hint"><kbd>y</kbd> right, <kbd>n</kbd> wrong, <kbd>u</kbd> undo, arrows move</p>

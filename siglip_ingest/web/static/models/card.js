@@ -28,7 +28,7 @@ export function CoverageBar({ model, label }) {
 
 function Facts({ model }) {
   const facts = [[model.embedded, "embedded", "done"], [model.queued, "queued", "waiting"], [model.failed, "failed", "failed"], [model.not_queued, "not queued", ""]];
-  return html`<ul class="facts">
+  return html`<ul class="model-facts">
     ${facts.map(([count, name, tone]) => (count || name === "embedded") && html`<li key=${name}><span class=${`fact-mark ${tone}`} aria-hidden="true"></span><strong class="numbers">${formatCount(count)}</strong> ${name}</li>`)}
   </ul>`;
 }
@@ -58,7 +58,7 @@ export function ModelCard({ model, collections, isPaired, onSwitch, onDrop, onQu
     <${Facts} model=${model} />
     <p class="quiet small-text">${describeWork(model)}</p>
     ${isStuck && html`<p class="hint small-text"><${Icon} name="info" size=${16} />Nothing moves until a worker runs: <code>siglip-ingest worker</code> serves every model.</p>`}
-    ${collections && html`<div class="table-frame" role="region" aria-label=${`Collections under ${model.model}`} tabindex="0"><table class="table">
+    ${collections && html`<div class="table-frame" role="region" aria-label=${`Collections under ${model.model}`} tabindex="0"><table class="data-table">
       <thead><tr><th scope="col">Collection</th><th scope="col" class="number">Images</th><th scope="col" class="number">Embedded</th><th scope="col" class="number">Queued</th><th scope="col" class="number">Failed</th></tr></thead>
       <tbody>${collections.map((each) => html`<tr key=${each.collection}><th scope="row">${each.collection}</th><td class="number">${formatCount(each.images)}</td><td class="number">${formatShare(each.share)}</td><td class="number">${formatCount(each.queued)}</td><td class="number">${formatCount(each.failed)}</td></tr>`)}</tbody>
     </table></div>`}

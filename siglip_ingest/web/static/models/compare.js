@@ -43,7 +43,7 @@ function Measures({ a, b }) {
   const { data, error, isLoading, reload } = useAnswer("/v1/models/compare", { a: a.model_id, b: b.model_id });
   if (error && !data) return html`<${ErrorNotice} error=${error} onRetry=${reload} />`;
   if (!data) return html`<p class="quiet" aria-busy="true">Comparing: this asks both models what people asked last ...</p>`;
-  return html`<div class="table-frame" role="region" aria-label="Measures" tabindex="0" aria-busy=${isLoading}><table class="table measures">
+  return html`<div class="table-frame" role="region" aria-label="Measures" tabindex="0" aria-busy=${isLoading}><table class="data-table measures">
     <caption class="hidden-text">${a.model} and ${b.model} compared</caption>
     <thead><tr><th scope="col">Measure</th><th scope="col" class="number">${a.model}</th><th scope="col" class="number">${b.model}</th><th scope="col" class="number">Cases</th></tr></thead>
     <tbody>

@@ -77,7 +77,7 @@ export function SwitchDialog({ model, active, onClose, onDone }) {
         <${Switch} label=${`Keep ${active?.model ?? "the old one"} up to date`} isOn=${isKept} onChange=${setKept} />
         <p class="quiet small-text">${isKept ? "New images are embedded under both, so going back is instant." : "Going back then takes the time to embed what comes meanwhile."}</p>
       </div>
-      ${isRefused && html`<label class="check"><input type="checkbox" checked=${isForced} onChange=${(event) => setForced(event.currentTarget.checked)} /> <span>Switch though something is missing</span></label>`}
+      ${isRefused && html`<label class="force-check"><input type="checkbox" checked=${isForced} onChange=${(event) => setForced(event.currentTarget.checked)} /> <span>Switch though something is missing</span></label>`}
       ${error && html`<p class="form-error" role="alert">${error.detail}</p>`}
       <footer class="dialog-foot">
         <button type="button" class="button" onClick=${onClose}>Cancel</button>
