@@ -92,9 +92,7 @@ def enqueue_files(
             refused.append(RefusedFile(name=name, reason="The file is empty."))
     if not sources:
         return Enqueued(ingestion_id=ingestion_id, counts=Counts(), refused=refused)
-    queued_id = client.enqueue_images(
-        sources, collection=collection, metadata=shared, progress=False
-    ).ingestion_id
+    queued_id = client.enqueue_images(sources, collection=collection, metadata=shared, progress=False).ingestion_id
     if ingestion_id is not None:
         queued_id = client.join_ingestions(ingestion_id, queued_id)
     with client.database.connection() as connection:

@@ -65,7 +65,7 @@ export function Failures({ id, failed, onRetry }) {
   };
   return html`<div class="failures">
     <header class="failures-head">
-      <p><${Icon} name="warning" size=${18} /><strong>${countOf(failed, "image")} failed.</strong> <span class="quiet">All others go on.</span></p>
+      <p><${Icon} name="warning" size=${18} /><strong>${countOf(failed, "image")} failed.</strong></p>
       <button type="button" class="button small" disabled=${isBusy} onClick=${retry}><${Icon} name="refresh" size=${16} />${isBusy ? "Queueing ..." : "Try again"}</button>
     </header>
     ${error && !data && html`<${ErrorNotice} error=${error} onRetry=${reload} />`}

@@ -63,7 +63,7 @@ export function ModelCard({ model, collections, isPaired, onSwitch, onDrop, onQu
       <tbody>${collections.map((each) => html`<tr key=${each.collection}><th scope="row">${each.collection}</th><td class="number">${formatCount(each.images)}</td><td class="number">${formatShare(each.share)}</td><td class="number">${formatCount(each.queued)}</td><td class="number">${formatCount(each.failed)}</td></tr>`)}</tbody>
     </table></div>`}
     ${isOther && html`<footer class="model-actions">
-      <button type="button" class="button small primary" onClick=${() => onSwitch(model)}>Switch to it</button>
+      <button type="button" class=${`button small ${model.queued || model.not_queued || model.labels_missing ? "" : "primary"}`} onClick=${() => onSwitch(model)}>Switch to it</button>
       <button type="button" class="button small" aria-pressed=${isPaired} onClick=${() => onCompare(model)}>Compare</button>
       ${model.not_queued > 0 && html`<button type="button" class="button small" onClick=${() => onQueue(model)}>Queue what is missing</button>`}
       <button type="button" class="button small plain danger-text drop-button" onClick=${() => onDrop(model)}>Drop</button>

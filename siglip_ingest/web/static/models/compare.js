@@ -92,6 +92,13 @@ function useSideBySide(a, b, text) {
   return { ...answer, again: () => setRound((before) => before + 1) };
 }
 
+const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
+const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
+
+function ordinal(number) {
+  return `${number}${ENDINGS[ORDINALS.select(number)]}`;
+}
+
 function Column({ model, side, others, hovered, onHover }) {
   const places = new Map(others.matches.map((match, place) => [match.image_id, place + 1]));
   return html`<section class="compare-column">
@@ -99,7 +106,7 @@ function Column({ model, side, others, hovered, onHover }) {
     <ol>
       ${side.matches.map((match, place) => {
         const other = places.get(match.image_id);
-        const moved = other === undefined ? "only here" : other === place + 1 ? "same place" : `${other > place + 1 ? "▲" : "▼"} ${other} there`;
+        const moved = other === undefined ? "only here" : other === place + 1 ? "same place" : `${other > place + 1 ? "▼" : "▲"} ${ordinal(other)} there`;
         const said = other === undefined ? "only found here" : `place ${other} in the other`;
         return html`<li key=${match.image_id} class=${`compare-match ${other === undefined ? "" : "is-common"} ${hovered === match.image_id ? "is-hovered" : ""}`} onMouseEnter=${() => onHover(match.image_id)} onMouseLeave=${() => onHover(null)}>
           <span class="compare-place numbers" aria-hidden="true">${place + 1}</span>
