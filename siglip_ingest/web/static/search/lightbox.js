@@ -60,6 +60,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   useLayoutEffect(() => {
     const shown = dialog.current;
     shown.showModal();
+    shown.focus(); // for its keys, without a ring around its first button
     return () => shown.close();
   }, []);
   useEffect(() => {
@@ -91,7 +92,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   const size = fit && { width: `${fit.width}px`, height: `${fit.height}px` };
 
   return html`<dialog
-    ref=${dialog} class="lightbox" aria-label=${name} onKeyDown=${onKeyDown}
+    ref=${dialog} class="lightbox" tabindex="-1" aria-label=${name} onKeyDown=${onKeyDown}
     onCancel=${(event) => { event.preventDefault(); onClose(); }}
   >
     <div class="lightbox-head">
