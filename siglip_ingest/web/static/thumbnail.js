@@ -45,18 +45,17 @@ function useSource(path) {
   return { source, reason, fail };
 }
 
-/** An image of the API. `alt` is "" where its name stands beside it. */
-export function Thumbnail({ path, alt = "", class: more = "", onFail, ...others }) {
+/** An image of the API. `alt` is "" where its name stands beside it; `isOptional` says no reason where there is none. */
+export function Thumbnail({ path, alt = "", class: more = "", isOptional = false, ...others }) {
   const { source, reason, fail } = useSource(path);
   const [shown, setShown] = useState(null);
-  useEffect(() => {
-    if (reason) onFail?.(reason);
-  }, [reason]);
+  if (reason && isOptional) return null;
   if (reason) {
     return html`<span class=${`unshown ${more}`} role="img" aria-label=${`${alt ? `${alt}: ` : ""}can't be shown`}>
       <span class="unshown-text">${reason}</span>
     </span>`;
   }
+  if (!source) return html`<span class=${`thumbnail ${more}`}></span>`; // an empty src would be an error
   return html`<img
     class=${`thumbnail ${shown === source ? "is-there" : ""} ${more}`} src=${source} alt=${alt} decoding="async" draggable=${false}
     onLoad=${() => setShown(source)} onError=${fail} ...${others}

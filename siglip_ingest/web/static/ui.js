@@ -142,11 +142,11 @@ export function formatScore(score) {
   if (score >= 0.995) return "1.00";
   if (score >= 0.1) return score.toFixed(2);
   if (score >= 0.01) return score.toFixed(3);
-  if (score >= 0.01) return score.toFixed(4);
-  return score > 0 ? "<0.01" : "0";
+  if (score >= 0.0001) return score.toFixed(4);
+  return score > 0 ? "<0.0001" : "0";
 }
 
-const DECADES = 4; // scores of SigLIP are often small: from 0.01 each decade has the same length
+const DECADES = 4; // scores of SigLIP are often small: from 0.0001 each decade has the same length
 
 /** The place of a score on a scale of [0, 1] on which small ones can be told apart. */
 export function scalePlace(score) {

@@ -6,8 +6,7 @@ import { html, useState } from "../vendor/htm-preact.js";
 const FEW = 5; // labels of a set that are shown at first
 const DATES = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-function Labels({ imageId }) {
-  const { data } = useAnswer(`/v1/images/${imageId}/labels`);
+function Labels({ data }) {
   const [isWhole, setWhole] = useState(false);
   if (!data?.length) return null;
   const sets = new Map();
@@ -28,6 +27,8 @@ function Labels({ imageId }) {
 
 /** Facts of an image; a value of its metadata becomes a filter by `onFilter(key, value)`. */
 export function Facts({ match, onFilter }) {
+  const { data: labels, isLoading } = useAnswer(`/v1/images/${match.image_id}/labels`);
+  if (isLoading && labels === null) return html`<div class="facts"></div>`; // what is below the labels would move
   const metadata = Object.entries(match.metadata ?? {});
   const facts = [
     ["Size", match.width && `${match.width} × ${match.height}`],
@@ -44,7 +45,7 @@ export function Facts({ match, onFilter }) {
       <h3>Match</h3>
       <dl class="table"><dt>Score</dt><dd class="numbers">${formatScore(match.score)}</dd><dt>Similarity</dt><dd class="numbers">${match.similarity.toFixed(3)}</dd></dl>
     </section>`}
-    <${Labels} key=${match.image_id} imageId=${match.image_id} />
+    <${Labels} key=${match.image_id} data=${labels} />
     ${metadata.length > 0 && html`<section class="facts-section">
       <h3>Metadata</h3>
       <dl class="table">

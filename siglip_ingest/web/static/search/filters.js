@@ -138,10 +138,10 @@ export function Filters({ state, change, seen, summary }) {
       <button type="button" class=${`pill ${count ? "has-some" : ""}`} aria-expanded=${isOpen} aria-controls="filter-panel" onClick=${() => setOpen(!isOpen)}>
         <${Icon} name="filter" size=${16} />Filters${count ? html` <span class="count numbers">${count}</span>` : ""}
       </button>
-      ${names.length > 1 && html`<select class="select" aria-label="Collection" value=${state.collection ?? ""} onChange=${(event) => change({ collection: event.currentTarget.value || null })}>
+      <select class="select" aria-label="Collection" value=${state.collection ?? ""} onChange=${(event) => change({ collection: event.currentTarget.value || null })}>
         <option value="">All collections</option>
         ${names.map((each) => html`<option value=${each}>${each}</option>`)}
-      </select>`}
+      </select>
       <select class="select" aria-label="Order" value=${state.sort} onChange=${(event) => change({ sort: event.currentTarget.value })}>
         <option value="relevance">${hasQuery(state) ? "Best first" : "Last added first"}</option>
         <option value="newest">Newest first</option>

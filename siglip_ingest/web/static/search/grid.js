@@ -1,5 +1,4 @@
 // The grid of results: only the rows near the window are in the document, and the keyboard goes through all of them.
-import { countOf } from "../ui.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { useLasso } from "./lasso.js";
 import { placeTiles, rowOf, rowsBetween, step } from "./layout.js";
@@ -66,6 +65,7 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
   const [first, last] = useNearRows(element, rows);
   const [active, setActive] = useState(0);
   const wantsFocus = useRef(false);
+  const [, draw] = useState(0);
   const isPlaced = rows.length > 0;
 
   useEffect(() => setActive(0), [listKey]);
@@ -87,6 +87,7 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
     if (!row) return;
     wantsFocus.current = true;
     setActive(index);
+    draw((before) => before + 1); // also where it was the active one already
     const top = element.current.getBoundingClientRect().top + row.top;
     const under = 84; // the search box stays at the top
     if (top < under) scrollBy(0, top - under);
@@ -166,6 +167,6 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
         />`)}
       </div>`)}
     </div>
-    <div ref=${end} class="grid-end">${hasMore ? html`<span class="hidden-text">More than ${countOf(matches.length, "image")}; more are loaded as you go.</span>` : ""}</div>
+    <div ref=${end} class="grid-end"></div>
   `;
 }

@@ -60,6 +60,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   useLayoutEffect(() => {
     const shown = dialog.current;
     shown.showModal();
+    shown.focus(); // for its keys, without a ring around its first button
     return () => shown.close();
   }, []);
   useEffect(() => {
@@ -91,7 +92,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   const size = fit && { width: `${fit.width}px`, height: `${fit.height}px` };
 
   return html`<dialog
-    ref=${dialog} class="lightbox" aria-label=${name} onKeyDown=${onKeyDown}
+    ref=${dialog} class="lightbox" tabindex="-1" aria-label=${name} onKeyDown=${onKeyDown}
     onCancel=${(event) => { event.preventDefault(); onClose(); }}
   >
     <div class="lightbox-head">
@@ -101,7 +102,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
         ${text && !isGone && html`<button type="button" class="button small" aria-pressed=${wantsHeat} title=${`Show where “${text}” matches (h)`} onClick=${() => setWantsHeat(!wantsHeat)}>
           <${Icon} name="heat" size=${17} /><span class="wide">Where it matches</span></button>`}
         <button type="button" class="button small" title="More like this (m)" aria-label="More like this" onClick=${() => onMore(imageId)}><${Icon} name="similar" size=${17} /><span class="wide">More like this</span></button>
-        ${match && html`<a class="icon-button" href=${match.original} download=${match.name} aria-label="Download the original" title="Download the original" onClick=${(event) => download(event, match)}><${Icon} name="download" /></a>`}
+        ${!match ? html`<span class="icon-button"></span>` : html`<a class="icon-button" href=${match.original} download=${match.name} aria-label="Download the original" title="Download the original" onClick=${(event) => download(event, match)}><${Icon} name="download" /></a>`}
         <${IconButton} icon="close" label="Close (Escape)" onClick=${onClose} />
       </span>
     </div>
@@ -109,7 +110,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
       <div class="lightbox-room" ref=${stage}>
         ${error && html`<p class="lightbox-error" role="alert">${error.detail}</p>`}
         ${match && size && html`<div class="lightbox-image" style=${size} key=${imageId}>
-          ${index >= 0 && html`<${Thumbnail} path=${thumbnailOf(match, 200)} class="is-preview" alt="" />`}
+          ${index >= 0 && html`<${Thumbnail} path=${thumbnailOf(match, 200)} class="is-preview" isOptional />`}
           <${Thumbnail} path=${`${match.thumbnail}&size=${LARGE}`} alt=${name} />
           ${map && html`<${HeatMap} map=${map} text=${text} />`}
         </div>`}
@@ -118,6 +119,6 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
       ${index > 0 && html`<${IconButton} icon="left" size=${26} class="lightbox-step is-left" label="Image before (arrow left)" onClick=${() => go(-1)} />`}
       ${index >= 0 && index < matches.length - 1 && html`<${IconButton} icon="right" size=${26} class="lightbox-step is-right" label="Next image (arrow right)" onClick=${() => go(1)} />`}
     </div>
-    ${match ? html`<${Facts} match=${match} onFilter=${onFilter} />` : html`<div class="facts"></div>`}
+    ${match ? html`<${Facts} key=${imageId} match=${match} onFilter=${onFilter} />` : html`<div class="facts"></div>`}
   </dialog>`;
 }

@@ -36,7 +36,7 @@ export function QueryBox({ state, input, isPending, isUploading, onTyped, onPart
     const { text: rest, parts } = readTyped(text);
     clearTimeout(timer.current);
     sent.current = rest;
-    setTyped(rest);
+    setTyped(rest && `${rest} `); // where the next term begins
     onParts([...state.parts, ...parts], rest);
   };
   const onInput = (event) => {

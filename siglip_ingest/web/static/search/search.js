@@ -1,6 +1,6 @@
 // The view /: a query, what narrows it, its results, and one of them large.
 import { navigate } from "../router.js";
-import { IconButton, countOf, formatCount, toast } from "../ui.js";
+import { Icon, IconButton, countOf, formatCount, toast } from "../ui.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { DeleteDialog, MarkDialog, TagDialog } from "./actions.js";
 import { useDrop } from "./drop.js";
@@ -59,7 +59,8 @@ function Summary({ results, state }) {
   const total = list.total ?? (hasMore ? null : matches.length);
   const text = total === null ? `More than ${countOf(matches.length, "image")}` : countOf(total, "image");
   const took = list.tookMs !== null && hasQuery(state) && !isPending ? ` in ${formatCount(Math.round(list.tookMs))} ms` : "";
-  return html`<p class="summary quiet numbers"><span role="status">${text}</span><span class="took" aria-hidden="true">${took}</span></p>`;
+  // New elements each time: one whose text is aligned at its end would move.
+  return html`<p class="summary quiet numbers" role="status"><span key=${text + took}>${text}<span class="took" aria-hidden="true">${took}</span></span></p>`;
 }
 
 const DIALOGS = { tag: TagDialog, mark: MarkDialog, delete: DeleteDialog };
@@ -93,21 +94,24 @@ export function SearchView({ place }) {
   };
   const unfold = (match) => results.unfold(match).catch((failure) => toast(failure.detail ?? String(failure), { tone: "danger" }));
 
+  const press = useRef();
+  press.current = (event) => {
+    const isTyping = event.target.closest?.("input, select, textarea, dialog");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") input.current.select();
+    else if (event.key === "?") showDialog("help");
+    else if (!selection.ids.size) return;
+    else if (event.key === "Escape") selection.clear();
+    else if (event.key === "t") showDialog("tag");
+    else if (event.key === "Delete" && !event.target.closest?.(".query")) showDialog("delete");
+    else return;
+    event.preventDefault();
+  };
   useEffect(() => {
-    const onKeyDown = (event) => {
-      const isTyping = event.target.closest?.("input, select, textarea, dialog");
-      if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "/") input.current.select();
-      else if (event.key === "?") showDialog("help");
-      else if (event.key === "Escape" && selection.ids.size) selection.clear();
-      else if (event.key === "t" && selection.ids.size) showDialog("tag");
-      else if (event.key === "Delete" && selection.ids.size && !event.target.closest?.(".query")) showDialog("delete");
-      else return;
-      event.preventDefault();
-    };
+    const onKeyDown = (event) => press.current(event);
     addEventListener("keydown", onKeyDown);
     return () => removeEventListener("keydown", onKeyDown);
-  }, [selection.ids]);
+  }, []);
   useLayoutEffect(() => {
     if (matchMedia("(pointer: fine)").matches && !place.isReturn && state.image === null) input.current.focus({ preventScroll: true });
   }, []);
@@ -130,6 +134,7 @@ export function SearchView({ place }) {
     <${Filters} state=${state} change=${change} seen=${seen} summary=${html`<${Summary} results=${results} state=${state} />`} />
     ${error && matches.length > 0 && error.status !== 0 &&
     html`<p class="trouble" role="alert">${error.detail} <button type="button" class="button small" onClick=${results.again}>Try again</button></p>`}
+    ${list.key === null && !error && html`<p class="first-wait" role="status"><span class="hidden-text">Searching</span><span class="spin"><${Icon} name="refresh" size=${26} /></span></p>`}
     ${isEmpty
       ? html`<${NoResults} state=${state} change=${change} error=${error} again=${results.again} />`
       : html`<${Grid}
