@@ -21,6 +21,7 @@ from siglip_ingest.services import stop_services
 from siglip_ingest.settings import Settings
 from tests.programs import wait_until
 from tests.web.browser.gallery import WATCH, Gallery, World
+from tests.web.browser.workshop import Workshop, open_views, open_workshop
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -110,3 +111,17 @@ def gallery(world: World, browser: Browser) -> Iterator[Gallery]:
     context.close()
     assert not opened.unexpected_complaints()
     assert not shifts
+
+
+@pytest.fixture(scope="session")
+def workshop(_template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A world that tests may change."""
+    with open_workshop(_template_home, tmp_path_factory.mktemp("workshop")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def views(workshop: Workshop, browser: Browser) -> Iterator[Gallery]:
+    """The gallery of the workshop."""
+    with open_views(workshop, browser) as opened:
+        yield opened
