@@ -91,7 +91,8 @@ def open_views(workshop: Workshop, browser: Browser) -> Iterator[Gallery]:
     yield opened
     page.unroute_all(behavior="ignoreErrors")
     context.close()
-    assert not opened.unexpected_complaints()
+    complaints = opened.unexpected_complaints()
+    assert not complaints, complaints
 
 
 def find_violations(page: Page) -> list[str]:
@@ -110,7 +111,8 @@ def check_looks(page: Page, address: str, ready: str, *, waits_ms: int = 400) ->
         page.goto(address)
         page.locator(ready).first.wait_for()
         page.wait_for_timeout(waits_ms)
-        assert find_violations(page) == []
+        violations = find_violations(page)
+        assert not violations, violations
     for width in (320, 390, 768):
         page.set_viewport_size({"width": width, "height": 700})
         page.wait_for_timeout(100)

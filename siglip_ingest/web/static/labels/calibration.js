@@ -96,6 +96,6 @@ export function CalibrationPanel({ chosen, marked, onChange, onSuggest }) {
     ${failure && html`<p class="form-error" role="alert">${failure.detail}</p>`}
     ${fit && html`<${Fit} fit=${fit} />`}
     ${error && !versions && html`<${ErrorNotice} error=${error} onRetry=${reload} />`}
-    ${versions?.length > 0 && html`<section><h3>Fits so far</h3><${Versions} versions=${versions} onUse=${use} isBusy=${isBusy} /></section>`}
+    ${versions?.length > 0 && html`<section><h2 class="small-title">Fits so far</h2><${Versions} versions=${versions} onUse=${use} isBusy=${isBusy} /></section>`}
   </div>`;
 }

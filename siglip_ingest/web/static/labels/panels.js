@@ -10,7 +10,7 @@ const NO_SUGGESTIONS = "Every image that would teach this label something is mar
 
 function Strip({ title, hint, matches, empty, tone, ...review }) {
   return html`<section class=${`strip ${tone}`}>
-    <h3><span class="strip-mark" aria-hidden="true"></span>${title} <span class="strip-hint">${hint}</span></h3>
+    <h2 class="small-title"><span class="strip-mark" aria-hidden="true"></span>${title} <span class="strip-hint">${hint}</span></h2>
     ${matches.length ? html`<${ReviewGrid} matches=${matches} label=${title} ...${review} />` : html`<p class="quiet strip-empty">${empty}</p>`}
   </section>`;
 }

@@ -49,6 +49,7 @@ export function LabelsView({ place }) {
   const { data: collections } = useAnswer("/v1/collections");
   const [dialog, setDialog] = useState(null);
   const [version, setVersion] = useState(0);
+  const [isMoving, setMoving] = useState(false); // a name has changed, and the list isn't the new one yet
   const [isWide, setWide] = useState(IS_WIDE.matches);
   const asked = { set: place.query.get("set"), label: place.query.get("label") };
   const set = sets?.find((each) => each.name === asked.set);
@@ -61,10 +62,11 @@ export function LabelsView({ place }) {
     return () => IS_WIDE.removeEventListener("change", listen);
   }, []);
   useEffect(() => { // on a wide screen there is room for a label beside the list
-    if (!isWide || !sets || asked.label) return;
+    if (!isWide || !sets || asked.label || isMoving) return;
     const first = (set ?? sets.find((each) => each.labels.length))?.labels[0];
     if (first) navigate(addressOf((set ?? sets.find((each) => each.labels.length)).name, first.label), { replace: true });
-  }, [isWide, sets, asked.label, asked.set]);
+  }, [isWide, sets, asked.label, asked.set, isMoving]);
+  useEffect(() => setMoving(false), [sets]);
   const isWaiting = sets?.some((each) => each.labels.some((label) => !label.is_ready && !Object.keys(label.refusals).length));
   useEffect(() => {
     if (!isWaiting) return undefined;
@@ -79,8 +81,13 @@ export function LabelsView({ place }) {
   const close = () => setDialog(null);
   const go = (to, said) => {
     close();
-    changed();
-    navigate(to, { replace: true });
+    const isHere = new URL(to, location.href).search === location.search;
+    if (isHere) changed(); // a label that has another name is asked for by that one, once the list has it
+    else {
+      setMoving(true);
+      reload();
+      navigate(to, { replace: true });
+    }
     if (said) toast(said);
   };
   const edit = (kind, more = {}) => setDialog({ kind, ...more });
@@ -105,7 +112,7 @@ export function LabelsView({ place }) {
           </header>
           <${LabelPane} key=${JSON.stringify(chosen)} chosen=${chosen} status=${status} place=${place} collections=${collections ?? []} version=${version} onChanged=${changed} onEdit=${() => edit("label", { set, label: status })} />
         `}
-        ${!chosen && asked.label && html`<${Notice} icon="label" title="There is no such label">
+        ${!chosen && asked.label && !isMoving && html`<${Notice} icon="label" title="There is no such label">
           <p>${asked.set} has no label “${asked.label}”. It may have been renamed or removed.</p>
           <a class="button" href="/labels" onClick=${followLink}>All labels</a>
         <//>`}
