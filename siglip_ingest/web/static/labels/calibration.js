@@ -51,6 +51,7 @@ export function CalibrationPanel({ chosen, marked, onChange, onSuggest }) {
   const [fit, setFit] = useState(null);
   const [failure, setFailure] = useState(null);
   const [isBusy, setBusy] = useState(false);
+  const isKnown = marked !== null && (versions !== null || error !== null); // else what comes later moves the rest
   const rights = (marked ?? []).filter((match) => match.mark === true).length;
   const wrongs = (marked ?? []).filter((match) => match.mark === false).length;
 
@@ -80,6 +81,7 @@ export function CalibrationPanel({ chosen, marked, onChange, onSuggest }) {
     toast(version ? `Fit ${version} is in use again.` : "The model's own scores are in use again.");
   });
 
+  if (!isKnown) return html`<div key="waiting" aria-busy="true"></div>`;
   return html`<div class="calibration">
     <form class="calibrate" onSubmit=${calibrate}>
       <p><strong>${countOf(rights, "image")}</strong> marked right, <strong>${wrongs}</strong> marked wrong. Calibrating turns the label's scores into what the marks say they mean, and chooses the threshold.</p>

@@ -126,7 +126,7 @@ export function LabelPane({ chosen, status, place, collections, version, onChang
       : html`<${Notice} icon="refresh" title="Its vector is being made"><p>A worker embeds the label's prompts. That takes seconds once one runs; this page looks again by itself.</p><//>`;
   }
   if (error && !histogram) return html`<${ErrorNotice} error=${error} onRetry=${reload} />`;
-  if (!histogram) return html`<div class="histogram-card waiting" aria-busy="true"></div>`;
+  if (!histogram) return html`<div key="waiting" class="histogram-card waiting" aria-busy="true"></div>`;
   const isExact = border.at === threshold && border.above !== null;
   const accepted = isExact ? border.above : tried === null ? histogram.accepted : estimateAbove(histogram, threshold);
   const review = { markOf, onMark };

@@ -18,9 +18,10 @@ function Strip({ title, hint, matches, empty, tone, ...review }) {
 /** The images nearest to the threshold: those that just miss it on the left, as on the axis, and those that just reach it. */
 export function BorderPanel({ border, threshold, ...review }) {
   if (border.error && border.at === null) return html`<${ErrorNotice} error=${border.error} />`;
+  if (border.at === null) return html`<div key="waiting" aria-busy="true"></div>`;
   return html`<div class="border" aria-busy=${border.at !== threshold}>
-    <${Strip} title="Just out" hint=${`below ${showScore(threshold)}`} tone="out" matches=${border.without} empty=${border.at === null ? "" : "No image scores lower."} ...${review} />
-    <${Strip} title="Just in" hint=${`from ${showScore(threshold)}`} tone="in" matches=${border.within} empty=${border.at === null ? "" : "No image scores as high."} ...${review} />
+    <${Strip} title="Just out" hint=${`below ${showScore(threshold)}`} tone="out" matches=${border.without} empty="No image scores lower." ...${review} />
+    <${Strip} title="Just in" hint=${`from ${showScore(threshold)}`} tone="in" matches=${border.within} empty="No image scores as high." ...${review} />
   </div>
   <p class="quiet keys-hint"><kbd>y</kbd> right, <kbd>n</kbd> wrong, <kbd>u</kbd> undo, arrows move</p>`;
 }

@@ -14,6 +14,11 @@ function addressOf(set, label) {
   return `/labels?${new URLSearchParams({ set, label })}`;
 }
 
+/** The address of the search that shows every image which has a label. */
+function searchOf({ set, label }) {
+  return `/?${new URLSearchParams({ label: `${encodeURIComponent(set)}:${encodeURIComponent(label)}` })}`;
+}
+
 function Sets({ sets, chosen, onEditSet, onAddLabel, onNewSet }) {
   return html`<nav class="label-sets" aria-label="Label sets">
     ${sets.map((set) => html`<section key=${set.name} class="label-set">
@@ -108,7 +113,10 @@ export function LabelsView({ place }) {
               <h1>${chosen.label}</h1>
               <p class="quiet prompts">${status.is_by_example ? "Learned from marked images." : status.prompts.map((prompt) => `“${prompt}”`).join(", ")}</p>
             </div>
-            <button type="button" class="button small" onClick=${() => edit("label", { set, label: status })}>Edit</button>
+            <div class="label-actions">
+              <a class="button small" href=${searchOf(chosen)} onClick=${followLink}><${Icon} name="search" size=${16} />Show all</a>
+              <button type="button" class="button small" onClick=${() => edit("label", { set, label: status })}>Edit</button>
+            </div>
           </header>
           <${LabelPane} key=${JSON.stringify(chosen)} chosen=${chosen} status=${status} place=${place} collections=${collections ?? []} version=${version} onChanged=${changed} onEdit=${() => edit("label", { set, label: status })} />
         `}

@@ -153,7 +153,7 @@ export function Compare({ a, b, models, place }) {
         <${Column} model=${a} side=${found.a} others=${found.b} hovered=${hovered} onHover=${setHovered} />
         <${Column} model=${b} side=${found.b} others=${found.a} hovered=${hovered} onHover=${setHovered} />
       </div>`}
-    ${!found && isPending && html`<p class="quiet" aria-busy="true">Searching with both ...</p>`}
+    ${!found && !error && text.trim() && html`<p key="waiting" class="quiet compare-waiting" aria-busy=${isPending}>Searching with both ...</p>`}
     <h3 class="measures-title">By what people asked and marked</h3>
     <${Measures} a=${a} b=${b} />
   </section>`;

@@ -68,7 +68,7 @@ export function ModelsView({ place }) {
         />`)}
       </ul>
       ${comparable.length < 2 && html`<p class="quiet models-hint"><${Icon} name="info" size=${16} />Add a second model to see what it would find: side by side, and measured on what people asked and marked. Searches go on meanwhile.</p>`}
-      ${a && b && a !== b && html`<${Compare} a=${a} b=${b} models=${comparable} place=${place} />`}
+      ${a && b && a !== b && (!byCollection || coverage) && html`<${Compare} a=${a} b=${b} models=${comparable} place=${place} />`}
     `;
   }
   const shown = models?.find((each) => each.model_id === dialog?.model?.model_id) ?? dialog?.model;
