@@ -76,7 +76,9 @@ def test_scrolling_loads_more_and_keeps_the_document_small(gallery: Gallery) -> 
     gallery.tiles.first.wait_for()
     most = 0
     for _ in range(60):
-        seen |= {int(tile) for tile in gallery.page.eval_on_selector_all(".tile", "all => all.map(t => t.dataset.index)")}
+        seen |= {
+            int(tile) for tile in gallery.page.eval_on_selector_all(".tile", "all => all.map(t => t.dataset.index)")
+        }
         most = max(most, gallery.tiles.count())
         if max(seen) == 179:
             break

@@ -67,7 +67,7 @@ def test_results_before_stay_and_are_dimmed(gallery: Gallery) -> None:
     gallery.open()
     gallery.tiles.first.wait_for()
     held: list[Route] = []
-    gallery.page.route("**/v1/search", lambda route: held.append(route))
+    gallery.page.route("**/v1/search", lambda route: held.append(route))  # noqa: PLW0108  # a method takes no attributes
     gallery.box.press_sequentially("boat")
     expect(gallery.page.locator(".grid.is-stale")).to_have_count(1)
     assert gallery.tiles.count() > 5
@@ -79,7 +79,9 @@ def test_results_before_stay_and_are_dimmed(gallery: Gallery) -> None:
 
 
 def test_a_deep_link_shows_its_state(gallery: Gallery) -> None:
-    gallery.open(f"{DRAWN}&q=sunset&part=-0.5*text:boat&min=0.001&sort=newest&fold=1&filter=%7B%22sky%22:%22sunset%22%7D")
+    gallery.open(
+        f"{DRAWN}&q=sunset&part=-0.5*text:boat&min=0.001&sort=newest&fold=1&filter=%7B%22sky%22:%22sunset%22%7D"
+    )
     expect(gallery.box).to_have_value("sunset")
     expect(gallery.page.get_by_role("slider", name="Weight of “boat”")).to_have_text("−0.5")
     expect(gallery.page.get_by_label("Order")).to_have_value("newest")
