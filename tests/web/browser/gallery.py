@@ -133,8 +133,10 @@ class Gallery:
                 transfer.items.add(new File([new Uint8Array(content)], name, { type: "image/jpeg" }));
                 const options = { bubbles: true, cancelable: true };
                 const target = document.querySelector(selector);
-                if (event === "paste") target.dispatchEvent(new ClipboardEvent(event, { ...options, clipboardData: transfer }));
-                else target.dispatchEvent(new DragEvent(event, { ...options, dataTransfer: transfer }));
+                const made = event === "paste"
+                    ? new ClipboardEvent(event, { ...options, clipboardData: transfer })
+                    : new DragEvent(event, { ...options, dataTransfer: transfer });
+                target.dispatchEvent(made);
             }""",
             [content, file.name, event, selector],
         )

@@ -67,7 +67,7 @@ def test_results_before_stay_and_are_dimmed(gallery: Gallery) -> None:
     gallery.open()
     gallery.tiles.first.wait_for()
     held: list[Route] = []
-    gallery.page.route("**/v1/search", lambda route: held.append(route))
+    gallery.page.route("**/v1/search", lambda route: held.append(route))  # noqa: PLW0108  # a method takes no attributes
     gallery.box.press_sequentially("boat")
     expect(gallery.page.locator(".grid.is-stale")).to_have_count(1)
     assert gallery.tiles.count() > 5

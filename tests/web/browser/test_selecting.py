@@ -42,11 +42,12 @@ def test_clicks_select_one_a_range_and_more(opened: Gallery) -> None:
 
 
 def test_a_lasso_selects_what_it_touches(opened: Gallery) -> None:
-    first, fourth = opened.tile(0).bounding_box(), opened.tile(1).bounding_box()
-    assert first and fourth
+    first, second = opened.tile(0).bounding_box(), opened.tile(1).bounding_box()
+    assert first
+    assert second
     opened.page.mouse.move(first["x"] - 8, first["y"] - 6)
     opened.page.mouse.down()
-    opened.page.mouse.move(fourth["x"] + 20, fourth["y"] + 30, steps=6)
+    opened.page.mouse.move(second["x"] + 20, second["y"] + 30, steps=6)
     expect(opened.page.locator(".lasso")).to_be_visible()
     opened.page.mouse.up()
     assert opened.selected() == [0, 1]
