@@ -132,7 +132,7 @@ def test_the_histogram_counts_every_image(labeled: TestClient) -> None:
 
 def test_the_histogram_tells_what_another_threshold_accepts(labeled: TestClient) -> None:
     scores = [match["score"] for match in images_of(labeled)]
-    for at in (0.0, (scores[2] + scores[3]) / 2, 1.0):
+    for at in (0.0, (scores[2] + scores[3]) / 2, scores[2], 1.0):
         found = ask(labeled, f"{SUNSET}/histogram", params={"bins": 2, "at": at})
         assert found["above"] == sum(score >= at for score in scores)
         assert found["threshold"] == 0.5

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+STRIP = 12  # images on each side of a threshold
 SUNSET = "/labels?set=skies&label=sunset"
 
 
@@ -35,9 +36,23 @@ def ask(views: Gallery, path: str) -> Any:
     return answer.json()
 
 
-def scores(views: Gallery, label: str = "sunset") -> list[float]:
-    path = f"/v1/labels/skies/labels/{label}/images?limit=200&collection=drawn"
-    return [match["score"] for match in ask(views, path)["matches"]]
+def ranked(views: Gallery) -> list[tuple[float, str]]:
+    """Scores and names of all images, best first."""
+    found = ask(views, "/v1/labels/skies/labels/sunset/images?limit=200&collection=drawn")["matches"]
+    return [(match["score"], match["name"]) for match in found]
+
+
+def scores(views: Gallery) -> list[float]:
+    return [score for score, _ in ranked(views)]
+
+
+def expect_border(views: Gallery) -> None:
+    """The strips show the nearest images on both sides of the threshold."""
+    page, at, found = views.page, threshold_of(views.page), ranked(views)
+    page.locator(".border[aria-busy=false]").wait_for()
+    within = [name for score, name in found if score >= at]
+    assert names(page, "Just in") == within[: -STRIP - 1 : -1]
+    assert names(page, "Just out") == [name for score, name in found if score < at][:STRIP]
 
 
 def slider(page: Page) -> Locator:
@@ -134,7 +149,7 @@ def test_labels_are_added_changed_and_removed(views: Gallery) -> None:
 def test_dragging_the_threshold_moves_images_in_and_out(views: Gallery) -> None:
     page = open_sunset(views)
     found = scores(views)
-    before = names(page, "Just in")
+    expect_border(views)
     assert int(accepted(page).inner_text()) == sum(score >= 0.5 for score in found)
     box = page.locator(".histogram").bounding_box()
     assert box
@@ -151,7 +166,7 @@ def test_dragging_the_threshold_moves_images_in_and_out(views: Gallery) -> None:
     assert low < 0.01
     page.mouse.up()
     expect(accepted(page)).to_have_text(str(sum(score >= low for score in found)))
-    assert names(page, "Just in") != before
+    expect_border(views)
     assert threshold_of(page) == low
     assert ask(views, "/v1/labels/skies/labels/sunset/histogram")["threshold"] == 0.5
     page.get_by_role("button", name="Undo").click()
