@@ -157,7 +157,11 @@ def test_sending_is_stopped(views: Gallery, tmp_path: Path) -> None:
     drawn = write_images(tmp_path, 30, seed=72_500, size=(40, 30))
     page = views.page
     held: list[Route] = []
-    page.route("**/v1/images/files", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/v1/images/files", hold)
     page.goto("/ingest")
     choose(page, [image.path for image in drawn], "stopped")
     current(page).get_by_role("button", name="Stop sending").click()
