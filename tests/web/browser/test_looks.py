@@ -63,7 +63,7 @@ def test_nothing_moves_for_those_who_don_t_want_it(gallery: Gallery) -> None:
 
 
 def test_the_page_has_a_strict_policy(gallery: Gallery) -> None:
-    response = gallery.page.goto("/")
+    response = gallery.page.goto(f"/?{DRAWN}")
     assert response
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
