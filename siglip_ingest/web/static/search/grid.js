@@ -155,7 +155,7 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
   return html`
     <div
       ref=${element} class=${`grid ${isStale ? "is-stale" : ""} ${selection.ids.size ? "is-selecting" : ""}`} style=${{ height: `${height}px` }}
-      role=${isPlaced ? "grid" : undefined} aria-label=${isPlaced ? label : undefined} aria-busy=${isStale} aria-multiselectable=${isPlaced ? "true" : undefined}
+      data-request=${listKey} role=${isPlaced ? "grid" : undefined} aria-label=${isPlaced ? label : undefined} aria-busy=${isStale} aria-multiselectable=${isPlaced ? "true" : undefined}
       aria-rowcount=${isPlaced ? (hasMore ? -1 : rows.length) : undefined} onKeyDown=${onKeyDown}
     >
       ${shown.map((row, place) => html`<div
