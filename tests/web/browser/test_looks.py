@@ -76,7 +76,7 @@ def test_axe_finds_nothing_in_any_state(gallery: Gallery, scheme: str) -> None:
     page = gallery.page
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     gallery.answer("**/v1/labels", SKIES)
-    night = {"label_set": "skies", "label": "night sky", "score": 0.8, "is_accepted": True, "marked": None}
+    night = {"label_set": "skies", "label": "night sky", "score": 0.8, "is_accepted": True, "mark": None}
     gallery.answer("**/v1/images/*/labels", [night, {**night, "label": "sunset", "score": 0.1, "is_accepted": False}])
     gallery.answer("**/v1/images/*/location?*", MAP)
     found: dict[str, list[str]] = {}

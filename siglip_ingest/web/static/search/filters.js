@@ -78,7 +78,7 @@ function MetadataFilter({ state, change, seen }) {
 /** Labels that images must have, each with its least score. */
 function LabelFilters({ state, change }) {
   const { data } = useAnswer("/v1/labels");
-  const sets = (data?.label_sets ?? []).filter((set) => set.labels.length);
+  const sets = (data ?? []).filter((set) => set.labels.length);
   if (!sets.length) return null;
   const isSame = (a, set, label) => a.label_set === set && a.label === label;
   const put = (set, label, score, options) => {
