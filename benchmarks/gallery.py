@@ -48,15 +48,17 @@ window.layoutShift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.layoutShift += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
-addEventListener("input", () => {
+addEventListener("input", ({ target }) => {
   const began = performance.now();
-  const before = document.querySelector(".tile");
+  const isShown = () => {  // and not what an earlier key asked for
+    const { request } = document.querySelector(".grid").dataset;
+    return request && JSON.parse(request).query === target.value.trim() && document.querySelector(".tile");
+  };
   const times = (window.times = { began });
   const painted = (name) => setTimeout(() => { times[name] = performance.now() - began; });
   const look = () => {
     if (times !== window.times) return;
-    const tile = document.querySelector(".tile");
-    if (tile && tile !== before && !times.hasTiles) {
+    if (!times.hasTiles && isShown()) {
       times.hasTiles = true;
       painted("tiles");
     }
@@ -164,7 +166,7 @@ def report(client: SiglipClient, queries: list[str]) -> None:
         thread.join()
     print_title(f"From the last key to the screen, {len(times)} new queries")
     rows = [
-        (what, f"{np.median(values):.0f}", f"{max(values):.0f}")
+        (what, f"{np.nanmedian(values):.0f}", f"{np.nanmax(values):.0f}")
         for what, values in (
             ("(the server alone)", [each["server"] for each in times]),
             ("results", [each["tiles"] for each in times]),
@@ -181,8 +183,8 @@ def type_query(page: Page, query: str) -> dict[str, float]:
     page.keyboard.type(query, delay=KEY_MS)
     page.wait_for_function("() => window.times?.images !== undefined", timeout=60_000)
     page.wait_for_timeout(200)
-    took = page.locator(".took").text_content() or ""
-    return {**page.evaluate("window.times"), "server": float("".join(filter(str.isdigit, took)))}
+    took = "".join(filter(str.isdigit, page.locator(".took").text_content() or ""))
+    return {**page.evaluate("window.times"), "server": float(took or "nan")}
 
 
 if __name__ == "__main__":

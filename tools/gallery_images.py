@@ -19,7 +19,7 @@ import click
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-QUERY = "/?q=a+castle+under+a+night+sky&part=-1*text:snow"
+QUERY = "/?q=a+castle&part=-1*text:night+sky"
 SHOTS: dict[str, dict[str, Any]] = {
     "gallery.webp": {"viewport": {"width": 1180, "height": 760}, "color_scheme": "light"},
     "gallery-phone.webp": {

@@ -82,7 +82,7 @@ function App() {
   recoveries.use();
   const shown = VIEWS.find((each) => each.path === place.path) ?? VIEWS[0];
   useEffect(() => {
-    document.title = shown.path === "/" ? "siglip_ingest" : `${shown.name} – siglip_ingest`;
+    if (shown.path !== "/") document.title = `${shown.name} – siglip_ingest`; // the search names itself
   }, [shown]);
   return html`
     <a class="skip" href="#main">Skip to the content</a>

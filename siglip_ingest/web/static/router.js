@@ -23,15 +23,22 @@ let isScrollTimed = false;
 addEventListener("scroll", () => {
   if (isScrollTimed) return;
   isScrollTimed = true;
+  const scrolled = entry;
   setTimeout(() => {
     isScrollTimed = false;
-    rememberScroll();
+    if (scrolled === entry) rememberScroll();
   }, 120);
 }, { passive: true });
 addEventListener("pagehide", rememberScroll);
 
+let arrival = readScroll(); // before what is shown now could change it
+
 /** How far down the page was, in pixels, when this entry of the history was left; 0 where it is new. */
 export function savedScroll() {
+  return arrival;
+}
+
+function readScroll() {
   try {
     return Number(sessionStorage.getItem(`siglip.scroll.${entry}`) ?? 0);
   } catch {
@@ -60,6 +67,7 @@ export function navigate(to, { replace = false, state = {} } = {}) {
   if (!replace) {
     rememberScroll();
     entry = newEntry();
+    arrival = 0;
   }
   isReturn = false;
   history[replace ? "replaceState" : "pushState"]({ ...state, entry }, "", url);
@@ -69,6 +77,7 @@ export function navigate(to, { replace = false, state = {} } = {}) {
 addEventListener("popstate", (event) => {
   entry = event.state?.entry ?? newEntry();
   isReturn = true;
+  arrival = readScroll();
   announce();
 });
 

@@ -73,8 +73,22 @@ def test_a_link_to_an_image_that_is_no_result_opens_it(gallery: Gallery) -> None
 
 
 def test_facts_metadata_and_labels_stand_beside_it(gallery: Gallery) -> None:
-    night = {"label_set": "skies", "label": "night sky", "score": 0.83, "is_accepted": True, "marked": True}
-    other = {"label_set": "skies", "label": "storm", "score": 0.01, "is_accepted": False, "marked": None}
+    night = {
+        "label_set": "skies",
+        "label": "night sky",
+        "score": 0.9,
+        "calibrated_score": 0.83,
+        "is_accepted": True,
+        "mark": True,
+    }
+    other = {
+        "label_set": "skies",
+        "label": "storm",
+        "score": 0.01,
+        "calibrated_score": 0.01,
+        "is_accepted": False,
+        "mark": None,
+    }
     gallery.answer("**/v1/images/*/labels", [other, night])
     gallery.open(f"{DRAWN}&q=sunset over water")
     gallery.tile(0).click()

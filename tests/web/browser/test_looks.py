@@ -63,7 +63,7 @@ def test_nothing_moves_for_those_who_don_t_want_it(gallery: Gallery) -> None:
 
 
 def test_the_page_has_a_strict_policy(gallery: Gallery) -> None:
-    response = gallery.page.goto("/")
+    response = gallery.page.goto(f"/?{DRAWN}")
     assert response
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -76,7 +76,7 @@ def test_axe_finds_nothing_in_any_state(gallery: Gallery, scheme: str) -> None:
     page = gallery.page
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     gallery.answer("**/v1/labels", SKIES)
-    night = {"label_set": "skies", "label": "night sky", "score": 0.8, "is_accepted": True, "marked": None}
+    night = {"label_set": "skies", "label": "night sky", "score": 0.8, "is_accepted": True, "mark": None}
     gallery.answer("**/v1/images/*/labels", [night, {**night, "label": "sunset", "score": 0.1, "is_accepted": False}])
     gallery.answer("**/v1/images/*/location?*", MAP)
     found: dict[str, list[str]] = {}

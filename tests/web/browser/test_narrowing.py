@@ -14,11 +14,7 @@ from tests.web.browser.gallery import DRAWN, Gallery
 
 pytestmark = pytest.mark.browser
 
-SKIES = {
-    "label_sets": [
-        {"name": "skies", "template": "{}", "is_kept": False, "labels": [{"label": "night sky"}, {"label": "sunset"}]}
-    ]
-}
+SKIES = [{"name": "skies", "template": "{}", "is_kept": False, "labels": [{"label": "night sky"}, {"label": "sunset"}]}]
 
 
 def test_metadata_seen_in_results_become_filters(gallery: Gallery) -> None:

@@ -68,7 +68,7 @@ export function MarkDialog({ ids, onClose }) {
   const { data, error: unavailable, isLoading } = useAnswer("/v1/labels");
   const [chosen, setChosen] = useState("");
   const [isRight, setRight] = useState(true);
-  const sets = data?.label_sets ?? [];
+  const sets = data ?? [];
   const { run, isBusy, error } = useTask(async () => {
     const [set, label] = JSON.parse(chosen);
     const path = `/v1/labels/${encodeURIComponent(set)}/labels/${encodeURIComponent(label)}/marks`;

@@ -6,6 +6,11 @@ import { html, useState } from "../vendor/htm-preact.js";
 const FEW = 5; // labels of a set that are shown at first
 const DATES = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
+/** What decides about a label: the calibrated score, once its prompts are embedded. */
+function scoreOf(label) {
+  return label.calibrated_score ?? label.score ?? 0;
+}
+
 function Labels({ data }) {
   const [isWhole, setWhole] = useState(false);
   if (!data?.length) return null;
@@ -15,10 +20,10 @@ function Labels({ data }) {
   return html`<section class="facts-section" aria-label="Labels">
     ${[...sets].map(([name, labels]) => html`<h3 key=${name}>${name}</h3>
       <ul class="scores">
-        ${[...labels].sort((a, b) => b.score - a.score).slice(0, isWhole ? undefined : FEW).map((each) => html`<li key=${each.label} class=${each.is_accepted ? "is-accepted" : ""}>
-          <span class="scores-name">${each.label}${each.marked === true ? " ✓" : each.marked === false ? " ✗" : ""}${each.is_accepted ? html`<span class="hidden-text"> (accepted)</span>` : ""}</span>
-          <span class="scores-bar" aria-hidden="true"><span style=${{ transform: `scaleX(${each.score ?? 0})` }}></span></span>
-          <span class="numbers">${formatScore(each.score)}</span>
+        ${[...labels].sort((a, b) => scoreOf(b) - scoreOf(a)).slice(0, isWhole ? undefined : FEW).map((each) => html`<li key=${each.label} class=${each.is_accepted ? "is-accepted" : ""}>
+          <span class="scores-name">${each.label}${each.mark === true ? " ✓" : each.mark === false ? " ✗" : ""}${each.is_accepted ? html`<span class="hidden-text"> (accepted)</span>` : ""}</span>
+          <span class="scores-bar" aria-hidden="true"><span style=${{ transform: `scaleX(${scoreOf(each)})` }}></span></span>
+          <span class="numbers">${formatScore(scoreOf(each))}</span>
         </li>`)}
       </ul>`)}
     ${hasMore && html`<button type="button" class="button small plain" onClick=${() => setWhole(!isWhole)}>${isWhole ? "Fewer" : "All labels"}</button>`}

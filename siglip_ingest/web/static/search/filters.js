@@ -57,8 +57,8 @@ function MetadataFilter({ state, change, seen }) {
   return html`<section class="panel-section">
     <h2>Metadata</h2>
     ${keys.map(([name, values]) => html`<div class="facet" key=${name}>
-      <h3 id=${`facet-${name}`}>${name}</h3>
-      <div class="pills" role="group" aria-labelledby=${`facet-${name}`}>
+      <h3 id=${`facet-${encodeURIComponent(name)}`}>${name}</h3>
+      <div class="pills" role="group" aria-labelledby=${`facet-${encodeURIComponent(name)}`}>
         ${[...values].sort((a, b) => b[1] - a[1]).filter(([each], place) => place < MOST_VALUES || state.filter[name] === each).map(([each]) => html`<button
           type="button" class="pill" key=${String(each)} aria-pressed=${state.filter[name] === each} onClick=${() => set(name, state.filter[name] === each ? undefined : each)}
         >${String(each)}</button>`)}
@@ -78,7 +78,7 @@ function MetadataFilter({ state, change, seen }) {
 /** Labels that images must have, each with its least score. */
 function LabelFilters({ state, change }) {
   const { data } = useAnswer("/v1/labels");
-  const sets = (data?.label_sets ?? []).filter((set) => set.labels.length);
+  const sets = (data ?? []).filter((set) => set.labels.length);
   if (!sets.length) return null;
   const isSame = (a, set, label) => a.label_set === set && a.label === label;
   const put = (set, label, score, options) => {
@@ -90,8 +90,8 @@ function LabelFilters({ state, change }) {
   return html`<section class="panel-section">
     <h2>Labels</h2>
     ${sets.map((set) => html`<div class="facet" key=${set.name}>
-      <h3 id=${`labels-${set.name}`}>${set.name}</h3>
-      <div class="pills" role="group" aria-labelledby=${`labels-${set.name}`}>
+      <h3 id=${`labels-${encodeURIComponent(set.name)}`}>${set.name}</h3>
+      <div class="pills" role="group" aria-labelledby=${`labels-${encodeURIComponent(set.name)}`}>
         ${set.labels.map(({ label }) => {
           const chosen = state.labels.some((each) => isSame(each, set.name, label));
           return html`<button type="button" class="pill" key=${label} aria-pressed=${chosen}

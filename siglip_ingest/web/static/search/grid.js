@@ -62,16 +62,16 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
   const end = useRef();
   const width = useWidth(element);
   const { rows, height } = useMemo(() => (width ? placeTiles(matches, width, hasMore) : { rows: [], height: 0 }), [matches, width, hasMore]);
-  const [first, last] = useNearRows(element, rows);
-  const [active, setActive] = useState(0);
-  const wantsFocus = useRef(false);
-  const [, draw] = useState(0);
   const isPlaced = rows.length > 0;
-
-  useEffect(() => setActive(0), [listKey]);
   useLayoutEffect(() => {
     if (isPlaced) onPlaced?.(height);
   }, [listKey, height, isPlaced]);
+  const [first, last] = useNearRows(element, rows); // after the page was scrolled to where it belongs
+  const [active, setActive] = useState(0);
+  const wantsFocus = useRef(false);
+  const [, draw] = useState(0);
+
+  useEffect(() => setActive(0), [listKey]);
 
   useEffect(() => {
     if (!hasMore) return undefined;
@@ -155,7 +155,7 @@ export function Grid({ matches, listKey, hasMore, loadMore, selection, actions, 
   return html`
     <div
       ref=${element} class=${`grid ${isStale ? "is-stale" : ""} ${selection.ids.size ? "is-selecting" : ""}`} style=${{ height: `${height}px` }}
-      role=${isPlaced ? "grid" : undefined} aria-label=${isPlaced ? label : undefined} aria-busy=${isStale} aria-multiselectable=${isPlaced ? "true" : undefined}
+      data-request=${listKey} role=${isPlaced ? "grid" : undefined} aria-label=${isPlaced ? label : undefined} aria-busy=${isStale} aria-multiselectable=${isPlaced ? "true" : undefined}
       aria-rowcount=${isPlaced ? (hasMore ? -1 : rows.length) : undefined} onKeyDown=${onKeyDown}
     >
       ${shown.map((row, place) => html`<div

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { Chip } from "./chip.js";
 import { endsTerm, readTyped } from "./state.js";
 
-const DEBOUNCE_MS = 90;
+const DEBOUNCE_MS = 80;
 
 /**
  * The search box.

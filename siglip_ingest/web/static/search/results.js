@@ -34,7 +34,6 @@ export function useResults(request, isReturn) {
   const recovery = recoveries.use();
   const more = useRef(null); // the controller of the page that is on its way
   const attempts = useRef(0);
-  const asked = useRef(null);
   const current = useRef(list);
   current.current = list;
 
@@ -45,12 +44,10 @@ export function useResults(request, isReturn) {
   };
 
   useEffect(() => {
-    const isAgain = asked.current === `${key} ${round} ${recovery}`;
-    asked.current = `${key} ${round} ${recovery}`;
     more.current?.abort();
     more.current = null;
     const known = isReturn && round === 0 ? kept.get(key) : null;
-    if (known && (isAgain || current.current.key !== key || !error)) {
+    if (known && !error) {
       setUnfolded(new Map());
       setError(null);
       setPending(false);
@@ -142,7 +139,8 @@ export function useResults(request, isReturn) {
     again: () => {
       attempts.current = 0;
       setError(null);
-      setRound((before) => before + 1);
+      if (current.current.key === key) loadMore(); // it was a further page that failed
+      else setRound((before) => before + 1);
     },
   };
 }
