@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-slow test-lowest test-newest test-cpu-variants faults check fmt schema async docs site site-serve bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
+.PHONY: help demo demo-model test test-slow test-browser test-lowest test-newest test-cpu-variants faults check fmt schema async docs site site-serve bench-gallery bench-index-kinds bench-ingest bench-model bench-search bench-servers bench-startup bench-texts bench-vectors mutants clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,13 @@ demo: $(READY)  ## Index 400 images and search them, from nothing, in about a mi
 	@$(BIN)/siglip-ingest demo --folder .demo
 
 test: $(READY)  ## Run the normal tests (under 10 minutes on two cores)
-	@$(BIN)/pytest -m 'not slow and not faults' $(IN_PARALLEL) $(TESTS)
+	@$(BIN)/pytest -m 'not slow and not faults and not browser' $(IN_PARALLEL) $(TESTS)
 
 test-slow: $(READY)  ## Run the tests at true model sizes and those that kill processes
-	@$(BIN)/pytest -m 'slow or faults'
+	@$(BIN)/pytest -m '(slow or faults) and not browser'
+
+test-browser: $(READY)  ## Run the tests of the gallery in Debian's `chromium`
+	@$(BIN)/pytest -m browser tests/web/browser
 
 faults: $(READY)  ## Kill, stop, fill and cut off what ingestion needs, and print what it did to 2,400 images (about 8 minutes)
 	@$(BIN)/pytest -q tests/faults/ingest
@@ -77,6 +80,9 @@ schema: $(READY)  ## Write migrations/schema.sql from the migrations
 
 demo-model: $(READY)  ## Train the demo checkpoint again from nothing (about an hour on two cores)
 	@$(BIN)/python -m tools.demo_model.train
+
+bench-gallery: $(READY)  ## Milliseconds from the last key to results on the screen, at 10,000 images (about 2 minutes)
+	@$(BIN)/python benchmarks/gallery.py
 
 bench-ingest: $(READY)  ## Images per second: end to end, encoder alone, decoding alone
 	@$(BIN)/python benchmarks/ingest.py

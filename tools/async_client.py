@@ -71,7 +71,7 @@ def _public_methods(part: type, tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 
 def _imports(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
-    """What a module's names mean: each with the statement that imports it; constants are imported from the module."""
+    """What a module's names mean: each with the statement that imports it; its own are imported from it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from ((alias.asname or alias.name, _import_from(node.module, alias)) for alias in node.names)
@@ -81,6 +81,8 @@ def _imports(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             yield name, f"from {module} import {name}"
+        elif isinstance(node, ast.ClassDef):
+            yield node.name, f"from {module} import {node.name}"
 
 
 def _imports_of_types(tree: ast.Module) -> Iterator[str]:

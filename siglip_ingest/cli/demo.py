@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from siglip_ingest.cli.contact_sheet import Section, write_contact_sheet
 from siglip_ingest.cli.output import print_table
+from siglip_ingest.cli.serving import serve
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.ingest import ImageSource
 from siglip_ingest.settings import Settings
@@ -42,8 +45,9 @@ SEARCH_QUERY = (
 @click.option(
     "--images", type=click.IntRange(1, 100_000), default=400, show_default=True, help="How many images to draw."
 )
-def demo(folder: Path, images: int) -> None:
-    """Draw images, index them and search them.
+@click.pass_context
+def demo(context: click.Context, folder: Path, images: int) -> None:
+    """Draw images, index them and search them, and offer to show them in a browser.
 
     Everything is real, and nothing needs to be configured: PostgreSQL, Redis, a Celery worker, a small SigLIP.
     """
@@ -81,6 +85,7 @@ def demo(folder: Path, images: int) -> None:
         _say(f"7. The same with images: {sheet.as_uri()}")
     _say(f"Done in {time.perf_counter() - started:.0f} s; everything that was started is stopped.")
     program = "siglip-ingest" if shutil.which("siglip-ingest") else os.path.relpath(sys.argv[0])
+    click.echo(f"   The gallery, in a browser: SIGLIP_HOME={shlex.quote(str(home))} SIGLIP_MODEL=demo {program} serve")
     click.echo(
         "   Now with your own photos:\n"
         "   export SIGLIP_MODEL=google/siglip2-base-patch16-224   # the default; downloaded once, 1.5 GB\n"
@@ -88,6 +93,14 @@ def demo(folder: Path, images: int) -> None:
         f'   {program} search "sunset over water" --html found.html\n'
         "   With SIGLIP_DATABASE_URL and SIGLIP_BROKER_URL it uses your PostgreSQL and Redis; see README.md."
     )
+    if _may_ask() and click.confirm("Open the gallery now?", default=True):
+        os.environ.update(SIGLIP_HOME=str(home), SIGLIP_MODEL="demo")
+        context.invoke(serve)
+
+
+def _may_ask() -> bool:
+    """Whether somebody is there to answer, and the gallery's dependencies are too."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and find_spec("fastapi") is not None
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglip_ingest import composing, syncing
 from siglip_ingest.client.async_base import AsyncBaseClient
+from siglip_ingest.client.embedding import EmbeddedQueries
 from siglip_ingest.client.models import LABELS_TIMEOUT_S
 from siglip_ingest.db import ingestions
 from siglip_ingest.db.attached import AttachedTable
@@ -994,6 +995,15 @@ class AsyncSiglipClient(AsyncBaseClient):
             NotFoundError: If there is no such ingestion; they are kept for 30 days.
         """
         return self._follow(await self._run(self.synchronous.follow_ingestion, ingestion_id))
+
+    async def join_ingestions(self, ingestion_id: int, other_id: int) -> int:
+        """Follow images that were queued in two calls as one ingestion: the other one's join the first.
+
+        Returns:
+            The key of the ingestion that has the other one's images: still `other_id` where the active model was
+            changed between the calls, or where they joined different collections.
+        """
+        return await self._run(self.synchronous.join_ingestions, ingestion_id, other_id)
 
     async def list_ingestions(self, limit: int = 10) -> list[tuple[ingestions.IngestionRow, IngestCounts]]:
         """The newest ingestions, the newest first, and how far each is."""

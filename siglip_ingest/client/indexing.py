@@ -76,6 +76,16 @@ class IndexingClient(BaseClient):
             model_id = ingestions.get_ingestion(connection, ingestion_id).model_id
         return self._with_worker(self._ingestion(ingestion_id, model_id))
 
+    def join_ingestions(self, ingestion_id: int, other_id: int) -> int:
+        """Follow images that were queued in two calls as one ingestion: the other one's join the first.
+
+        Returns:
+            The key of the ingestion that has the other one's images: still `other_id` where the active model was
+            changed between the calls, or where they joined different collections.
+        """
+        joined = self.database.transact(lambda c: ingestions.join_ingestions(c, ingestion_id, other_id))
+        return ingestion_id if joined else other_id
+
     def list_ingestions(self, limit: int = 10) -> list[tuple[ingestions.IngestionRow, IngestCounts]]:
         """The newest ingestions, the newest first, and how far each is."""
         with self.database.connection() as connection:

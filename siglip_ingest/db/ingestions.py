@@ -73,6 +73,21 @@ def complete_ingestion(connection: Connection, ingestion_id: int) -> None:
     connection.execute(SQL.note_growth, {"ingestion_id": ingestion_id, "is_complete": True})
 
 
+def join_ingestions(connection: Connection, ingestion_id: int, other_id: int) -> bool:
+    """Move the images of another ingestion to the end of this one, which takes its place.
+
+    Returns:
+        Whether they were moved: not where the two are of different models or collections, or one is gone.
+    """
+    parameters = {"ingestion_id": ingestion_id, "other_id": other_id}
+    if ingestion_id == other_id or connection.execute(SQL.hold_ingestion, parameters).fetchone() is None:
+        return False
+    connection.execute(SQL.move_images, parameters)
+    connection.execute(SQL.delete_ingestion, {"ingestion_id": other_id})
+    complete_ingestion(connection, ingestion_id)
+    return True
+
+
 def get_ingestion(connection: Connection, ingestion_id: int) -> IngestionState:
     """Whether an ingestion is complete.
 

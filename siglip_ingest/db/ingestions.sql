@@ -37,6 +37,25 @@ GROUP BY n.part;
 -- Notes that an ingestion has grown; is_complete says whether that was all.
 UPDATE siglip.ingestions SET grown_at = clock_timestamp(), is_complete = %(is_complete)s WHERE ingestion_id = %(ingestion_id)s;
 
+-- name: hold_ingestion
+-- Locks an ingestion against others that join it; returns a row where it is of the same model and collection as other_id.
+SELECT g.ingestion_id
+FROM siglip.ingestions AS g
+JOIN siglip.ingestions AS o ON o.ingestion_id = %(other_id)s AND o.model_id = g.model_id AND o.collection = g.collection
+WHERE g.ingestion_id = %(ingestion_id)s
+FOR UPDATE OF g;
+
+-- name: move_images
+-- Moves the images of the ingestion other_id to the end of another one.
+UPDATE siglip.ingestion_images AS p
+SET ingestion_id = %(ingestion_id)s,
+    part = p.part + (SELECT coalesce(pg_catalog.max(l.part) + 1, 0) FROM siglip.ingestion_images AS l WHERE l.ingestion_id = %(ingestion_id)s)
+WHERE p.ingestion_id = %(other_id)s;
+
+-- name: delete_ingestion
+-- Deletes an ingestion; its images stay.
+DELETE FROM siglip.ingestions WHERE ingestion_id = %(ingestion_id)s;
+
 -- name: get_ingestion
 -- Returns an ingestion: its model, whether all of its images are queued, and the seconds since it last grew.
 SELECT g.model_id, g.is_complete, pg_catalog.date_part('epoch', clock_timestamp() - g.grown_at)

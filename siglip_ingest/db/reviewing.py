@@ -49,12 +49,14 @@ class ScoreHistogram(NamedTuple):
         counts: N numbers of images.
         threshold: The score from which images have the label.
         accepted: How many images have it by their score.
+        above: How many would have it if the threshold were `at`; None where that wasn't asked.
     """
 
     edges: list[float]
     counts: list[int]
     threshold: float
     accepted: int
+    above: int | None
 
 
 class ScoredImage(NamedTuple):
@@ -83,9 +85,23 @@ def get_threshold(database: Database, label_set: str, label: str) -> float:
 
 
 def count_by_score(
-    database: Database, label_set: str, label: str, *, bins: int = 48, collection: str | None = None
+    database: Database,
+    label_set: str,
+    label: str,
+    *,
+    bins: int = 48,
+    collection: str | None = None,
+    at: float | None = None,
 ) -> ScoreHistogram:
     """Count images by a label's calibrated score, in bins whose logits are equally wide.
+
+    Args:
+        database: Where they are.
+        label_set: Name of the label set.
+        label: Name of the label.
+        bins: How many, 2 to 1,000.
+        collection: Count only this collection's images.
+        at: A threshold to try, a score in [0, 1].
 
     Raises:
         NotFoundError: If there is no such set or label, or it has no vector yet.
@@ -100,15 +116,17 @@ def count_by_score(
         "collection": collection,
         "bins": int(bins),
         "reach": LOGIT_REACH,
+        "at": at,
     }
     counts = [0] * int(bins)
-    accepted = 0
-    for bin_, images, with_label in database.fetch(SQL.count_by_logit, parameters):
+    accepted = above = 0
+    for bin_, images, with_label, reaching in database.fetch(SQL.count_by_logit, parameters):
         counts[min(max(bin_, 1), int(bins)) - 1] += images
         accepted += with_label
+        above += reaching
     logits = [-LOGIT_REACH + 2 * LOGIT_REACH * edge / int(bins) for edge in range(1, int(bins))]
     edges = [0.0, *(1 / (1 + math.exp(-logit)) for logit in logits), 1.0]
-    return ScoreHistogram(edges, counts, threshold, accepted)
+    return ScoreHistogram(edges, counts, threshold, accepted, None if at is None else above)
 
 
 def list_scored_images(

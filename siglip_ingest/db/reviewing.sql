@@ -10,13 +10,14 @@ ORDER BY v.label_set, v.calibrated_score DESC, v.label;
 
 -- name: count_by_logit
 -- Counts the images of a label by the logit of their calibrated scores, ln(score / (1 - score)): `bins` equal ones from -reach to reach;
--- bin 0 is what lies below, bins + 1 what lies above. Rows of bin, images and how many of these
--- have the label by their score; without the empty ones.
+-- bin 0 is what lies below, bins + 1 what lies above. Rows of bin, images, how many of these
+-- have the label by their score, and how many reach the score `at`; without the empty ones.
 SELECT pg_catalog.width_bucket(
            CASE WHEN v.calibrated_score <= 0 THEN '-Infinity' WHEN v.calibrated_score >= 1 THEN 'Infinity'
                 ELSE pg_catalog.ln(v.calibrated_score / (1 - v.calibrated_score)) END,
            -%(reach)s::double precision, %(reach)s::double precision, %(bins)s::integer) AS bin,
-       count(*), count(*) FILTER (WHERE v.is_accepted)
+       count(*), count(*) FILTER (WHERE v.is_accepted),
+       count(*) FILTER (WHERE v.calibrated_score >= %(at)s::double precision)
 FROM siglip.label_scores AS v
 JOIN siglip.images AS i USING (image_id)
 WHERE v.label_set = %(label_set)s AND v.label = %(label)s

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
@@ -108,9 +109,19 @@ def create_app(client: SiglipClient, *, needs_keys: bool = False) -> FastAPI:
     return app
 
 
+class PageFiles(StaticFiles):
+    """The gallery's files. A browser asks each time whether they changed: half of an update would be none."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """Answer with a file, or that it is still the same."""
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def _add_page(app: FastAPI) -> None:
     """The gallery: one page and its files."""
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", PageFiles(directory=STATIC), name="static")
 
     def get_page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

@@ -30,16 +30,18 @@ from siglip_ingest.web.schemas import (
 router = APIRouter(prefix="/v1", tags=["images"])
 
 State = Literal["queued", "claimed", "done", "failed"]
-PathId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
 
 
 class ThumbnailSize(IntEnum):
-    """Longer side of a thumbnail in pixels."""
+    """The longer side of a thumbnail, pixels. Not a Literal: that would compare with the query's text."""
 
-    SMALL = 160
-    MEDIUM = 320
-    LARGE = 640
-    HUGE = 1280
+    TINY = 160
+    SMALL = 320
+    MEDIUM = 640
+    LARGE = 1280
+
+
+PathId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
 
 
 # What browsers show; other formats are downloaded.
@@ -121,7 +123,7 @@ def tag_images(context: InContext, body: Tagging) -> Count:
 def get_thumbnail(
     context: InContext,
     image_id: PathId,
-    size: Annotated[ThumbnailSize, Query(description="Longer side, pixels.")] = ThumbnailSize.MEDIUM,
+    size: Annotated[ThumbnailSize, Query(description="Longer side, pixels.")] = ThumbnailSize.SMALL,
     v: Annotated[str | None, Query(max_length=64, description="Version; with it the answer may be kept.")] = None,
 ) -> Response:
     """A WebP of the whole image, upright, made once."""

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
 from siglip_ingest.db import browsing, ingestions
 from siglip_ingest.db.ingestions import IngestionRow
+from siglip_ingest.errors import SiglipError
 from siglip_ingest.types import IngestCounts
 from siglip_ingest.web.context import Context, InContext
 from siglip_ingest.web.problems import describe_responses
@@ -84,8 +85,14 @@ def get_ingestion(context: InContext, ingestion_id: PathId) -> Ingestion:
     return _describe(context, ingestion_id)
 
 
+def _check_ingestion(context: InContext, ingestion_id: PathId) -> None:
+    """Once a stream has begun, its status can't be 404 any more."""
+    _describe(context, ingestion_id)
+
+
 @router.get(
     "/{ingestion_id}/events",
+    dependencies=[Depends(_check_ingestion)],
     response_class=EventSourceResponse,
     responses=describe_responses(404, 422),
     summary="Follow an ingestion",
@@ -95,7 +102,10 @@ async def follow_ingestion(context: InContext, ingestion_id: PathId) -> AsyncIte
     last, pause_s = None, FIRST_PAUSE_S
     with anyio.move_on_after(MAX_EVENTS_S):
         while True:
-            now = await anyio.to_thread.run_sync(_describe, context, ingestion_id)
+            try:
+                now = await anyio.to_thread.run_sync(_describe, context, ingestion_id)
+            except SiglipError:
+                return  # the browser asks again, and is told then
             if now != last:
                 last, pause_s = now, FIRST_PAUSE_S
                 yield ServerSentEvent(event="done" if now.is_finished else "progress", data=now)

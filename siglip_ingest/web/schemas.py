@@ -130,6 +130,9 @@ class SearchRequest(Request):
     parts: list[Part] | None = Field(default=None, min_length=1, max_length=32, description="A query of several parts.")
     collection: Name | None = None
     filter: Metadata | None = Field(default=None, description="Only images whose metadata contain this.")
+    image_ids: list[ImageId] | None = Field(
+        default=None, max_length=10_000, description="Only these images, such as the folded ones of a match."
+    )
     min_score: Score | None = Field(default=None, description="Leave out what is less relevant.")
     labels: list[LabelFilter] = Field(default=[], max_length=32)
     sort: Sort = Field(

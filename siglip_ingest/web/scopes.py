@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 PUBLIC = "public"  # needs no key
 
-# The routes by scope: the method, and the path as /openapi.json writes it.
+# The routes by scope: the method, and the path as the routers write it.
 ROUTES: dict[str, str] = {
     # The page and what it needs before there is a key; that the server lives.
     "GET /": PUBLIC,
@@ -37,12 +37,12 @@ ROUTES: dict[str, str] = {
     "POST /v1/search": "search",
     "POST /v1/embeddings": "search",
     "GET /v1/labels": "search",
-    "GET /v1/labels/{label_set}": "search",
-    "GET /v1/labels/{label_set}/labels/{label}/histogram": "search",
-    "GET /v1/labels/{label_set}/labels/{label}/images": "search",
-    "GET /v1/labels/{label_set}/labels/{label}/calibrations": "search",
-    "GET /v1/labels/{label_set}/labels/{label}/suggestions": "search",
-    "POST /v1/labels/{label_set}/scores": "search",
+    "GET /v1/labels/{label_set:path}": "search",
+    "GET /v1/labels/{label_set:path}/labels/{label:path}/histogram": "search",
+    "GET /v1/labels/{label_set:path}/labels/{label:path}/images": "search",
+    "GET /v1/labels/{label_set:path}/labels/{label:path}/calibrations": "search",
+    "GET /v1/labels/{label_set:path}/labels/{label:path}/suggestions": "search",
+    "POST /v1/labels/{label_set:path}/scores": "search",
     "GET /v1/ingestions": "search",
     "GET /v1/ingestions/{ingestion_id}": "search",
     "GET /v1/ingestions/{ingestion_id}/events": "search",
@@ -59,20 +59,21 @@ ROUTES: dict[str, str] = {
     "POST /v1/images/tag": "write",
     "POST /v1/ingestions/{ingestion_id}/retry": "write",
     "POST /v1/labels": "write",
-    "PATCH /v1/labels/{label_set}": "write",
-    "DELETE /v1/labels/{label_set}": "write",
-    "POST /v1/labels/{label_set}/labels": "write",
-    "PATCH /v1/labels/{label_set}/labels/{label}": "write",
-    "DELETE /v1/labels/{label_set}/labels/{label}": "write",
-    "POST /v1/labels/{label_set}/labels/{label}/marks": "write",
-    "POST /v1/labels/{label_set}/labels/{label}/calibrations": "write",
-    "PUT /v1/labels/{label_set}/labels/{label}/calibrations/{version}": "write",
+    "PATCH /v1/labels/{label_set:path}": "write",
+    "DELETE /v1/labels/{label_set:path}": "write",
+    "POST /v1/labels/{label_set:path}/labels": "write",
+    "PATCH /v1/labels/{label_set:path}/labels/{label:path}": "write",
+    "DELETE /v1/labels/{label_set:path}/labels/{label:path}": "write",
+    "POST /v1/labels/{label_set:path}/labels/{label:path}/marks": "write",
+    "POST /v1/labels/{label_set:path}/labels/{label:path}/calibrations": "write",
+    "PUT /v1/labels/{label_set:path}/labels/{label:path}/calibrations/{version}": "write",
     # What all who search are served with.
     "POST /v1/models": "admin",
     "POST /v1/models/{model_id}/switch": "admin",
     "DELETE /v1/models/{model_id}": "admin",
 }
 
+_STRICTNESS = (PUBLIC, "search", "write", "admin")
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
@@ -96,12 +97,19 @@ def name_route(method: str, template: str) -> str:
 
 
 def find_route(method: str, path: str) -> Found:
-    """What a request is for; HEAD is asked for what GET is."""
-    for template, pattern, scopes in _PATTERNS:
-        if pattern.fullmatch(path):
-            methods = tuple(sorted(scopes))
-            return Found(template, scopes.get("GET" if method == "HEAD" else method), methods)
-    return Found(None, None)
+    """What a request is for; HEAD is asked for what GET is.
+
+    The names of label sets may hold slashes, so that a path may fit several routes: then the strictest scope counts.
+    """
+    method = "GET" if method == "HEAD" else method
+    fitting = [(template, scopes) for template, pattern, scopes in _PATTERNS if pattern.fullmatch(path)]
+    if not fitting:
+        return Found(None, None)
+    answering = [(template, scopes[method]) for template, scopes in fitting if method in scopes]
+    if not answering:
+        return Found(fitting[0][0], None, tuple(sorted({method for _, scopes in fitting for method in scopes})))
+    scope = max((scope for _, scope in answering), key=_STRICTNESS.index)
+    return Found(answering[0][0], scope, tuple(sorted(dict(fitting)[answering[0][0]])))
 
 
 def _compile() -> list[tuple[str, re.Pattern[str], dict[str, str]]]:
@@ -110,8 +118,8 @@ def _compile() -> list[tuple[str, re.Pattern[str], dict[str, str]]]:
         method, _, template = route.partition(" ")
         paths.setdefault(template, {})[method] = scope
     found = []
-    # /v1/images/delete before /v1/images/{image_id}
-    for template in sorted(paths, key=lambda template: (template.count("{"), template)):
+    # /v1/images/delete before /v1/images/{image_id}, and the longer of two with names that hold slashes.
+    for template in sorted(paths, key=lambda path: (":path" in path, -path.count("/"), path.count("{"), path)):
         parts = _PARAMETER.split(template)
         pattern = re.escape(parts[0])
         for _name, is_rest, following in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):

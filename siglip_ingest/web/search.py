@@ -63,7 +63,7 @@ def search_by_words(
 
 def _answer(context: Context, body: SearchRequest) -> SearchPage:
     started = time.perf_counter()
-    image_ids = _with_labels(context, body)
+    image_ids = _narrow(context, body)
     total: int | None = None
     if body.fold_duplicates or (body.sort != "relevance"):
         entries, cursor, total = context.lists.page(body.cursor, body.limit, lambda: _list(context, body, image_ids))
@@ -180,9 +180,9 @@ def _embed_upload(context: Context, upload_id: str) -> Any:
     return context.vectors.get((model_id, upload_id), lambda: client.embed_query(content)[1])
 
 
-def _with_labels(context: Context, body: SearchRequest) -> list[int] | None:
-    """Ids of the images that have all labels that are asked for; None where none is."""
-    found: set[int] | None = None
+def _narrow(context: Context, body: SearchRequest) -> list[int] | None:
+    """Ids of the images that are asked for and have all labels that are; None where neither is."""
+    found = None if body.image_ids is None else set(body.image_ids)
     for each in body.labels:
         matches = context.client.images_with_labels(
             each.label_set,

@@ -36,7 +36,9 @@ def list_data_files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "path", ["siglip_ingest/db", "siglip_migrations/sql", "siglip_ingest/demo/checkpoint"], ids=lambda path: path
+    "path",
+    ["siglip_ingest/db", "siglip_migrations/sql", "siglip_ingest/demo/checkpoint", "siglip_ingest/web/static"],
+    ids=lambda path: path,
 )
 def test_the_wheel_ships_every_data_file(wheel_names: list[str], path: str) -> None:
     folder = ROOT / {"siglip_migrations": "migrations"}.get(path.split("/", maxsplit=1)[0], "") / path

@@ -12,6 +12,7 @@ from siglip_ingest.web.app import ROUTERS, VIEWS
 from siglip_ingest.web.scopes import PUBLIC, ROUTES, find_route, name_route
 
 KNOWN = {name_route(*route.split(" ", 1)): scope for route, scope in ROUTES.items()}
+LABEL = "/v1/labels/{label_set:path}/labels/{label:path}"
 NEED_NO_KEY = {
     *(f"GET {view}" for view in VIEWS),
     "GET /static/{path:path}",
@@ -53,7 +54,7 @@ def test_what_changes_something_needs_more_than_search() -> None:
         "POST /v1/uploads/data",
         "POST /v1/search",
         "POST /v1/embeddings",
-        "POST /v1/labels/{label_set}/scores",
+        "POST /v1/labels/{label_set:path}/scores",
     }
 
 
@@ -68,6 +69,12 @@ def test_what_changes_something_needs_more_than_search() -> None:
         ("GET", "/v1/models/compare", ("/v1/models/compare", "search")),
         ("GET", "/static/vendor/a/b.js", ("/static/{path:path}", PUBLIC)),
         ("GET", "/v1/images/7/", (None, None)),
+        ("GET", "/v1/labels/a/b", ("/v1/labels/{label_set:path}", "search")),
+        ("POST", "/v1/labels/a/b/labels/c/d/marks", (f"{LABEL}/marks", "write")),
+        ("POST", "/v1/labels/a/labels/b/marks/scores", ("/v1/labels/{label_set:path}/scores", "search")),
+        ("PUT", "/v1/labels/a/labels/b/calibrations/2", (f"{LABEL}/calibrations/{{version}}", "write")),
+        ("GET", "/v1/labels/a/labels/b/images", (f"{LABEL}/images", "search")),
+        ("DELETE", "/v1/labels/a/labels/b/images", (LABEL, "write")),
         ("GET", "/v1/images/7\n", ("/v1/images/{image_id}", "search")),
         ("GET", "/v1/unknown", (None, None)),
         ("GET", "/V1/IMAGES", (None, None)),

@@ -1,0 +1,2 @@
+// The view /ingest.
+export { IngestView } from "./ingest/view.js";

@@ -1,0 +1,2 @@
+// The view /labels.
+export { LabelsView } from "./labels/view.js";

@@ -1,0 +1,2 @@
+// The view /models.
+export { ModelsView } from "./models/view.js";
