@@ -36,7 +36,7 @@ test-slow: $(READY)  ## Run the tests at true model sizes and those that kill pr
 	@$(BIN)/pytest -m '(slow or faults) and not browser'
 
 test-browser: $(READY)  ## Run the tests of the gallery in Debian's `chromium`
-	@$(BIN)/pytest -m browser tests/web/browser
+	@$(BIN)/pytest -m browser $(IN_PARALLEL) tests/web/browser
 
 faults: $(READY)  ## Kill, stop, fill and cut off what ingestion needs, and print what it did to 2,400 images (about 8 minutes)
 	@$(BIN)/pytest -q tests/faults/ingest

@@ -23,6 +23,7 @@ from siglip_ingest.web import (
     labels,
     locating,
     models,
+    reviewing,
     search,
     sessions,
     uploads,
@@ -44,6 +45,7 @@ ROUTERS = (
     images.router,
     locating.router,
     adding.router,
+    reviewing.router,  # before labels, since the names of sets may hold slashes
     labels.router,
     ingestions.router,
     models.router,

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Response
 from siglip_ingest.db import label_sets, labels, reviewing
 from siglip_ingest.errors import NotFoundError
 from siglip_ingest.types import LabelStatus
-from siglip_ingest.web import reviewing as reviewing_routes
 from siglip_ingest.web.context import Context, InContext
 from siglip_ingest.web.images import PathId
 from siglip_ingest.web.label_types import (
@@ -25,9 +24,8 @@ from siglip_ingest.web.label_types import (
 from siglip_ingest.web.problems import ProblemError, describe_responses
 from siglip_ingest.web.uploads import get_upload
 
-# A name may contain slashes, so the order counts: what lies deeper comes first, and isn't taken for a part of a name.
+# A name may hold slashes, so the order counts: what lies deeper comes first, and isn't taken for a part of a name.
 router = APIRouter(prefix="/v1", tags=["labels"])
-router.include_router(reviewing_routes.router)
 
 
 @router.get("/labels", summary="List the label sets")

@@ -28,7 +28,7 @@ from siglip_ingest.web.results import Entry
 from siglip_ingest.web.schemas import Name
 from siglip_ingest.web.search import describe_entries
 
-router = APIRouter()  # `labels` includes it
+router = APIRouter(prefix="/v1", tags=["labels"])
 
 
 @router.get(

@@ -103,8 +103,6 @@ def gallery(world: World, browser: Browser) -> Iterator[Gallery]:
     opened = Gallery(page, world)
     page.on("console", lambda message: message.type in {"error", "warning"} and opened.complaints.append(message.text))
     page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.answer("**/v1/labels", [])
-    opened.answer("**/v1/images/*/labels", [])
     yield opened
     shifts = opened.unexpected_shifts()
     page.unroute_all(behavior="ignoreErrors")
