@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from siglip_ingest import process
 from siglip_ingest.errors import ImageError, InvalidInputError, SiglipError
-from siglip_ingest.types import Embedder, ModelInfo, TextReader
+from siglip_ingest.types import Embedder, LocatedText, Locator, ModelInfo, TextReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,7 +175,7 @@ class Gatherer(Generic[T]):
         return vectors
 
 
-class LocalEmbedder(Embedder, TextReader, Protocol):
+class LocalEmbedder(Embedder, TextReader, Locator, Protocol):
     """An embedder of this process."""
 
 
@@ -215,6 +215,10 @@ class BatchingEmbedder:
     def embed_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embed decoded images; returns (N, D) float32 unit vectors in the same order. Raises as the embedder does."""
         return self._images.embed(list(images))
+
+    def locate_text(self, image: Image.Image, text: str) -> LocatedText:
+        """Say which parts of a decoded RGB image made it fit a text."""
+        return self.inner.locate_text(image, text)
 
     def describe_refusals(self, texts: Sequence[str]) -> list[str | None]:
         """Say for each text why it is refused; None where the model reads something of it."""
