@@ -8,7 +8,7 @@ SELECT i.image_id, i.uri, i.collection, i.key, i.metadata, c.width, c.height, c.
        m.model_id IS NOT NULL AND EXISTS (
            SELECT FROM siglip.image_embeddings AS e WHERE e.model_id = m.model_id AND e.content_id = i.content_id),
        t.state, t.error_code, t.error_message
-FROM unnest(%(image_ids)s::bigint[]) WITH ORDINALITY AS wanted (image_id, place)
+FROM pg_catalog.unnest(%(image_ids)s::bigint[]) WITH ORDINALITY AS wanted (image_id, place)
 JOIN siglip.images AS i USING (image_id)
 LEFT JOIN siglip.contents AS c USING (content_id)
 LEFT JOIN siglip.models AS m ON m.is_active

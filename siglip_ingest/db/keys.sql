@@ -24,14 +24,14 @@ SELECT r.key_id FROM revoked AS r;
 -- name: find_key
 -- Finds the valid key of a hash: key_id, name, scope, seconds that it is still valid (NULL for ever), and whether its last use was
 -- noted more than a minute ago.
-SELECT k.key_id, k.name, k.scope, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
+SELECT k.key_id, k.name, k.scope, pg_catalog.date_part('epoch', k.expires_at - clock_timestamp()),
        coalesce(k.last_used_at < clock_timestamp() - interval '1 minute', true)
 FROM siglip.api_keys AS k
 WHERE k.key_hash = %(key_hash)s::bytea AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp());
 
 -- name: find_session
 -- Finds the valid key with which a session that isn't over was opened: as find_key, and no longer than the session.
-SELECT k.key_id, k.name, k.scope, extract(epoch FROM least(k.expires_at, s.expires_at) - clock_timestamp())::float8,
+SELECT k.key_id, k.name, k.scope, pg_catalog.date_part('epoch', least(k.expires_at, s.expires_at) - clock_timestamp()),
        coalesce(k.last_used_at < clock_timestamp() - interval '1 minute', true)
 FROM siglip.api_sessions AS s JOIN siglip.api_keys AS k USING (key_id)
 WHERE s.session_hash = %(session_hash)s::bytea AND s.expires_at > clock_timestamp() AND k.revoked_at IS NULL

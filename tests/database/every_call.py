@@ -187,7 +187,8 @@ COMPARED_VERBS = words("""
 # These hand on what a function above says, or know no vectors.
 OTHER_VERBS = words("""
     add_label add_model attach_table attached_tables change_label change_metadata check_readiness close
-    collection_coverage compare_models count_batches embed_images embed_texts get_image list_collections
+    collection_coverage compare_models count_batches embed_images embed_texts get_image join_ingestions
+    list_collections
     list_images read_image retry_ingestion search_with_model
     create_index create_label_set database delete_images detach_table drop_label_set drop_model embed_under_model
     enqueue_images find_external_model follow_ingestion follow_model forget_inherited from_environment give_up_model

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from tests.web.conftest import COLLECTION, IMAGES, Web
 
-pytest.importorskip("openapi_python_client", reason="openapi-python-client isn't installed: the extra `test` has it")
+pytest.importorskip("openapi_python_client", reason="openapi-python-client isn't installed: the extra `clients` has it")
 
 NAME = "generated_siglip_client"
 

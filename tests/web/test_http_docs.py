@@ -77,7 +77,7 @@ def test_keys_are_typed_as_they_are_made(reader: Any) -> None:
 
 
 def test_openais_client_works_as_it_is_shown(reader: Any) -> None:
-    pytest.importorskip("openai", reason="openai isn't installed: the extra `test` has it")
+    pytest.importorskip("openai", reason="openai isn't installed: the extra `clients` has it")
     (code,) = blocks("python")
     _, environment = reader
     script = f"API, MODEL = {environment['API']!r}, 'demo'\n{code}"

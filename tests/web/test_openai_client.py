@@ -10,7 +10,7 @@ import pytest
 
 from tests.web.conftest import Web
 
-openai = pytest.importorskip("openai", reason="openai isn't installed: the extra `test` has it")
+openai = pytest.importorskip("openai", reason="openai isn't installed: the extra `clients` has it")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis.errors import Unsatisfiable
 
 from tests.web.conftest import Web
 
-pytest.importorskip("schemathesis", reason="schemathesis isn't installed: the extra `test` has it")
+pytest.importorskip("schemathesis", reason="schemathesis isn't installed: the extra `clients` has it")
 
 import schemathesis
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
