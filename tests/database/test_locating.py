@@ -14,9 +14,12 @@ from siglip_ingest.db import Database, images, models
 from siglip_ingest.demo.world import EVALUATION_SEED, Scene, render_scene
 from siglip_ingest.image_files import read_image_file
 from siglip_ingest.settings import Settings
-from siglip_ingest.siglip.embedder import TorchEmbedder
 from tests.database.helpers import FakeEmbedder, add_model
 from tests.images import encode, rotated
+
+pytest.importorskip("torch")
+
+from siglip_ingest.siglip.embedder import TorchEmbedder
 
 
 @pytest.fixture(scope="module")
