@@ -17,9 +17,11 @@ _INTRODUCTION = """\
 # The Python API
 
 ```python
+import os
+
 from siglip_ingest import SiglipClient
 
-with SiglipClient() as client:
+with SiglipClient.from_environment(os.environ) as client:
     for match in client.search_images("sunset over water", limit=3):
         print(match.uri, match.score)
 ```

@@ -51,7 +51,9 @@ def test_the_sql_runs(database: Database, statement: str) -> None:
 def test_the_python_runs(database_url: str, code: str) -> None:
     client = f"SiglipClient(database_url={database_url!r}, embedder=FakeEmbedder())"
     code = code.replace("from siglip_ingest import create_label_set", "from siglip_ingest import SiglipClient")
-    code = code.replace("SiglipClient()", client).replace("create_label_set(", f"{client}.create_label_set(")
+    code = code.replace("SiglipClient.from_environment(os.environ)", client).replace(
+        "create_label_set(", f"{client}.create_label_set("
+    )
     exec(f"from tests.database.helpers import FakeEmbedder\n{code}", {})  # our own document
 
 

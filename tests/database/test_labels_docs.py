@@ -33,7 +33,7 @@ def test_the_sql_runs(database: Database, model_id: int) -> None:
 def test_the_python_runs(database_url: str, database: Database, model_id: int) -> None:
     index_images(database, model_id, unit_vectors(20, seed=3))
     client = f"SiglipClient(database_url={database_url!r}, embedder=FakeEmbedder())"
-    code = CLIENT.replace("SiglipClient()", client)
+    code = CLIENT.replace("SiglipClient.from_environment(os.environ)", client)
     exec(f"from tests.database.helpers import FakeEmbedder\n{code}", {})  # our own document
     with database.connection() as connection:
         assert connection.execute("SELECT count(*) FROM siglip.label_sets").fetchone() == (0,)

@@ -100,7 +100,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory, _s3: dict[str, str]) -> It
             "google/siglip2-base-patch16-384": str(folder / "other"),
             "google/siglip2-base-patch16-224": "demo",
             "siglip-ingest delete --": "siglip-ingest delete --yes --",  # nobody can be asked here
-            "SiglipClient()": f"SiglipClient(home={str(folder / 'home')!r})",  # it reads no environment
             "find /photos ": f"find {folder}/photos ",
         }
         yield made
