@@ -44,11 +44,14 @@ WHERE (%(collection)s::text IS NULL OR i.collection = %(collection)s::text)
         AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)));
 
 -- name: date_images
--- Dates images: ISO 8601, when they were taken where their metadata say so, else when they were added (UTC). Rows of image_id and date.
+-- Dates images: ISO 8601 in UTC, to be compared as text: when they were taken where their metadata say so, else when they were added.
+-- Rows of image_id and date.
 SELECT i.image_id,
-       coalesce(
-           pg_catalog."substring"(i.metadata ->> 'taken_at', '^[0-9]{4}-[0-9]{2}-[0-9]{2}.*$'),
-           pg_catalog.to_char(i.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'))
+       pg_catalog.to_char(
+           CASE WHEN i.metadata ->> 'taken_at' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
+                     AND pg_catalog.pg_input_is_valid(i.metadata ->> 'taken_at', 'timestamptz')
+                THEN (i.metadata ->> 'taken_at')::timestamptz ELSE i.created_at END AT TIME ZONE 'UTC',
+           'YYYY-MM-DD"T"HH24:MI:SS.US')
 FROM siglip.images AS i
 WHERE i.image_id = ANY (%(image_ids)s::bigint[]);
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 10_000
 MAX_OFFSET = 1_000_000
+MAX_DEPTH = 64  # levels of metadata: what writes JSON elsewhere gives up at some hundreds
 _NOT_TEXT = "a character that isn't text (U+0000 or half of a surrogate pair)"
 
 
@@ -249,9 +250,11 @@ def _is_number(value: object) -> TypeGuard[SupportsFloat]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _find_faults(value: Any, place: str) -> Iterator[str]:
-    """Say what of a parsed JSON value PostgreSQL refuses, and where it is."""
-    if isinstance(value, str) and not is_storable(value):
+def _find_faults(value: Any, place: str, depth: int = 0) -> Iterator[str]:
+    """Say what of a parsed JSON value PostgreSQL refuses, or nobody could read again, and where it is."""
+    if depth > MAX_DEPTH:
+        yield f"{place[:200]} is nested more than {MAX_DEPTH} levels deep. Make it flatter."
+    elif isinstance(value, str) and not is_storable(value):
         yield f"{place} holds {_NOT_TEXT}. Remove it."
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{place} is {value}, which JSON doesn't have. Leave it out, or give None."
@@ -259,7 +262,7 @@ def _find_faults(value: Any, place: str) -> Iterator[str]:
         for key, part in value.items():
             if not is_storable(key):
                 yield f"The key {key!r} of {place} holds {_NOT_TEXT}. Remove it."
-            yield from _find_faults(part, f"{place}[{key!r}]")
+            yield from _find_faults(part, f"{place}[{key!r}]", depth + 1)
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from _find_faults(part, f"{place}[{index}]")
+            yield from _find_faults(part, f"{place}[{index}]", depth + 1)

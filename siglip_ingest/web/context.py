@@ -61,7 +61,10 @@ class VectorCache:
 
 
 class Kept(Generic[T]):
-    """A value that is found out again when it is older than some seconds, by one caller at a time. Thread-safe."""
+    """A value that is found out again when it is older than some seconds, by one caller at a time. Thread-safe.
+
+    Meanwhile others get the old value; the first ones wait.
+    """
 
     def __init__(self, find: Callable[[], T], seconds: float) -> None:
         self._find = find
@@ -71,10 +74,19 @@ class Kept(Generic[T]):
 
     def get(self) -> T:
         """The value; raises what finding it out raises."""
-        with self._lock:
-            if self._found is None or time.monotonic() - self._found[0] > self._seconds:
-                self._found = time.monotonic(), self._find()
+        found = self._found
+        if found is not None and time.monotonic() - found[0] <= self._seconds:
+            return found[1]
+        if not self._lock.acquire(blocking=found is None):
+            assert found is not None  # noqa: S101  # else it was waited for
+            return found[1]
+        try:
+            if self._found is None or self._found is found:
+                value = self._find()
+                self._found = time.monotonic(), value
             return self._found[1]
+        finally:
+            self._lock.release()
 
 
 class Context:

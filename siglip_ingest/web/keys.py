@@ -7,8 +7,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
+
+from starlette.requests import cookie_parser
 
 from siglip_ingest.client import SiglipClient
 from siglip_ingest.db import keys
@@ -54,6 +55,9 @@ class KeyRing:
 
     def peek(self, shown: Credentials) -> tuple[bool, ValidKey | None]:
         """Whether it is known here who that is, and who."""
+        prefix = keys.SESSION_PREFIX if shown.is_session else keys.KEY_PREFIX
+        if not shown.secret.startswith(prefix) or len(shown.secret) > MAX_SECRET:
+            return True, None
         name = keys.hash_secret(shown.secret)
         now = self._clock()
         with self._lock:
@@ -61,9 +65,6 @@ class KeyRing:
                 found = kept.get(name)
                 if found is not None and found.until > now:
                     return True, found.key
-        prefix = keys.SESSION_PREFIX if shown.is_session else keys.KEY_PREFIX
-        if not shown.secret.startswith(prefix) or len(shown.secret) > MAX_SECRET:
-            return True, None
         return False, None
 
     def has_seen(self, shown: Credentials) -> bool:
@@ -119,8 +120,6 @@ def read_credentials(scope: Scope) -> Credentials | None:
         return Credentials(secret.strip() if kind.lower() == "bearer" else "")
     if (secret_of_header := headers.get("x-api-key")) is not None:
         return Credentials(secret_of_header.strip())
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    return Credentials(cookies[COOKIE].value, is_session=True) if COOKIE in cookies else None
+    # Not http.cookies: other programs' cookies that it can't read would hide ours.
+    session = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+    return None if session is None else Credentials(session, is_session=True)

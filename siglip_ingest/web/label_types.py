@@ -14,7 +14,7 @@ from siglip_ingest.web.schemas import ImageId, Match, Name, Request, Score, Uplo
 
 MAX_REVIEWED = 10_000  # images of one label that are paged through
 
-SetName = Annotated[str, Path(min_length=1, max_length=1000)]
+SetName = Annotated[str, Path(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 Marks = Annotated[list[ImageId], Field(max_length=10_000)]
 
 

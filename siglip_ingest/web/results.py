@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-KEPT_LISTS = 64
+KEPT_LISTS = 2_000
+KEPT_ENTRIES = 2_000_000  # of all lists: some hundred megabytes
 _BAD_CURSOR = "The cursor isn't one that an answer gave as next_cursor. Ask without it for the first page."
 
 
@@ -54,6 +55,7 @@ class ResultLists:
 
     def __init__(self) -> None:
         self._lists: OrderedDict[str, ResultList] = OrderedDict()
+        self._entries = 0
         self._lock = threading.Lock()
 
     def add(self, entries: Sequence[Entry]) -> ResultList:
@@ -61,8 +63,9 @@ class ResultLists:
         made = ResultList(secrets.token_urlsafe(9), entries)
         with self._lock:
             self._lists[made.list_id] = made
-            while len(self._lists) > KEPT_LISTS:
-                self._lists.popitem(last=False)
+            self._entries += len(entries)
+            while len(self._lists) > 1 and (len(self._lists) > KEPT_LISTS or self._entries > KEPT_ENTRIES):
+                self._entries -= len(self._lists.popitem(last=False)[1].entries)
         return made
 
     def page(
@@ -116,6 +119,8 @@ def read_cursor(cursor: str, kind: str, *types: type) -> Any:
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(_BAD_CURSOR) from error
     if found != kind or len(parts) != len(types) or any(type(part) is not kind_ for part, kind_ in zip(parts, types)):  # noqa: B905
+        raise InvalidInputError(_BAD_CURSOR)
+    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in parts):
         raise InvalidInputError(_BAD_CURSOR)
     return parts
 

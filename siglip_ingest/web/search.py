@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -13,12 +13,17 @@ from siglip_ingest.composing import QueryTerm
 from siglip_ingest.db import browsing
 from siglip_ingest.db.checks import MAX_LIMIT
 from siglip_ingest.db.models import described_model
+from siglip_ingest.errors import DatabaseConflictError
 from siglip_ingest.types import ImageMatch
 from siglip_ingest.web.context import Context, InContext
 from siglip_ingest.web.problems import ProblemError, describe_responses
 from siglip_ingest.web.results import Entry, fold_duplicates, read_cursor, write_cursor
 from siglip_ingest.web.schemas import ImageId, Match, Name, Part, SearchPage, SearchRequest, UploadId
 from siglip_ingest.web.uploads import get_upload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 router = APIRouter(prefix="/v1/search", tags=["search"])
 
@@ -171,13 +176,20 @@ def _term(context: Context, part: Part) -> QueryTerm:
     return composing.vector(_embed_upload(context, part.upload_id)) * part.weight
 
 
-def _embed_upload(context: Context, upload_id: str) -> Any:
+def _embed_upload(context: Context, upload_id: str) -> NDArray[np.float32]:
     """The (D,) vector of an upload under the active model, computed once for all pages."""
     client = context.client
     with client.database.connection() as connection:
         model_id = described_model(connection)[0].model_id
     content = get_upload(context, upload_id)
-    return context.vectors.get((model_id, upload_id), lambda: client.embed_query(content)[1])
+
+    def embed() -> NDArray[np.float32]:
+        embedded_by, vector = client.embed_query(content)
+        if embedded_by != model_id:
+            raise DatabaseConflictError("The active model was changed while the image was embedded. Search again.")
+        return vector
+
+    return context.vectors.get((model_id, upload_id), embed)
 
 
 def _narrow(context: Context, body: SearchRequest) -> list[int] | None:

@@ -22,6 +22,9 @@ _HEADERS = {
     b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
 }
 EVERY_HOST = "*"
+MAX_JSON_BYTES = 2_000_000
+# Bodies of JSON that hold images, or many addresses.
+LARGE_JSON = frozenset({"/v1/uploads/data", "/v1/embeddings", "/v1/images"})
 
 
 class TooLargeError(Exception):
@@ -56,11 +59,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         answer = _Answer(send, is_head=scope["method"] == "HEAD")
-        if refusal := self._refuse(scope["method"], read_headers(scope)):
+        headers = read_headers(scope)
+        most = self._most(scope["path"], headers)
+        if refusal := self._refuse(scope["method"], headers, most):
             status, detail = refusal
             await make_problem(status, detail)(scope, receive, answer)
             return
-        body = _Body(receive, self._max_body_bytes)
+        body = _Body(receive, most)
         answer.is_refused = lambda: body.is_too_large
         try:
             # HEAD is answered as GET is, without the content.
@@ -74,10 +79,10 @@ class Gate:
                 await tell_fault(error)(scope, receive, answer)
         if body.is_too_large and not answer.is_started:
             answer.is_refused = lambda: False
-            problem = make_problem(413, self._too_large(), code="too_large", headers={"Connection": "close"})
+            problem = make_problem(413, self._too_large(most), code="too_large", headers={"Connection": "close"})
             await problem(scope, receive, answer)
 
-    def _refuse(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+    def _refuse(self, method: str, headers: dict[str, str], most: int) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if not self._knows_host(host):
             return 400, f"This server isn't called {host[:200]!r}. SIGLIP_WEB_HOSTS names what it is called."
@@ -85,9 +90,16 @@ class Gate:
         if method not in SAFE_METHODS and origin is not None and not self._trusts(origin, host):
             return 403, f"A page of {origin[:200]!r} may not do this here. SIGLIP_WEB_ORIGINS names those that may."
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            return 413, self._too_large()
+        if length.isdigit() and int(length) > most:
+            return 413, self._too_large(most)
         return None
+
+    def _most(self, path: str, headers: dict[str, str]) -> int:
+        """Most bytes of a body: JSON is read at once, so that only images and lists of them may be large."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data" or path in LARGE_JSON:
+            return self._max_body_bytes
+        return min(MAX_JSON_BYTES, self._max_body_bytes)
 
     def _knows_host(self, host: str) -> bool:
         if EVERY_HOST in self._hosts:
@@ -110,8 +122,9 @@ class Gate:
         except ValueError:
             return False
 
-    def _too_large(self) -> str:
-        return f"A request may have {self._max_body_bytes:,} bytes (SIGLIP_MAX_UPLOAD_BYTES)."
+    def _too_large(self, most: int) -> str:
+        setting = " (SIGLIP_MAX_UPLOAD_BYTES)" if most == self._max_body_bytes else ""
+        return f"This request may have {most:,} bytes{setting}."
 
 
 class _Body:

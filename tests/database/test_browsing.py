@@ -23,7 +23,7 @@ def client(database_url: str) -> Iterator[SiglipClient]:
 
 @pytest.fixture
 def image_ids(database: Database, model_id: int) -> list[int]:
-    metadata = [{"even": n % 2 == 0, "taken_at": f"2026-01-{30 - n:02}T10:00:00"} for n in range(10)]
+    metadata = [{"even": n % 2 == 0, "taken_at": f"2026-01-{30 - n:02}T10:00:00Z"} for n in range(10)]
     first = index_images(database, model_id, unit_vectors(10), metadata=metadata)
     return first + index_images(database, model_id, unit_vectors(5, seed=1), collection="other")
 
@@ -85,7 +85,7 @@ def test_an_unknown_image_is_not_found(client: SiglipClient) -> None:
 
 def test_metadata_are_merged_and_taken_out(client: SiglipClient, image_ids: list[int]) -> None:
     assert client.change_metadata(image_ids[:2], {"album": "sea", "even": None}) == 2
-    assert client.get_image(image_ids[0]).metadata == {"album": "sea", "taken_at": "2026-01-30T10:00:00"}
+    assert client.get_image(image_ids[0]).metadata == {"album": "sea", "taken_at": "2026-01-30T10:00:00Z"}
     assert client.change_metadata([*image_ids[:2], 999], {"album": "sea"}) == 0, "nothing is left to change"
     with pytest.raises(InvalidInputError):
         client.change_metadata(image_ids, {"bad": float("nan")})
@@ -96,7 +96,24 @@ def test_dates_are_when_taken_or_else_when_added(database: Database, image_ids: 
         connection.execute('UPDATE siglip.images SET metadata = \'{"taken_at": "last summer"}\' WHERE image_id = 1')
         connection.execute("UPDATE siglip.images SET created_at = '2020-02-03 04:05:06+00' WHERE image_id IN (1, 11)")
     dates = browsing.date_images(database, [1, 2, 11])
-    assert dates == {1: "2020-02-03T04:05:06", 2: "2026-01-29T10:00:00", 11: "2020-02-03T04:05:06"}
+    assert dates == {
+        1: "2020-02-03T04:05:06.000000",
+        2: "2026-01-29T10:00:00.000000",
+        11: "2020-02-03T04:05:06.000000",
+    }
+
+
+def test_dates_are_compared_in_one_time_zone(database: Database, image_ids: list[int]) -> None:
+    taken = {1: "2026-03-01T01:00:00+02:00", 2: "2026-02-28 23:30Z", 3: "2026-13-45"}
+    with database.connection() as connection:
+        connection.execute("UPDATE siglip.images SET created_at = '2020-02-03 04:05:06+00' WHERE image_id = 3")
+        for image_id, date in taken.items():
+            connection.execute(
+                "UPDATE siglip.images SET metadata = jsonb_build_object('taken_at', %s::text) WHERE image_id = %s",
+                [date, image_id],
+            )
+    dates = browsing.date_images(database, [1, 2, 3])
+    assert sorted(dates, key=dates.__getitem__) == [3, 1, 2]
 
 
 def test_vectors_come_with_their_images(database: Database, image_ids: list[int]) -> None:
