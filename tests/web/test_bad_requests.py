@@ -1,4 +1,4 @@
-"""What somebody who wants to break the server has found once."""
+"""Requests that are made to break the server, and what it keeps in memory."""
 
 from __future__ import annotations
 
