@@ -34,6 +34,7 @@ export function useResults(request, isReturn) {
   const recovery = recoveries.use();
   const more = useRef(null); // the controller of the page that is on its way
   const attempts = useRef(0);
+  const isPageMissing = useRef(false); // it was a further page that failed, not the first
   const current = useRef(list);
   current.current = list;
 
@@ -60,6 +61,7 @@ export function useResults(request, isReturn) {
     ask("/v1/search", { json: { ...request, limit: PAGE }, signal: controller.signal }).then(
       (page) => {
         attempts.current = 0;
+        isPageMissing.current = false;
         setUnfolded(new Map());
         setError(null);
         setPending(false);
@@ -67,6 +69,7 @@ export function useResults(request, isReturn) {
       },
       (failure) => {
         if (failure.name === "AbortError") return;
+        isPageMissing.current = false;
         setPending(false);
         setError(failure);
         if (failure.status === 503 && attempts.current < RETRY_S.length) {
@@ -97,20 +100,32 @@ export function useResults(request, isReturn) {
       const added = page.matches.filter((match) => !there.has(match.image_id));
       show({ ...now, matches: [...now.matches, ...added], cursor: page.next_cursor, total: page.total ?? now.total });
     } catch (failure) {
-      if (failure.name !== "AbortError") setError(failure);
+      if (failure.name === "AbortError") return;
+      isPageMissing.current = true;
+      setError(failure);
     } finally {
       if (more.current === controller) more.current = null;
     }
   };
 
-  /** Change the matches that are shown: `edit` gives another match, or null for none. */
+  /**
+   * Change the matches that are shown: `edit` gives another match, or null for none.
+   *
+   * Where near-duplicates are folded and some are gone, the server says again which one stands for the others.
+   */
   const change = (edit) => {
     forgetResults();
     const edited = current.current.matches.map(edit).filter(Boolean);
     const gone = current.current.matches.length - edited.length;
     const total = current.current.total;
     show({ ...current.current, matches: edited, total: total === null ? null : Math.max(total - gone, edited.length) });
-    setUnfolded((before) => new Map([...before].map(([id, each]) => [id, each.map(edit).filter(Boolean)])));
+    const below = [...unfolded].map(([id, each]) => [id, each.map(edit).filter(Boolean)]);
+    const isAnyGone = gone > 0 || below.some(([id, each]) => each.length < unfolded.get(id).length);
+    setUnfolded(new Map(below));
+    if (request.fold_duplicates && isAnyGone) {
+      setPending(true);
+      setRound((before) => before + 1);
+    }
   };
 
   /** Show the near-duplicates that are folded below a match behind it, or fold them again. */
@@ -139,7 +154,7 @@ export function useResults(request, isReturn) {
     again: () => {
       attempts.current = 0;
       setError(null);
-      if (current.current.key === key) loadMore(); // it was a further page that failed
+      if (isPageMissing.current) loadMore();
       else setRound((before) => before + 1);
     },
   };

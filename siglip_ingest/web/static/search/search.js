@@ -13,7 +13,7 @@ import { QueryBox } from "./query.js";
 import { useResults } from "./results.js";
 import { useScroll } from "./scroll.js";
 import { useSeen } from "./seen.js";
-import { SelectionBar, useSelection } from "./selection.js";
+import { SelectionBar, foldedBelow, useSelection } from "./selection.js";
 import { EMPTY, hasQuery, readState, toRequest, writeState } from "./state.js";
 
 const DIM_MS = 300; // after which results of the query before are dimmed
@@ -71,6 +71,7 @@ export function SearchView({ place }) {
   const results = useResults(request, place.isReturn);
   const { list, matches, error, isPending, hasMore, loadMore } = results;
   const selection = useSelection(matches, list.key);
+  const folded = useMemo(() => foldedBelow(matches, selection.ids), [matches, selection.ids]);
   const seen = useSeen(list.matches);
   const [shownDialog, showDialog] = useState(null); // tag, mark, delete or help
   const isStale = useLasting(isPending && list.key !== null, DIM_MS);
@@ -142,13 +143,13 @@ export function SearchView({ place }) {
         label=${hasQuery(state) ? "Results" : "Images"}
         actions=${{ open, more: (index) => more(matches[index].image_id), unfold: (index) => unfold(matches[index]) }}
       />`}
-    <${SelectionBar} selection=${selection} shown=${matches.length} onTag=${() => showDialog("tag")} onMark=${() => showDialog("mark")} onDelete=${() => showDialog("delete")} />
+    <${SelectionBar} selection=${selection} folded=${folded} shown=${matches.length} onTag=${() => showDialog("tag")} onMark=${() => showDialog("mark")} onDelete=${() => showDialog("delete")} />
     ${state.image !== null && html`<${Lightbox}
       imageId=${state.image} matches=${matches} state=${state} onClose=${close} onMore=${more}
       onShow=${(id, index) => { change({ image: id }, { replace: true, state: place.state }); if (index >= matches.length - 3) loadMore(); }}
       onFilter=${(key, value) => change({ filter: { ...EMPTY.filter, ...state.filter, [key]: value }, image: null })}
     />`}
-    ${ActionDialog && html`<${ActionDialog} ids=${selection.ids} seen=${seen} change=${(edit) => { results.change(edit); selection.clear(); }} onClose=${() => showDialog(null)} />`}
+    ${ActionDialog && html`<${ActionDialog} selected=${selection.ids} folded=${folded} seen=${seen} change=${(edit) => { results.change(edit); selection.clear(); }} onClose=${() => showDialog(null)} />`}
     ${shownDialog === "help" && html`<${Help} onClose=${() => showDialog(null)} />`}
     ${drop.isOver && html`<div class="drop-over" aria-hidden="true"><p>Drop an image to search by it</p></div>`}
   </main>`;
