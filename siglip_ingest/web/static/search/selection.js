@@ -57,7 +57,7 @@ export function foldedBelow(matches, ids) {
 }
 
 /** What can be done with the selected images; nothing where there are none. `folded` are out of sight below them. */
-export function SelectionBar({ selection, folded, shown, onTag, onMark, onDelete }) {
+export function SelectionBar({ selection, folded, mayChange, shown, onTag, onMark, onDelete }) {
   const count = selection.ids.size;
   return html`
     <p class="hidden-text" role="status">${count ? `${countOf(count, "image")} selected` : ""}</p>
@@ -67,11 +67,11 @@ export function SelectionBar({ selection, folded, shown, onTag, onMark, onDelete
       <strong class="numbers">${countOf(count, "image")}</strong>
       ${folded.size > 0 && html`<span class="quiet numbers">${countOf(folded.size, "near-duplicate")} folded</span>`}
       ${count < shown && html`<button type="button" class="button small plain" onClick=${selection.selectAll}>Select all ${shown} shown</button>`}
-      <span class="selection-actions">
+      ${mayChange && html`<span class="selection-actions">
         <button type="button" class="button small" onClick=${onTag}><${Icon} name="tag" size=${17} />Tag</button>
         <button type="button" class="button small" onClick=${onMark}><${Icon} name="label" size=${17} />Mark</button>
         <button type="button" class="button small" onClick=${onDelete}><${Icon} name="trash" size=${17} />Delete</button>
-      </span>
+      </span>`}
     </div>`}
   `;
 }
