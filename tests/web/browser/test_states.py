@@ -82,7 +82,7 @@ def test_an_image_that_can_not_be_read_says_why(gallery: Gallery) -> None:
 
 def test_images_that_failed_are_said_and_not_shown(gallery: Gallery) -> None:
     gallery.open("")
-    expect(gallery.page.locator(".summary")).to_have_text("240 images, 1 failed")
+    expect(gallery.page.locator(".summary")).to_have_text(re.compile(r"^\d+ images, 1 failed$"))
     gallery.open("collection=broken")
     expect(gallery.page.get_by_role("heading", name="1 image failed")).to_be_visible()
     gallery.page.get_by_role("link", name="See why").click()

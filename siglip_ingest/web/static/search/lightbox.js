@@ -56,6 +56,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   const [wantsHeat, setWantsHeat] = useState(false);
   const { map, error: heatError, isGone } = useHeat(imageId, text, wantsHeat);
   const isDeleted = index < 0 && error?.status === 404;
+  const hidden = isDeleted ? { visibility: "hidden" } : undefined; // nothing can be done with it, and nothing moves
   const touch = useRef(null);
 
   useLayoutEffect(() => {
@@ -101,10 +102,10 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
       <h2 class="lightbox-name">${name}</h2>
       ${index >= 0 && html`<span class="quiet numbers" role="status">${index + 1} of ${matches.length}</span>`}
       <span class="lightbox-tools">
-        ${text && !isGone && !isDeleted && html`<button type="button" class="button small" aria-pressed=${wantsHeat} title=${`Show where “${text}” matches (h)`} onClick=${() => setWantsHeat(!wantsHeat)}>
+        ${text && !isGone && html`<button type="button" class="button small" style=${hidden} aria-pressed=${wantsHeat} title=${`Show where “${text}” matches (h)`} onClick=${() => setWantsHeat(!wantsHeat)}>
           <${Icon} name="heat" size=${17} /><span class="wide">Where it matches</span></button>`}
-        ${!isDeleted && html`<button type="button" class="button small" title="More like this (m)" aria-label="More like this" onClick=${() => onMore(imageId)}><${Icon} name="similar" size=${17} /><span class="wide">More like this</span></button>`}
-        ${isDeleted ? null : !match ? html`<span class="icon-button"></span>` : html`<a class="icon-button" href=${match.original} download=${match.name} aria-label="Download the original" title="Download the original" onClick=${(event) => download(event, match)}><${Icon} name="download" /></a>`}
+        <button type="button" class="button small" style=${hidden} title="More like this (m)" aria-label="More like this" onClick=${() => onMore(imageId)}><${Icon} name="similar" size=${17} /><span class="wide">More like this</span></button>
+        ${!match ? html`<span class="icon-button"></span>` : html`<a class="icon-button" href=${match.original} download=${match.name} aria-label="Download the original" title="Download the original" onClick=${(event) => download(event, match)}><${Icon} name="download" /></a>`}
         <${IconButton} icon="close" label="Close (Escape)" onClick=${onClose} />
       </span>
     </div>
