@@ -94,6 +94,7 @@ class Listing:
         filter: What their metadata contain.
         image_ids: Only these.
         state: Only those in this state under the active model: `queued`, `claimed`, `done` or `failed`.
+        exclude_failed: Without those that failed under the active model.
 
     Raises:
         InvalidInputError: If one is of the wrong kind.
@@ -103,6 +104,7 @@ class Listing:
     filter: Mapping[str, Any] | None = None
     image_ids: Sequence[int] | None = None
     state: str | None = None
+    exclude_failed: bool = False
 
     def __post_init__(self) -> None:
         if self.collection is not None:
@@ -119,6 +121,7 @@ class Listing:
             "filter": None if self.filter is None else Jsonb(dict(self.filter)),
             "image_ids": self.image_ids,
             "state": self.state,
+            "exclude_failed": self.exclude_failed,
         }
 
 

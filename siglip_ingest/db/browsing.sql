@@ -17,7 +17,7 @@ ORDER BY wanted.place;
 
 -- name: list_image_ids
 -- Lists the ids of images, the last added first, behind after_id; narrowed to a collection, to metadata, to some ids and to a state
--- under the active model, where these aren't NULL.
+-- under the active model, where these aren't NULL; without those that failed there, where exclude_failed is true.
 SELECT i.image_id
 FROM siglip.images AS i
 WHERE (%(after_id)s::bigint IS NULL OR i.image_id < %(after_id)s::bigint)
@@ -27,6 +27,10 @@ WHERE (%(after_id)s::bigint IS NULL OR i.image_id < %(after_id)s::bigint)
   AND (%(state)s::text IS NULL OR EXISTS (
       SELECT FROM siglip.ingest_items AS t
       WHERE t.image_id = i.image_id AND t.state = %(state)s::text
+        AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)))
+  AND (NOT %(exclude_failed)s::boolean OR NOT EXISTS (
+      SELECT FROM siglip.ingest_items AS t
+      WHERE t.image_id = i.image_id AND t.state = 'failed'
         AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)))
 ORDER BY i.image_id DESC
 LIMIT %(limit)s::integer;
@@ -41,6 +45,10 @@ WHERE (%(collection)s::text IS NULL OR i.collection = %(collection)s::text)
   AND (%(state)s::text IS NULL OR EXISTS (
       SELECT FROM siglip.ingest_items AS t
       WHERE t.image_id = i.image_id AND t.state = %(state)s::text
+        AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)))
+  AND (NOT %(exclude_failed)s::boolean OR NOT EXISTS (
+      SELECT FROM siglip.ingest_items AS t
+      WHERE t.image_id = i.image_id AND t.state = 'failed'
         AND t.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)));
 
 -- name: date_images

@@ -93,6 +93,10 @@ class SearchPage(BaseModel):
     matches: list[Match]
     next_cursor: str | None = Field(description="`cursor` of the next page; null at the end.")
     total: int | None = Field(description="Matches on all pages, where that is known.")
+    failed: int | None = Field(
+        default=None,
+        description="Images that `exclude_failed` left out; null on further pages and where it isn't asked.",
+    )
     took_ms: float = Field(description="Milliseconds on the server.")
 
 
@@ -135,6 +139,10 @@ class SearchRequest(Request):
     )
     min_score: Score | None = Field(default=None, description="Leave out what is less relevant.")
     labels: list[LabelFilter] = Field(default=[], max_length=32)
+    exclude_failed: bool = Field(
+        default=False,
+        description="Without a query: leave out images that failed under the active model, and count them.",
+    )
     sort: Sort = Field(
         default="relevance", description="`newest` and `oldest` go by when images were taken, or else added."
     )

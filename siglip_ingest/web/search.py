@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -80,6 +81,7 @@ def _answer(context: Context, body: SearchRequest) -> SearchPage:
         matches=describe_entries(context, entries),
         next_cursor=cursor,
         total=total,
+        failed=_count_failed(context, body, image_ids),
         took_ms=round(1000 * (time.perf_counter() - started), 1),
     )
 
@@ -116,6 +118,14 @@ def _page_of_all(
     page = ids[: body.limit]
     cursor = None if len(ids) == len(page) else write_cursor("i", page[-1])
     return [Entry(image_id) for image_id in page], cursor, browsing.count_images(database, listing)
+
+
+def _count_failed(context: Context, body: SearchRequest, image_ids: list[int] | None) -> int | None:
+    """How many images aren't listed since they failed; None where that isn't asked."""
+    if not body.exclude_failed or _has_query(body) or body.cursor is not None:
+        return None
+    listing = replace(_listing(body, image_ids), state="failed", exclude_failed=False)
+    return browsing.count_images(context.client.database, listing)
 
 
 def _list(context: Context, body: SearchRequest, image_ids: list[int] | None) -> Sequence[Entry]:
@@ -209,7 +219,9 @@ def _narrow(context: Context, body: SearchRequest) -> list[int] | None:
 
 
 def _listing(body: SearchRequest, image_ids: list[int] | None) -> browsing.Listing:
-    return browsing.Listing(collection=body.collection, filter=body.filter, image_ids=image_ids)
+    return browsing.Listing(
+        collection=body.collection, filter=body.filter, image_ids=image_ids, exclude_failed=body.exclude_failed
+    )
 
 
 def _entries(matches: Iterable[ImageMatch]) -> list[Entry]:

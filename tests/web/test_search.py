@@ -212,6 +212,25 @@ def test_duplicates_are_folded_below_the_best(api: TestClient, web: Web, draw_im
     assert search(api, collection="copies", fold_duplicates=True)["total"] == 2
 
 
+def test_images_that_failed_can_be_left_out_and_are_counted(api: TestClient, web: Web, draw_images: Draw) -> None:
+    ids = web.add_images(draw_images(3, seed=92_500), collection="some failed")
+    with web.database() as database, database.connection() as connection:
+        connection.execute(
+            "UPDATE siglip.ingest_items SET state = 'failed', error_code = 'truncated', error_message = 'Short.'"
+            " WHERE image_id = %s",
+            [ids[1]],
+        )
+    for more in ({}, {"sort": "newest"}, {"fold_duplicates": True, "min_duplicate_similarity": 1}):
+        page = search(api, collection="some failed", exclude_failed=True, **more)
+        assert set(ids_of(page)) == {ids[0], ids[2]}
+        assert (page["total"], page["failed"]) == (2, 1)
+    page = search(api, collection="some failed")
+    assert (page["total"], page["failed"]) == (3, None)
+    first = search(api, collection="some failed", exclude_failed=True, limit=1)
+    second = search(api, collection="some failed", exclude_failed=True, limit=1, cursor=first["next_cursor"])
+    assert (second["total"], second["failed"]) == (2, None)
+
+
 @pytest.mark.parametrize("sort", ["relevance", "newest"])
 def test_pages_stay_whole_while_images_come_and_go(api: TestClient, web: Web, draw_images: Draw, sort: str) -> None:
     collection, seed = f"moving {sort}", 93_000 + 100 * len(sort)

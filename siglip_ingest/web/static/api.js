@@ -38,6 +38,7 @@ function makeSignal(value) {
 export const connection = makeSignal("up"); // or "away"
 export const recoveries = makeSignal(0); // grows whenever the server is back, or a key was given: then ask again
 export const needsKey = makeSignal(false);
+const allowedScope = makeSignal(null); // null where it isn't known
 
 let key = readKey();
 
@@ -49,17 +50,44 @@ function readKey() {
   }
 }
 
-/** Use this key from now on. */
-export function giveKey(given) {
-  key = given || null;
+/**
+ * Use this key from now on, if the server knows it: whether it does.
+ *
+ * @throws {ApiError} where the server can't say
+ */
+export async function giveKey(given) {
+  if (!/^[\x21-\x7e]+$/.test(given)) return false; // a header can't carry it, and no key is like that
+  const session = await ask("/v1/session", { as: given }).catch((error) => {
+    if (error.status === 401) return {};
+    throw error;
+  });
+  if (!session.scope && session.needs_key !== false) return false;
+  key = given;
   try {
-    if (key) sessionStorage.setItem(KEY, key);
-    else sessionStorage.removeItem(KEY);
+    sessionStorage.setItem(KEY, key);
   } catch {
     // It is kept until the page is left.
   }
   needsKey.set(false);
   recoveries.set(recoveries.value + 1);
+  return true;
+}
+
+const SCOPES = ["search", "write", "admin"]; // each allows what those before it do
+
+/** Whether the asker may do what needs a scope, "write" or "admin"; true before that is known: the server refuses what it must. */
+export function useMay(scope) {
+  const allowed = allowedScope.use();
+  return SCOPES.indexOf(allowed) < 0 || SCOPES.indexOf(allowed) >= SCOPES.indexOf(scope);
+}
+
+/** Learn what the asker may do. */
+export async function learnScope() {
+  try {
+    allowedScope.set((await ask("/v1/session")).scope ?? null);
+  } catch {
+    // What isn't allowed is refused when it is asked for.
+  }
 }
 
 /** Whether requests carry a key: then images are fetched by `fetch` too, since elements can't send one. */
@@ -77,23 +105,24 @@ export function keyHeaders() {
  *
  * @param {string} path such as "/v1/search"
  * @param {object} options `query` (object; null and undefined are left out), `json` or `form` (FormData) for a body,
- *   `signal` of an AbortController, `method`
+ *   `signal` of an AbortController, `method`, `as` for another key than the one that was given
  * @returns the answer's JSON; null where it has none
  * @throws {ApiError} and the browser's AbortError, where `signal` was aborted
  */
-export async function ask(path, { method, query, json, form, signal } = {}) {
-  const response = await open(path, { method, query, json, form, signal });
+export async function ask(path, options = {}) {
+  const response = await open(path, options);
   if (response.status === 204) return null;
   return response.json();
 }
 
 /** The same, but the answer itself, for images and streams. */
-export async function open(path, { method, query, json, form, signal } = {}) {
+export async function open(path, { method, query, json, form, signal, as = null } = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
   }
-  const headers = keyHeaders();
+  const used = as ?? key;
+  const headers = used === null ? {} : { Authorization: `Bearer ${used}` };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   const body = json === undefined ? form : JSON.stringify(json);
   let response;
@@ -106,7 +135,7 @@ export async function open(path, { method, query, json, form, signal } = {}) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  if (response.status === 401) needsKey.set(true);
+  if (response.status === 401 && used === key) needsKey.set(true); // another key may have been given meanwhile
   throw new ApiError(response.status, problem);
 }
 

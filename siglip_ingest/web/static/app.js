@@ -1,5 +1,5 @@
 // The page: the header with its navigation and theme, the view that the address names, and what any view may need.
-import { connection, giveKey, needsKey, recoveries, tryAgain } from "./api.js";
+import { connection, giveKey, hasKey, learnScope, needsKey, recoveries, tryAgain } from "./api.js";
 import { IngestView } from "./ingest.js";
 import { LabelsView } from "./labels.js";
 import { ModelsView } from "./models.js";
@@ -55,14 +55,23 @@ function AwayBanner() {
   </div>`;
 }
 
+const UNKNOWN_KEY = "The server doesn't know this key, or it has expired.";
+
 function KeyDialog() {
-  const isNeeded = needsKey.use();
   const [key, setKey] = useState("");
-  if (!isNeeded) return null;
-  const submit = (event) => {
+  const [problem, setProblem] = useState(hasKey() ? UNKNOWN_KEY : null); // the one that was given before
+  const [isBusy, setBusy] = useState(false);
+  const submit = async (event) => {
     event.preventDefault();
-    if (key.trim()) giveKey(key.trim());
-    setKey("");
+    if (!key.trim()) return;
+    setBusy(true);
+    try {
+      if (await giveKey(key.trim())) return;
+      setProblem(UNKNOWN_KEY);
+    } catch (error) {
+      setProblem(error.detail ?? String(error));
+    }
+    setBusy(false);
   };
   return html`<${Dialog} title="A key is needed" onClose=${() => needsKey.set(false)}>
     <form class="form" onSubmit=${submit}>
@@ -71,15 +80,18 @@ function KeyDialog() {
         <span>Key</span>
         <input type="password" autocomplete="current-password" value=${key} onInput=${(event) => setKey(event.currentTarget.value)} />
       </label>
+      ${problem && html`<p class="form-error" role="alert">${problem}</p>`}
       <p class="quiet">It is kept in this tab until you close it.</p>
-      <footer class="dialog-foot"><button type="submit" class="button primary">Use this key</button></footer>
+      <footer class="dialog-foot"><button type="submit" class="button primary" disabled=${isBusy}>Use this key</button></footer>
     </form>
   <//>`;
 }
 
 function App() {
   const place = usePlace();
-  recoveries.use();
+  const recovery = recoveries.use();
+  const isKeyNeeded = needsKey.use();
+  useEffect(() => { learnScope(); }, [recovery]);
   const shown = VIEWS.find((each) => each.path === place.path) ?? VIEWS[0];
   useEffect(() => {
     if (shown.path !== "/") document.title = `${shown.name} – siglip_ingest`; // the search names itself
@@ -89,7 +101,7 @@ function App() {
     <${Header} path=${shown.path} />
     <${AwayBanner} />
     <${shown.view} key=${shown.path} place=${place} />
-    <${KeyDialog} />
+    ${isKeyNeeded && html`<${KeyDialog} />`}
     <${Toasts} />
   `;
 }

@@ -4,18 +4,33 @@ import { html, useEffect, useState } from "./vendor/htm-preact.js";
 
 const SIZES = [160, 320, 640, 1280];
 
+function withoutSize(path) {
+  return path.replace(/[?&]size=\d+$/, "");
+}
+
 /** The path of a thumbnail whose longer side has at least so many CSS pixels, on this screen. */
 export function thumbnailOf(match, longerSide) {
   const wanted = longerSide * Math.min(window.devicePixelRatio || 1, 2) * 0.9; // a little softer, and half as many bytes
   return `${match.thumbnail}&size=${SIZES.find((size) => size >= wanted) ?? 1280}`;
 }
 
+const failures = new Map(); // paths that give no image, and why: they aren't asked for again before the page is left
+
+/** Why there is no image, whatever its size; kept where asking again wouldn't help. */
+function explain(path, error) {
+  const reason = error instanceof ApiError ? error.detail : String(error);
+  if (error.status === 404 || error.status === 422) failures.set(withoutSize(path), reason);
+  return reason;
+}
+
 /** What `src` an image has: its path, or where requests carry a key, what `fetch` got; and why there is none. */
 function useSource(path) {
-  const [source, setSource] = useState(hasKey() ? null : path);
-  const [reason, setReason] = useState(null);
+  const known = failures.get(withoutSize(path)) ?? null;
+  const [source, setSource] = useState(hasKey() || known ? null : path);
+  const [reason, setReason] = useState(known);
   useEffect(() => {
-    setReason(null);
+    setReason(known);
+    if (known) return undefined;
     if (!hasKey()) {
       setSource(path);
       return undefined;
@@ -28,7 +43,7 @@ function useSource(path) {
         made = URL.createObjectURL(blob);
         setSource(made);
       })
-      .catch((error) => error.name !== "AbortError" && setReason(error.detail ?? String(error)));
+      .catch((error) => error.name !== "AbortError" && setReason(explain(path, error)));
     return () => {
       controller.abort();
       if (made) URL.revokeObjectURL(made);
@@ -39,7 +54,7 @@ function useSource(path) {
       const again = await open(path); // an element doesn't tell why
       if (again.ok) setReason("The browser can't show this image.");
     } catch (error) {
-      setReason(error instanceof ApiError ? error.detail : String(error));
+      setReason(explain(path, error));
     }
   };
   return { source, reason, fail };

@@ -94,6 +94,22 @@ def test_files_are_dropped(views: Gallery, tmp_path: Path) -> None:
     assert {image["name"] for image in images_of(views, "dropped")} == {image.path.name for image in drawn}
 
 
+def test_files_of_the_same_bytes_are_one_image_and_said_to_be(views: Gallery, tmp_path: Path) -> None:
+    first, second = (image.path for image in write_images(tmp_path, 2, seed=72_150, size=(80, 60)))
+    copy = tmp_path / f"copy{first.suffix}"
+    copy.write_bytes(first.read_bytes())
+    page = views.page
+    page.goto("/ingest")
+    choose(page, [first, copy, second], "copies")
+    expect(current(page).get_by_role("heading", name="Done")).to_be_visible(timeout=60_000)
+    expect(current(page)).to_contain_text("3 files sent")
+    expect(current(page)).to_contain_text("1 was the same as others")
+    expect(current(page)).to_contain_text("2 embedded")
+    expect(page).to_have_url(re.compile(r"/ingest\?ingestion=\d+$"))
+    current(page).get_by_role("button", name="Close").click()
+    expect(page.locator(".ingestion.is-open")).to_contain_text("2 images in copies")
+
+
 def test_many_files_go_in_several_requests_and_are_one_ingestion(views: Gallery, tmp_path: Path) -> None:
     drawn = write_images(tmp_path, 60, seed=72_200, size=(40, 30))
     page = views.page

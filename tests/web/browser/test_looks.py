@@ -33,6 +33,8 @@ def test_nothing_is_wider_than_a_phone(gallery: Gallery, width: int) -> None:
         if "image" not in query:
             gallery.page.get_by_role("button", name="Filters").click()
         assert gallery.page.evaluate("document.documentElement.scrollWidth") <= width
+        nav = gallery.page.locator(".nav").element_handle()
+        assert gallery.page.evaluate("nav => nav.scrollWidth <= nav.clientWidth", nav)
         assert gallery.page.evaluate("document.querySelector('dialog')?.scrollWidth ?? 0") <= width
 
 

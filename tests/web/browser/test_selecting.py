@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -111,6 +112,62 @@ def test_deleting_asks_first(gallery: Gallery) -> None:
     expect(gallery.tiles).to_have_count(0)
     assert copy.exists()
     assert "deleted" not in dict(world.client.list_collections())
+
+
+@pytest.fixture
+def folded(gallery: Gallery) -> Iterator[Gallery]:
+    """Three copies of an image and one of another, which folding shows as two tiles."""
+    world = gallery.world
+    one, other = sorted((world.folder / "images").iterdir())[:2]
+    folder = world.folder / "folded"
+    folder.mkdir()
+    copies = [shutil.copy(one, folder / f"one{number}.png") for number in range(3)]
+    world.client.enqueue_images([*copies, shutil.copy(other, folder / "other.png")], collection="folded").wait()
+    gallery.open("collection=folded&fold=1")
+    expect(gallery.tiles).to_have_count(2)
+    yield gallery
+    left = world.client.search_images("boat", collection="folded")
+    if left:
+        world.client.delete_images([match.image_id for match in left])
+    shutil.rmtree(folder)
+
+
+def delete(gallery: Gallery, title: str, *, with_folded: bool = False) -> None:
+    gallery.page.keyboard.press("Delete")
+    box = gallery.page.get_by_label("near-duplicates, which are folded")
+    expect(box).not_to_be_checked()
+    if with_folded:
+        box.check()
+    expect(gallery.page.get_by_role("dialog", name=title)).to_be_visible()
+    gallery.page.get_by_role("button", name="Delete", exact=True).last.click()
+
+
+def test_deleting_leaves_folded_images_and_shows_them(folded: Gallery) -> None:
+    folded.tile(0).press("Control+a")
+    expect(folded.page.get_by_role("toolbar")).to_contain_text("2 near-duplicates folded")
+    delete(folded, "Delete 2 images?")
+    expect(folded.page.locator(".toast")).to_contain_text("Deleted 2 images. The 2 near-duplicates below them stayed.")
+    expect(folded.tiles).to_have_count(1)
+    assert dict(folded.world.client.list_collections())["folded"] == 2
+
+
+def test_deleting_takes_folded_images_where_one_asks(folded: Gallery) -> None:
+    folded.tile(0).press("Control+a")
+    delete(folded, "Delete 4 images?", with_folded=True)
+    expect(folded.page.get_by_role("heading", name="No image passes these filters")).to_be_visible()
+    assert "folded" not in dict(folded.world.client.list_collections())
+
+
+def test_deleting_an_unfolded_image_leaves_those_below_it(folded: Gallery) -> None:
+    head = 0 if folded.tile(0).locator(".tile-badge").count() else 1
+    folded.tile(head).press("u")
+    expect(folded.tiles).to_have_count(4)
+    folded.tile(head).press("x")
+    folded.page.keyboard.press("Delete")
+    expect(folded.page.get_by_label("near-duplicates, which are folded")).to_have_count(0)
+    folded.page.get_by_role("button", name="Delete", exact=True).last.click()
+    expect(folded.page.locator(".tile-badge")).to_have_text("2")
+    expect(folded.tiles).to_have_count(2)
 
 
 def test_a_refusal_is_said_in_the_dialog(opened: Gallery) -> None:

@@ -40,7 +40,8 @@ function pause(seconds, signal) {
  * An upload of many files, which join one ingestion.
  *
  * `state` is `{total, bytes, sent, sentBytes, refused: [{name, reason}], ingestions, phase, waiting}`; phase is
- * "sending", "sent" or "cancelled", and `waiting` the error after which it tries again, if any. `onChange` is called with it.
+ * "sending", "sent" or "cancelled"; `queued` is how many images the files are, as the server counts them, or null where
+ * that isn't known; and `waiting` the error after which it tries again, if any. `onChange` is called with it.
  */
 export class Upload {
   constructor(files, { collection, metadata, onChange }) {
@@ -50,7 +51,7 @@ export class Upload {
     this.controller = new AbortController();
     this.state = {
       total: files.length, bytes: files.reduce((sum, each) => sum + each.file.size, 0), sent: 0, sentBytes: 0,
-      refused: [], ingestions: [], phase: "sending", waiting: null, began: Date.now(),
+      refused: [], ingestions: [], queued: 0, phase: "sending", waiting: null, began: Date.now(),
     };
   }
 
@@ -83,16 +84,18 @@ export class Upload {
       try {
         const answer = await this.post(batch);
         const bytes = batch.reduce((sum, each) => sum + each.file.size, 0);
-        const { ingestions } = this.state;
+        const { ingestions, queued } = this.state;
+        const counted = Object.values(answer.counts).reduce((sum, count) => sum + count, 0); // of the whole ingestion
         const isNew = answer.ingestion_id !== null && !ingestions.includes(answer.ingestion_id);
         this.change({
           sent: this.state.sent + batch.length, sentBytes: this.state.sentBytes + bytes, waiting: null,
           refused: [...this.state.refused, ...answer.refused], ingestions: isNew ? [...ingestions, answer.ingestion_id] : ingestions,
+          queued: queued === null || (isNew && ingestions.length) ? null : Math.max(queued, counted), // answers may overtake each other
         });
         return;
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        if (error.status === 404 && this.state.ingestions.length) this.change({ ingestions: [] }); // a new one then
+        if (error.status === 404 && this.state.ingestions.length) this.change({ ingestions: [], queued: null }); // a new one then
         else if (error.status === 413 && batch.length > 1) {
           for (const each of batch) await this.send([each]);
           return;

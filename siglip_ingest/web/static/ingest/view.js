@@ -1,5 +1,5 @@
 // The view /ingest: images to be added, how far they are, and what was added before.
-import { useAnswer } from "../api.js";
+import { useAnswer, useMay } from "../api.js";
 import { formatAgo, formatBytes, formatMoment } from "../format.js";
 import { followLink, navigate } from "../router.js";
 import { ErrorNotice, Icon, countOf, formatCount } from "../ui.js";
@@ -20,11 +20,12 @@ function Refused({ refused }) {
   </details>`;
 }
 
-function describeUpload({ total, sent, bytes, sentBytes, phase, waiting }) {
+function describeUpload({ total, sent, bytes, sentBytes, phase, waiting, queued, refused }) {
   if (phase === "cancelled") return `Stopped. ${formatCount(sent)} of ${countOf(total, "file")} had been sent.`;
   if (waiting) return `Trying again: ${waiting}`;
   if (phase === "sending") return `Sending: ${formatCount(sent)} of ${countOf(total, "file")}, ${formatBytes(sentBytes)} of ${formatBytes(bytes)}`;
-  return `${countOf(total, "file")} sent, ${formatBytes(bytes)}`;
+  const same = queued === null ? 0 : total - refused.length - queued; // of the same bytes a collection has one image
+  return `${countOf(total, "file")} sent, ${formatBytes(bytes)}${same > 0 ? `; ${formatCount(same)} ${same === 1 ? "was" : "were"} the same as others` : ""}`;
 }
 
 /** What is being added now: sent, queued and embedded. */
@@ -114,6 +115,7 @@ export function IngestView({ place }) {
   const [upload, setUpload] = useState(null);
   const [queuedId, setQueuedId] = useState(null);
   const running = useRef(null);
+  const mayAdd = useMay("write");
   const openId = Number(place.query.get("ingestion")) || null;
   const currentId = upload ? (upload.ingestions.at(-1) ?? null) : queuedId;
 
@@ -122,6 +124,9 @@ export function IngestView({ place }) {
     const timer = setTimeout(reload, 1000 * LOOK_AGAIN_S);
     return () => clearTimeout(timer);
   }, [ingestions]);
+  useEffect(() => { // so that the address is that of what is added now, also later
+    if (currentId !== null && currentId !== openId) navigate(`/ingest?ingestion=${currentId}`, { replace: true });
+  }, [currentId]);
   useEffect(() => {
     const warn = (event) => running.current && event.preventDefault();
     addEventListener("beforeunload", warn);
@@ -144,11 +149,13 @@ export function IngestView({ place }) {
     running.current?.cancel();
     running.current = null;
   };
-  const isOpenListed = openId === null || !ingestions || ingestions.some((each) => each.ingestion_id === openId);
-  const others = (ingestions ?? []).filter((each) => each.ingestion_id !== currentId || each.ingestion_id === openId);
+  const isOpenListed = openId === null || openId === currentId || !ingestions || ingestions.some((each) => each.ingestion_id === openId);
+  const others = (ingestions ?? []).filter((each) => each.ingestion_id !== currentId);
   return html`<main id="main" class="page ingest-page">
     <h1 class="hidden-text">Ingest</h1>
-    <${Adding} onUpload=${begin} onQueued=${(id) => { setUpload(null); setQueuedId(id); reload(); }} />
+    ${mayAdd
+      ? html`<${Adding} onUpload=${begin} onQueued=${(id) => { setUpload(null); setQueuedId(id); reload(); }} />`
+      : html`<p class="quiet">Your key is for searching only: another one is needed to add images.</p>`}
     ${(upload || queuedId !== null) && html`<${Current} key=${upload?.began ?? queuedId} upload=${upload} id=${currentId} onCancel=${cancel} onEnd=${reload} onClose=${() => { setUpload(null); setQueuedId(null); reload(); }} />`}
     <section class="ingestions" aria-labelledby="ingestions-title">
       <h2 id="ingestions-title">Added before</h2>

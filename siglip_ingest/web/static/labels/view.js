@@ -1,5 +1,5 @@
 // The view /labels: the sets and their labels, and the one that the address names.
-import { useAnswer } from "../api.js";
+import { useAnswer, useMay } from "../api.js";
 import { followLink, navigate } from "../router.js";
 import { ErrorNotice, Icon, IconButton, Notice, toast } from "../ui.js";
 import { html, useEffect, useState } from "../vendor/htm-preact.js";
@@ -19,13 +19,13 @@ function searchOf({ set, label }) {
   return `/?${new URLSearchParams({ label: `${encodeURIComponent(set)}:${encodeURIComponent(label)}` })}`;
 }
 
-function Sets({ sets, chosen, onEditSet, onAddLabel, onNewSet }) {
+function Sets({ sets, chosen, mayChange, onEditSet, onAddLabel, onNewSet }) {
   return html`<nav class="label-sets" aria-label="Label sets">
     ${sets.map((set) => html`<section key=${set.name} class="label-set">
       <header>
         <h2 title=${set.name}>${set.name}</h2>
-        <${IconButton} icon="plus" size=${16} label=${`Add a label to ${set.name}`} onClick=${() => onAddLabel(set)} />
-        <${IconButton} icon="more" size=${16} label=${`Change ${set.name}`} onClick=${() => onEditSet(set)} />
+        ${mayChange && html`<${IconButton} icon="plus" size=${16} label=${`Add a label to ${set.name}`} onClick=${() => onAddLabel(set)} />
+          <${IconButton} icon="more" size=${16} label=${`Change ${set.name}`} onClick=${() => onEditSet(set)} />`}
       </header>
       <ul>
         ${set.labels.map((each) => {
@@ -38,14 +38,14 @@ function Sets({ sets, chosen, onEditSet, onAddLabel, onNewSet }) {
         ${set.labels.length === 0 && html`<li class="quiet">No labels yet.</li>`}
       </ul>
     </section>`)}
-    <button type="button" class="button new-set" onClick=${onNewSet}><${Icon} name="plus" size=${16} />New label set</button>
+    ${mayChange && html`<button type="button" class="button new-set" onClick=${onNewSet}><${Icon} name="plus" size=${16} />New label set</button>`}
   </nav>`;
 }
 
-function Intro({ onNewSet }) {
+function Intro({ mayChange, onNewSet }) {
   return html`<${Notice} icon="label" title="Labels sort your images by words">
     <p>A label set is a list such as <em>sunset, night sky, storm</em>. Every image gets a score for each of them, at once and as new ones come; you choose where a label begins, and teach it with a few marks.</p>
-    <div class="actions"><button type="button" class="button primary" onClick=${onNewSet}>Make a label set</button></div>
+    ${mayChange && html`<div class="actions"><button type="button" class="button primary" onClick=${onNewSet}>Make a label set</button></div>`}
   <//>`;
 }
 
@@ -53,6 +53,7 @@ export function LabelsView({ place }) {
   const { data: sets, error, reload } = useAnswer("/v1/labels");
   const { data: collections } = useAnswer("/v1/collections");
   const [dialog, setDialog] = useState(null);
+  const mayChange = useMay("write");
   const [version, setVersion] = useState(0);
   const [isMoving, setMoving] = useState(false); // a name has changed, and the list isn't the new one yet
   const [isWide, setWide] = useState(IS_WIDE.matches);
@@ -100,11 +101,11 @@ export function LabelsView({ place }) {
   let content;
   if (error && !sets) content = html`<${ErrorNotice} error=${error} onRetry=${reload} />`;
   else if (!sets) content = html`<div class="label-layout" aria-busy="true"></div>`;
-  else if (!sets.length) content = html`<${Intro} onNewSet=${() => edit("new")} />`;
+  else if (!sets.length) content = html`<${Intro} mayChange=${mayChange} onNewSet=${() => edit("new")} />`;
   else {
     const hasPane = Boolean(chosen || asked.label);
     content = html`<div class=${`label-layout ${hasPane ? "has-pane" : ""}`}>
-      <${Sets} sets=${sets} chosen=${chosen} onNewSet=${() => edit("new")} onEditSet=${(each) => edit("set", { set: each })} onAddLabel=${(each) => edit("label", { set: each, label: null })} />
+      <${Sets} sets=${sets} chosen=${chosen} mayChange=${mayChange} onNewSet=${() => edit("new")} onEditSet=${(each) => edit("set", { set: each })} onAddLabel=${(each) => edit("label", { set: each, label: null })} />
       <div class="label-pane">
         ${hasPane && html`<a class="back" href="/labels" onClick=${followLink}><${Icon} name="left" size=${16} />All labels</a>`}
         ${chosen && html`
@@ -115,7 +116,7 @@ export function LabelsView({ place }) {
             </div>
             <div class="label-actions">
               <a class="button small" href=${searchOf(chosen)} onClick=${followLink}><${Icon} name="search" size=${16} />Show all</a>
-              <button type="button" class="button small" onClick=${() => edit("label", { set, label: status })}>Edit</button>
+              ${mayChange && html`<button type="button" class="button small" onClick=${() => edit("label", { set, label: status })}>Edit</button>`}
             </div>
           </header>
           <${LabelPane} key=${JSON.stringify(chosen)} chosen=${chosen} status=${status} place=${place} collections=${collections ?? []} version=${version} onChanged=${changed} onEdit=${() => edit("label", { set, label: status })} />

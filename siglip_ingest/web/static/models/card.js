@@ -44,7 +44,7 @@ function describeWork(model) {
 }
 
 /** A model of `GET /v1/models`. */
-export function ModelCard({ model, collections, isPaired, onSwitch, onDrop, onQueue, onCompare }) {
+export function ModelCard({ model, collections, isPaired, mayChange, onSwitch, onDrop, onQueue, onCompare }) {
   const [name, tone, meaning] = STATES[model.state] ?? [model.state, "", ""];
   const isStuck = model.queued > 0 && model.workers === 0;
   const isOther = model.state === "kept" || model.state === "unused";
@@ -63,10 +63,10 @@ export function ModelCard({ model, collections, isPaired, onSwitch, onDrop, onQu
       <tbody>${collections.map((each) => html`<tr key=${each.collection}><th scope="row">${each.collection}</th><td class="number">${formatCount(each.images)}</td><td class="number">${formatShare(each.share)}</td><td class="number">${formatCount(each.queued)}</td><td class="number">${formatCount(each.failed)}</td></tr>`)}</tbody>
     </table></div>`}
     ${isOther && html`<footer class="model-actions">
-      <button type="button" class=${`button small ${model.queued || model.not_queued || model.labels_missing ? "" : "primary"}`} onClick=${() => onSwitch(model)}>Switch to it</button>
+      ${mayChange && html`<button type="button" class=${`button small ${model.queued || model.not_queued || model.labels_missing ? "" : "primary"}`} onClick=${() => onSwitch(model)}>Switch to it</button>`}
       <button type="button" class="button small" aria-pressed=${isPaired} onClick=${() => onCompare(model)}>Compare</button>
-      ${model.not_queued > 0 && html`<button type="button" class="button small" onClick=${() => onQueue(model)}>Queue what is missing</button>`}
-      <button type="button" class="button small plain danger-text drop-button" onClick=${() => onDrop(model)}>Drop</button>
+      ${mayChange && model.not_queued > 0 && html`<button type="button" class="button small" onClick=${() => onQueue(model)}>Queue what is missing</button>`}
+      ${mayChange && html`<button type="button" class="button small plain danger-text drop-button" onClick=${() => onDrop(model)}>Drop</button>`}
     </footer>`}
   </li>`;
 }

@@ -1,5 +1,5 @@
 // The view /models: what each model has, adding one, comparing two, switching.
-import { ask, useAnswer } from "../api.js";
+import { ask, useAnswer, useMay } from "../api.js";
 import { withQuery } from "../format.js";
 import { navigate } from "../router.js";
 import { ErrorNotice, Icon, Notice, Switch, toast } from "../ui.js";
@@ -16,6 +16,7 @@ export function ModelsView({ place }) {
   const byCollection = place.query.get("by") === "collection";
   const { data: coverage, reload: reloadCoverage } = useAnswer(byCollection ? "/v1/models/collections" : null);
   const [dialog, setDialog] = useState(null);
+  const mayChange = useMay("admin");
   const find = (name) => models?.find((each) => each.model_id === Number(place.query.get(name)) && each.state !== "dropped");
   const [a, b] = [find("a"), find("b")];
   const active = models?.find((each) => each.state === "active");
@@ -56,18 +57,18 @@ export function ModelsView({ place }) {
   else if (!models.length) {
     content = html`<${Notice} icon="stack" title="There is no model yet">
       <p>The first worker that starts brings one: <code>siglip-ingest worker</code>. Or add one here, and it is active once a worker has loaded it.</p>
-      <div class="actions"><button type="button" class="button primary" onClick=${() => setDialog({ kind: "add" })}>Add a model</button></div>
+      ${mayChange && html`<div class="actions"><button type="button" class="button primary" onClick=${() => setDialog({ kind: "add" })}>Add a model</button></div>`}
     <//>`;
   } else {
     content = html`
       <ul class="models">
         ${models.map((model) => html`<${ModelCard}
           key=${model.model_id} model=${model} collections=${byCollection ? coverage?.filter((each) => each.model_id === model.model_id) : null}
-          isPaired=${Boolean(a && b) && (model === a || model === b)} onCompare=${compare} onQueue=${queue}
+          isPaired=${Boolean(a && b) && (model === a || model === b)} mayChange=${mayChange} onCompare=${compare} onQueue=${queue}
           onSwitch=${(each) => setDialog({ kind: "switch", model: each })} onDrop=${(each) => setDialog({ kind: "drop", model: each })}
         />`)}
       </ul>
-      ${comparable.length < 2 && html`<p class="quiet models-hint"><${Icon} name="info" size=${16} />Add a second model to see what it would find: side by side, and measured on what people asked and marked. Searches go on meanwhile.</p>`}
+      ${comparable.length < 2 && mayChange && html`<p class="quiet models-hint"><${Icon} name="info" size=${16} />Add a second model to see what it would find: side by side, and measured on what people asked and marked. Searches go on meanwhile.</p>`}
       ${a && b && a !== b && (!byCollection || coverage) && html`<${Compare} a=${a} b=${b} models=${comparable} place=${place} />`}
     `;
   }
@@ -77,7 +78,7 @@ export function ModelsView({ place }) {
       <h1>Models</h1>
       ${models?.length > 0 && html`<div class="page-actions">
         <${Switch} label="By collection" isOn=${byCollection} onChange=${(isOn) => show({ by: isOn ? "collection" : null })} />
-        <button type="button" class="button" onClick=${() => setDialog({ kind: "add" })}><${Icon} name="plus" size=${16} />Add a model</button>
+        ${mayChange && html`<button type="button" class="button" onClick=${() => setDialog({ kind: "add" })}><${Icon} name="plus" size=${16} />Add a model</button>`}
       </div>`}
     </header>
     ${content}

@@ -22,12 +22,28 @@ function useTask(work, onClose) {
   return { run, isBusy, error };
 }
 
+/**
+ * Which images a dialog is about: the selected ones, and those that are folded below them where one asks for these.
+ *
+ * `{ids, offer}`: the Set of their ids, and the box that asks; nothing where none is folded.
+ */
+function useChoice(selected, folded) {
+  const [isWhole, setWhole] = useState(false);
+  const ids = isWhole ? new Set([...selected, ...folded]) : selected;
+  const their = selected.size === 1 ? "its" : "their";
+  const offer = folded.size > 0 && html`<label class="check">
+    <input type="checkbox" checked=${isWhole} onChange=${(event) => setWhole(event.currentTarget.checked)} /> With ${their} ${countOf(folded.size, "near-duplicate")}, which ${folded.size === 1 ? "is" : "are"} folded
+  </label>`;
+  return { ids, offer };
+}
+
 function Trouble({ error }) {
   return error && html`<p class="trouble" role="alert">${error}</p>`;
 }
 
 /** Set a key of the images' metadata, or take it out. `seen` is what results had: a Map of keys to Maps of values. */
-export function TagDialog({ ids, seen, change, onClose }) {
+export function TagDialog({ selected, folded, seen, change, onClose }) {
+  const { ids, offer } = useChoice(selected, folded);
   const [key, setKey] = useState("");
   const [value, setValue] = useState("");
   const [isRemoval, setRemoval] = useState(false);
@@ -54,6 +70,7 @@ export function TagDialog({ ids, seen, change, onClose }) {
       <datalist id="tag-keys">${[...seen.keys()].map((each) => html`<option value=${each} />`)}</datalist>
       <datalist id="tag-values">${[...(seen.get(key.trim())?.keys() ?? [])].map((each) => html`<option value=${each} />`)}</datalist>
       <label class="check"><input type="checkbox" checked=${isRemoval} onChange=${(event) => setRemoval(event.currentTarget.checked)} /> Take this key out instead</label>
+      ${offer}
       <${Trouble} error=${error} />
       <footer class="dialog-foot">
         <button type="button" class="button" onClick=${onClose}>Cancel</button>
@@ -64,7 +81,8 @@ export function TagDialog({ ids, seen, change, onClose }) {
 }
 
 /** Say of the images that they have a label, or don't. */
-export function MarkDialog({ ids, onClose }) {
+export function MarkDialog({ selected, folded, onClose }) {
+  const { ids, offer } = useChoice(selected, folded);
   const { data, error: unavailable, isLoading } = useAnswer("/v1/labels");
   const [chosen, setChosen] = useState("");
   const [isRight, setRight] = useState(true);
@@ -92,6 +110,7 @@ export function MarkDialog({ ids, onClose }) {
           <label class="check"><input type="radio" name="right" checked=${isRight} onChange=${() => setRight(true)} /> They have it</label>
           <label class="check"><input type="radio" name="right" checked=${!isRight} onChange=${() => setRight(false)} /> They don't</label>
         </fieldset>
+        ${offer}
         <${Trouble} error=${error} />
         <footer class="dialog-foot">
           <button type="button" class="button" onClick=${onClose}>Cancel</button>
@@ -102,15 +121,18 @@ export function MarkDialog({ ids, onClose }) {
 }
 
 /** Delete the images from the index, after asking. */
-export function DeleteDialog({ ids, change, onClose }) {
+export function DeleteDialog({ selected, folded, change, onClose }) {
+  const { ids, offer } = useChoice(selected, folded);
   const { run, isBusy, error } = useTask(async () => {
     const { images } = await ask("/v1/images/delete", { json: { image_ids: [...ids] } });
     change((match) => (ids.has(match.image_id) ? null : match));
-    toast(`Deleted ${countOf(images, "image")}. Their files are where they were.`);
+    const left = folded.size && ids === selected ? ` The ${countOf(folded.size, "near-duplicate")} below ${selected.size === 1 ? "it" : "them"} stayed.` : "";
+    toast(`Deleted ${countOf(images, "image")}.${left} The files are where they were.`);
   }, onClose);
   return html`<${Dialog} title=${`Delete ${countOf(ids.size, "image")}?`} onClose=${onClose}>
     <form class="form" onSubmit=${run}>
       <p>Their vectors, metadata and marks are deleted, and they are no longer found. The files themselves stay where they are.</p>
+      ${offer}
       <${Trouble} error=${error} />
       <footer class="dialog-foot">
         <button type="button" class="button" autofocus onClick=${onClose}>Cancel</button>

@@ -55,6 +55,8 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
   const text = wordsOf(state);
   const [wantsHeat, setWantsHeat] = useState(false);
   const { map, error: heatError, isGone } = useHeat(imageId, text, wantsHeat);
+  const isDeleted = index < 0 && error?.status === 404;
+  const hidden = isDeleted ? { visibility: "hidden" } : undefined; // nothing can be done with it, and nothing moves
   const touch = useRef(null);
 
   useLayoutEffect(() => {
@@ -78,6 +80,7 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "ArrowLeft") go(-1);
     else if (event.key === "ArrowRight") go(1);
+    else if (isDeleted) return;
     else if (event.key === "m") onMore(imageId);
     else if (event.key === "h" && text && !isGone) setWantsHeat(!wantsHeat);
     else return;
@@ -99,16 +102,16 @@ export function Lightbox({ imageId, matches, state, onShow, onClose, onMore, onF
       <h2 class="lightbox-name">${name}</h2>
       ${index >= 0 && html`<span class="quiet numbers" role="status">${index + 1} of ${matches.length}</span>`}
       <span class="lightbox-tools">
-        ${text && !isGone && html`<button type="button" class="button small" aria-pressed=${wantsHeat} title=${`Show where “${text}” matches (h)`} onClick=${() => setWantsHeat(!wantsHeat)}>
+        ${text && !isGone && html`<button type="button" class="button small" style=${hidden} aria-pressed=${wantsHeat} title=${`Show where “${text}” matches (h)`} onClick=${() => setWantsHeat(!wantsHeat)}>
           <${Icon} name="heat" size=${17} /><span class="wide">Where it matches</span></button>`}
-        <button type="button" class="button small" title="More like this (m)" aria-label="More like this" onClick=${() => onMore(imageId)}><${Icon} name="similar" size=${17} /><span class="wide">More like this</span></button>
+        <button type="button" class="button small" style=${hidden} title="More like this (m)" aria-label="More like this" onClick=${() => onMore(imageId)}><${Icon} name="similar" size=${17} /><span class="wide">More like this</span></button>
         ${!match ? html`<span class="icon-button"></span>` : html`<a class="icon-button" href=${match.original} download=${match.name} aria-label="Download the original" title="Download the original" onClick=${(event) => download(event, match)}><${Icon} name="download" /></a>`}
         <${IconButton} icon="close" label="Close (Escape)" onClick=${onClose} />
       </span>
     </div>
     <div class="lightbox-stage" onTouchStart=${(event) => { touch.current = event.touches.length === 1 ? event.touches[0].clientX : null; }} onTouchEnd=${onTouchEnd}>
       <div class="lightbox-room" ref=${stage}>
-        ${error && html`<p class="lightbox-error" role="alert">${error.detail}</p>`}
+        ${error && html`<p class="lightbox-error" role="alert">${isDeleted ? "That image has been deleted." : error.detail}</p>`}
         ${match && size && html`<div class="lightbox-image" style=${size} key=${imageId}>
           ${index >= 0 && html`<${Thumbnail} path=${thumbnailOf(match, 200)} class="is-preview" isOptional />`}
           <${Thumbnail} path=${`${match.thumbnail}&size=${LARGE}`} alt=${name} />

@@ -27,17 +27,17 @@ export function QueryBox({ state, input, isPending, isUploading, onTyped, onPart
   }, [state.text]);
   useEffect(() => () => clearTimeout(timer.current), []);
 
-  const send = (text) => {
+  /** The text that the address gets: without the space in which the next word begins. */
+  const take = (text) => {
     clearTimeout(timer.current);
-    sent.current = text;
-    onTyped(text);
+    sent.current = text.trimEnd();
+    return sent.current;
   };
+  const send = (text) => onTyped(take(text));
   const takeTerms = (text) => {
     const { text: rest, parts } = readTyped(text);
-    clearTimeout(timer.current);
-    sent.current = rest;
     setTyped(rest && `${rest} `); // where the next term begins
-    onParts([...state.parts, ...parts], rest);
+    onParts([...state.parts, ...parts], take(rest));
   };
   const onInput = (event) => {
     const text = event.currentTarget.value;
@@ -65,9 +65,9 @@ export function QueryBox({ state, input, isPending, isUploading, onTyped, onPart
       event.currentTarget.blur();
     }
   };
-  const weigh = (place, weight) => onParts(state.parts.map((part, index) => (index === place ? { ...part, weight } : part)), typed, true);
+  const weigh = (place, weight) => onParts(state.parts.map((part, index) => (index === place ? { ...part, weight } : part)), take(typed), true);
   const remove = (place) => {
-    onParts(state.parts.filter((_, index) => index !== place), typed);
+    onParts(state.parts.filter((_, index) => index !== place), take(typed));
     input.current.focus();
   };
   const isEmpty = !typed && !state.parts.length;

@@ -5,7 +5,8 @@ import { useEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 const PAGE = 60;
 const KEPT = 12; // lists of results that "back" shows at once
 const RETRY_S = [2, 4, 8];
-const NOTHING = { key: null, matches: [], cursor: null, total: null, tookMs: null };
+const NOTHING = { key: null, matches: [], cursor: null, total: null, failed: null, tookMs: null };
+const REFUSED = new Set([400, 404, 422]); // asking again wouldn't help, and what was shown before belongs to another query
 const kept = new Map();
 
 function keep(list) {
@@ -20,9 +21,10 @@ export function forgetResults() {
 }
 
 /**
- * What a request finds: `{list, matches, error, isPending, hasMore, loadMore, change, unfold}`.
+ * What a request finds, or null, which finds nothing: `{list, matches, error, isPending, hasMore, loadMore, change, unfold}`.
  *
- * `list.key` tells which request the results belong to: those of the one before stay until the new ones are there.
+ * `list.key` tells which request the results belong to: those of the one before stay until the new ones are there, or
+ * until the server says that the request asks for something that it can't find.
  */
 export function useResults(request, isReturn) {
   const key = useMemo(() => JSON.stringify(request), [request]);
@@ -34,6 +36,7 @@ export function useResults(request, isReturn) {
   const recovery = recoveries.use();
   const more = useRef(null); // the controller of the page that is on its way
   const attempts = useRef(0);
+  const isPageMissing = useRef(false); // it was a further page that failed, not the first
   const current = useRef(list);
   current.current = list;
 
@@ -43,9 +46,21 @@ export function useResults(request, isReturn) {
     setList(next);
   };
 
+  const showNothing = (of) => {
+    current.current = { ...NOTHING, key: of };
+    setList(current.current);
+  };
+
   useEffect(() => {
     more.current?.abort();
     more.current = null;
+    if (request === null) {
+      setUnfolded(new Map());
+      setError(null);
+      setPending(false);
+      showNothing(key);
+      return undefined;
+    }
     const known = isReturn && round === 0 ? kept.get(key) : null;
     if (known && !error) {
       setUnfolded(new Map());
@@ -60,15 +75,21 @@ export function useResults(request, isReturn) {
     ask("/v1/search", { json: { ...request, limit: PAGE }, signal: controller.signal }).then(
       (page) => {
         attempts.current = 0;
+        isPageMissing.current = false;
         setUnfolded(new Map());
         setError(null);
         setPending(false);
-        show({ key, matches: page.matches, cursor: page.next_cursor, total: page.total, tookMs: page.took_ms });
+        show({ key, matches: page.matches, cursor: page.next_cursor, total: page.total, failed: page.failed ?? null, tookMs: page.took_ms });
       },
       (failure) => {
         if (failure.name === "AbortError") return;
+        isPageMissing.current = false;
         setPending(false);
         setError(failure);
+        if (REFUSED.has(failure.status) && current.current.key !== key) {
+          setUnfolded(new Map());
+          showNothing(`${key} refused`);
+        }
         if (failure.status === 503 && attempts.current < RETRY_S.length) {
           timer = setTimeout(() => setRound((before) => before + 1), 1000 * RETRY_S[attempts.current]);
           attempts.current += 1;
@@ -97,20 +118,32 @@ export function useResults(request, isReturn) {
       const added = page.matches.filter((match) => !there.has(match.image_id));
       show({ ...now, matches: [...now.matches, ...added], cursor: page.next_cursor, total: page.total ?? now.total });
     } catch (failure) {
-      if (failure.name !== "AbortError") setError(failure);
+      if (failure.name === "AbortError") return;
+      isPageMissing.current = true;
+      setError(failure);
     } finally {
       if (more.current === controller) more.current = null;
     }
   };
 
-  /** Change the matches that are shown: `edit` gives another match, or null for none. */
+  /**
+   * Change the matches that are shown: `edit` gives another match, or null for none.
+   *
+   * Where near-duplicates are folded and some are gone, the server says again which one stands for the others.
+   */
   const change = (edit) => {
     forgetResults();
     const edited = current.current.matches.map(edit).filter(Boolean);
     const gone = current.current.matches.length - edited.length;
     const total = current.current.total;
     show({ ...current.current, matches: edited, total: total === null ? null : Math.max(total - gone, edited.length) });
-    setUnfolded((before) => new Map([...before].map(([id, each]) => [id, each.map(edit).filter(Boolean)])));
+    const below = [...unfolded].map(([id, each]) => [id, each.map(edit).filter(Boolean)]);
+    const isAnyGone = gone > 0 || below.some(([id, each]) => each.length < unfolded.get(id).length);
+    setUnfolded(new Map(below));
+    if (request.fold_duplicates && isAnyGone) {
+      setPending(true);
+      setRound((before) => before + 1);
+    }
   };
 
   /** Show the near-duplicates that are folded below a match behind it, or fold them again. */
@@ -134,12 +167,13 @@ export function useResults(request, isReturn) {
   }, [list.matches, unfolded]);
 
   return {
-    list, matches, error, isPending, loadMore, change, unfold,
+    list, matches, error, loadMore, change, unfold,
+    isPending: isPending || (!error && list.key !== key), // also before it is asked for
     hasMore: list.cursor !== null,
     again: () => {
       attempts.current = 0;
       setError(null);
-      if (current.current.key === key) loadMore(); // it was a further page that failed
+      if (isPageMissing.current) loadMore();
       else setRound((before) => before + 1);
     },
   };

@@ -1,5 +1,6 @@
 // The view /: a query, what narrows it, its results, and one of them large.
-import { navigate } from "../router.js";
+import { useMay } from "../api.js";
+import { followLink, navigate } from "../router.js";
 import { Icon, IconButton, countOf, formatCount, toast } from "../ui.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { DeleteDialog, MarkDialog, TagDialog } from "./actions.js";
@@ -13,8 +14,8 @@ import { QueryBox } from "./query.js";
 import { useResults } from "./results.js";
 import { useScroll } from "./scroll.js";
 import { useSeen } from "./seen.js";
-import { SelectionBar, useSelection } from "./selection.js";
-import { EMPTY, hasQuery, readState, toRequest, writeState } from "./state.js";
+import { SelectionBar, foldedBelow, useSelection } from "./selection.js";
+import { EMPTY, hasQuery, lacksWanted, readState, toRequest, writeState } from "./state.js";
 
 const DIM_MS = 300; // after which results of the query before are dimmed
 const SAME_TYPING_MS = 2500; // within which typing changes the same entry of the history
@@ -55,12 +56,12 @@ function useAddress(place) {
 /** What is said beside the filters, and to screen readers: how many there are. */
 function Summary({ results, state }) {
   const { list, matches, hasMore, isPending, error } = results;
-  if (list.key === null || error) return html`<p class="summary" role="status"></p>`;
+  if (list.key === null || error || lacksWanted(state)) return html`<p class="summary" role="status"></p>`;
   const total = list.total ?? (hasMore ? null : matches.length);
   const text = total === null ? `More than ${countOf(matches.length, "image")}` : countOf(total, "image");
   const took = list.tookMs !== null && hasQuery(state) && !isPending ? ` in ${formatCount(Math.round(list.tookMs))} ms` : "";
   // New elements each time: one whose text is aligned at its end would move.
-  return html`<p class="summary quiet numbers" role="status"><span key=${text + took}>${text}<span class="took" aria-hidden="true">${took}</span></span></p>`;
+  return html`<p class="summary quiet numbers" role="status"><span key=${text + took}>${text}<span class="took" aria-hidden="true">${took}</span></span>${list.failed > 0 && html`, <a href="/ingest" onClick=${followLink}>${formatCount(list.failed)} failed</a>`}</p>`;
 }
 
 const DIALOGS = { tag: TagDialog, mark: MarkDialog, delete: DeleteDialog };
@@ -71,6 +72,8 @@ export function SearchView({ place }) {
   const results = useResults(request, place.isReturn);
   const { list, matches, error, isPending, hasMore, loadMore } = results;
   const selection = useSelection(matches, list.key);
+  const folded = useMemo(() => foldedBelow(matches, selection.ids), [matches, selection.ids]);
+  const mayChange = useMay("write");
   const seen = useSeen(list.matches);
   const [shownDialog, showDialog] = useState(null); // tag, mark, delete or help
   const isStale = useLasting(isPending && list.key !== null, DIM_MS);
@@ -102,6 +105,7 @@ export function SearchView({ place }) {
     else if (event.key === "?") showDialog("help");
     else if (!selection.ids.size) return;
     else if (event.key === "Escape") selection.clear();
+    else if (!mayChange) return;
     else if (event.key === "t") showDialog("tag");
     else if (event.key === "Delete" && !event.target.closest?.(".query")) showDialog("delete");
     else return;
@@ -136,19 +140,19 @@ export function SearchView({ place }) {
     html`<p class="trouble" role="alert">${error.detail} <button type="button" class="button small" onClick=${results.again}>Try again</button></p>`}
     ${list.key === null && !error && html`<p class="first-wait" role="status"><span class="hidden-text">Searching</span><span class="spin"><${Icon} name="refresh" size=${26} /></span></p>`}
     ${isEmpty
-      ? html`<${NoResults} state=${state} change=${change} error=${error} again=${results.again} />`
+      ? html`<${NoResults} state=${state} change=${change} error=${error} again=${results.again} failed=${list.failed} />`
       : html`<${Grid}
         matches=${matches} listKey=${list.key} hasMore=${hasMore} loadMore=${loadMore} selection=${selection} isStale=${isStale} handle=${grid} area=${area} onPlaced=${onPlaced}
         label=${hasQuery(state) ? "Results" : "Images"}
         actions=${{ open, more: (index) => more(matches[index].image_id), unfold: (index) => unfold(matches[index]) }}
       />`}
-    <${SelectionBar} selection=${selection} shown=${matches.length} onTag=${() => showDialog("tag")} onMark=${() => showDialog("mark")} onDelete=${() => showDialog("delete")} />
+    <${SelectionBar} selection=${selection} folded=${folded} mayChange=${mayChange} shown=${matches.length} onTag=${() => showDialog("tag")} onMark=${() => showDialog("mark")} onDelete=${() => showDialog("delete")} />
     ${state.image !== null && html`<${Lightbox}
       imageId=${state.image} matches=${matches} state=${state} onClose=${close} onMore=${more}
       onShow=${(id, index) => { change({ image: id }, { replace: true, state: place.state }); if (index >= matches.length - 3) loadMore(); }}
       onFilter=${(key, value) => change({ filter: { ...EMPTY.filter, ...state.filter, [key]: value }, image: null })}
     />`}
-    ${ActionDialog && html`<${ActionDialog} ids=${selection.ids} seen=${seen} change=${(edit) => { results.change(edit); selection.clear(); }} onClose=${() => showDialog(null)} />`}
+    ${ActionDialog && html`<${ActionDialog} selected=${selection.ids} folded=${folded} seen=${seen} change=${(edit) => { results.change(edit); selection.clear(); }} onClose=${() => showDialog(null)} />`}
     ${shownDialog === "help" && html`<${Help} onClose=${() => showDialog(null)} />`}
     ${drop.isOver && html`<div class="drop-over" aria-hidden="true"><p>Drop an image to search by it</p></div>`}
   </main>`;

@@ -49,8 +49,15 @@ export function useSelection(matches, listKey) {
   };
 }
 
-/** What can be done with the selected images; nothing where there are none. */
-export function SelectionBar({ selection, shown, onTag, onMark, onDelete }) {
+/** The near-duplicates of the selected images that are folded below them, out of sight: a Set of their ids. */
+export function foldedBelow(matches, ids) {
+  const shown = new Set(matches.map((match) => match.image_id));
+  const chosen = matches.filter((match) => ids.has(match.image_id));
+  return new Set(chosen.flatMap((match) => match.duplicates).filter((id) => !shown.has(id)));
+}
+
+/** What can be done with the selected images; nothing where there are none. `folded` are out of sight below them. */
+export function SelectionBar({ selection, folded, mayChange, shown, onTag, onMark, onDelete }) {
   const count = selection.ids.size;
   return html`
     <p class="hidden-text" role="status">${count ? `${countOf(count, "image")} selected` : ""}</p>
@@ -58,12 +65,13 @@ export function SelectionBar({ selection, shown, onTag, onMark, onDelete }) {
     html`<div class="selection-bar no-lasso" role="toolbar" aria-label="Selected images">
       <${IconButton} icon="close" label="Clear the selection (Escape)" onClick=${selection.clear} />
       <strong class="numbers">${countOf(count, "image")}</strong>
+      ${folded.size > 0 && html`<span class="quiet numbers">${countOf(folded.size, "near-duplicate")} folded</span>`}
       ${count < shown && html`<button type="button" class="button small plain" onClick=${selection.selectAll}>Select all ${shown} shown</button>`}
-      <span class="selection-actions">
+      ${mayChange && html`<span class="selection-actions">
         <button type="button" class="button small" onClick=${onTag}><${Icon} name="tag" size=${17} />Tag</button>
         <button type="button" class="button small" onClick=${onMark}><${Icon} name="label" size=${17} />Mark</button>
         <button type="button" class="button small" onClick=${onDelete}><${Icon} name="trash" size=${17} />Delete</button>
-      </span>
+      </span>`}
     </div>`}
   `;
 }

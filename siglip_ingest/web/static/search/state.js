@@ -8,7 +8,6 @@ export const EMPTY = {
 };
 export const MAX_WEIGHT = 3; // the API takes more; nobody needs it
 const SORTS = ["relevance", "newest", "oldest"];
-const KINDS = ["text", "image", "upload"];
 
 /** Weights go in tenths, and 0 isn't one. */
 export function roundWeight(weight, before = 1) {
@@ -88,7 +87,19 @@ const NAMES = { text: "text", image: "image_id", upload: "upload_id" };
 
 /** Whether something is searched for, rather than everything listed. */
 export function hasQuery(state) {
-  return state.text.trim() !== "" || state.parts.length > 0;
+  return partsOf(state).length > 0;
+}
+
+/** Whether the query says only what isn't wanted: nothing can be found by that. */
+export function lacksWanted(state) {
+  const all = partsOf(state);
+  return all.length > 0 && all.every((part) => part.weight < 0);
+}
+
+/** All parts of the query, those that are typed too. */
+function partsOf(state) {
+  const { text, parts } = readTyped(state.text);
+  return [...(text ? [{ kind: "text", value: text, weight: 1 }] : []), ...state.parts, ...parts];
 }
 
 /** Whether images are left out for another reason than the cut-off. */
@@ -96,15 +107,17 @@ export function hasFilters(state) {
   return state.collection !== null || Object.keys(state.filter).length > 0 || state.labels.length > 0;
 }
 
-/** The body of POST /v1/search. */
+/** The body of POST /v1/search; null where there is nothing to ask. */
 export function toRequest(state) {
-  const { text, parts } = readTyped(state.text);
-  const all = [...(text ? [{ kind: "text", value: text, weight: 1 }] : []), ...state.parts, ...parts];
+  if (lacksWanted(state)) return null;
+  const all = partsOf(state);
   const request = { sort: state.sort };
   if (all.length === 1 && all[0].weight === 1) {
     request[all[0].kind === "text" ? "query" : NAMES[all[0].kind]] = all[0].value;
   } else if (all.length) {
     request.parts = all.map(({ kind, value, weight }) => ({ [NAMES[kind]]: value, weight }));
+  } else {
+    request.exclude_failed = true;
   }
   if (state.collection) request.collection = state.collection;
   if (Object.keys(state.filter).length) request.filter = state.filter;
@@ -120,10 +133,13 @@ export function wordsOf(state) {
   return typed || (state.parts.find((part) => part.kind === "text" && part.weight > 0)?.value ?? "");
 }
 
+const WORD = /[^\s\p{P}$+<=>^`|~−]/u; // what a text needs, or there is nothing to embed
+const BEGUN = /(^|\s)[+\-−–]*"?\s*$/; // of a term whose word isn't typed yet
 const TERM = /(^|\s)([+\-−–])(?:"([^"]+)"?|([^\s"+\-−–][^\s"]*))/g;
 
 /**
- * Take what is typed apart: `beach -people +"red car"` is beach, with people at -1 and red car at 1.
+ * Take what is typed apart: `beach -people +"red car"` is beach, with people at -1 and red car at 1. What has no word
+ * is passed over, such as the sign of a term that is begun.
  *
  * @returns {{text: string, parts: Array}}
  */
@@ -133,7 +149,8 @@ export function readTyped(typed) {
     parts.push({ kind: "text", value: (quoted ?? word).trim(), weight: sign === "+" ? 1 : -1 });
     return before;
   });
-  return { text: text.replace(/\s+/g, " ").trim(), parts: parts.filter((part) => KINDS.includes(part.kind) && part.value) };
+  const words = text.replace(BEGUN, "").replace(/\s+/g, " ").trim();
+  return { text: WORD.test(words) ? words : "", parts: parts.filter((part) => WORD.test(part.value)) };
 }
 
 /** Whether the last term that is typed is complete: a space follows, or its quotes are closed. */
