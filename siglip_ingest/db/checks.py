@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_LIMIT = 10_000
 MAX_OFFSET = 1_000_000
-MAX_DEPTH = 64  # levels of metadata: what writes JSON elsewhere gives up at some hundreds
+MAX_DEPTH = 200  # levels of metadata: what writes JSON elsewhere gives up at some more
 _NOT_TEXT = "a character that isn't text (U+0000 or half of a surrogate pair)"
 
 

@@ -252,7 +252,8 @@ def test_tuning_keeps_the_smallest_that_reaches_it(database: Database) -> None:
         steps = tune_search(connection, target_recall=0.98, sample=30)
         assert [step.ef_search for step in steps] == [40, 60, 80, 100]
         assert [step.is_chosen for step in steps] == [False, False, False, True]
-        assert [step.recall for step in steps] == [pytest.approx(0.9)] * 3 + [1.0]
+        # One of ten is left out of each answer; of two that are equally far away the exact answer may have the other.
+        assert [step.recall for step in steps] == [pytest.approx(0.9, abs=0.01)] * 3 + [1.0]
         assert fetch_one(connection, "SELECT ef_search FROM siglip.models WHERE model_id = %s", [model_id]) == 100
         assert fetch_one(connection, "SELECT ef_search, target_recall FROM siglip.recall_history WHERE is_chosen") == (
             100,

@@ -17,7 +17,7 @@ from tests.web.conftest import Web
 
 def test_metadata_that_nobody_could_write_out_are_refused(api: TestClient, web: Web) -> None:
     deep: object = 1
-    for _ in range(100):
+    for _ in range(300):
         deep = [deep]
     answer = api.post("/v1/images/tag", json={"image_ids": web.image_ids[:1], "metadata": {"a": deep}})
     assert answer.status_code == 422
