@@ -82,8 +82,12 @@ def maintain(connection: Connection, *, is_full: bool = False) -> list[str]:
         steps.append(str(row[0]))
 
 
-def break_search(connection: Connection, condition: str = "true") -> None:
-    """Have searches miss the best image where a condition on `model` holds: a recall of 0.9 of ten."""
+def break_search(connection: Connection, condition: str = "true", *, fills_up: bool = True) -> None:
+    """Have searches miss the best image where a condition on `model` holds: a recall of 0.9 of ten.
+
+    With `fills_up` the eleventh comes too, which counts as found where it is as near as the tenth; without, none does.
+    """
+    most = "max_results + 1" if fills_up else "max_results"
     connection.execute(
         f"""
         CREATE OR REPLACE FUNCTION siglip.nearest_images(
@@ -92,7 +96,7 @@ def break_search(connection: Connection, condition: str = "true") -> None:
             image_ids bigint[] DEFAULT NULL, skip_results integer DEFAULT 0, after siglip.search_position DEFAULT NULL
         ) RETURNS SETOF siglip.image_match LANGUAGE sql STABLE AS $$
             SELECT m.* FROM unnest(siglip.exact_images(
-                model, query_embedding, max_results + 1, excluded_image_id, collection, filter, image_ids, after)) AS m
+                model, query_embedding, {most}, excluded_image_id, collection, filter, image_ids, after)) AS m
             ORDER BY m.similarity DESC, m.image_id
             OFFSET CASE WHEN {condition} THEN 1 ELSE 0 END LIMIT max_results
         $$
