@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, UploadFile
 from pydantic import BaseModel, Field
@@ -16,7 +15,7 @@ from siglip_ingest.types import DEFAULT_COLLECTION
 from siglip_ingest.web.context import Context, InContext
 from siglip_ingest.web.ingestions import Counts
 from siglip_ingest.web.problems import ProblemError, describe_responses
-from siglip_ingest.web.schemas import FILE_NAME, MAX_BIGINT, Metadata, Name, Request
+from siglip_ingest.web.schemas import FILE_NAME, MAX_BIGINT, Metadata, Name, Request, read_json_object
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -82,7 +81,8 @@ def enqueue_files(
     client = context.client
     if ingestion_id is not None and _collection_of(context, ingestion_id) != collection:
         raise ProblemError(422, f"Ingestion {ingestion_id} isn't one of the collection {collection!r}.")
-    shared = _read_metadata(metadata)
+    shared = read_json_object(metadata, "metadata")
+    check_mapping(shared, "metadata")
     sources, refused = [], []
     for file in files:
         content, name = file.file.read(), (file.filename or "unnamed")[-1000:].replace("\0", "")
@@ -103,14 +103,3 @@ def enqueue_files(
 def _collection_of(context: Context, ingestion_id: int) -> str | None:
     with context.client.database.connection() as connection:
         return ingestions.describe_ingestion(connection, ingestion_id).collection
-
-
-def _read_metadata(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(422, f"metadata isn't JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise ProblemError(422, 'metadata is a JSON object such as {"album": "2026"}.')
-    check_mapping(found, "metadata")
-    return found

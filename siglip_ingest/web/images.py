@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response, StreamingResponse
@@ -14,7 +13,7 @@ from siglip_ingest.image_files import open_image_file
 from siglip_ingest.thumbnails import MEDIA_TYPE
 from siglip_ingest.web.context import InContext
 from siglip_ingest.web.problems import ProblemError, describe_responses
-from siglip_ingest.web.results import read_cursor, write_cursor
+from siglip_ingest.web.results import page_of_images
 from siglip_ingest.web.schemas import (
     MAX_BIGINT,
     Collection,
@@ -24,6 +23,7 @@ from siglip_ingest.web.schemas import (
     ImagePage,
     Name,
     Tagging,
+    read_json_object,
     version_of,
 )
 
@@ -76,15 +76,11 @@ def list_images(
 ) -> ImagePage:
     """Images, the last added first."""
     database = context.client.database
-    listing = browsing.Listing(collection=collection, filter=_read_filter(filter), state=state)
-    after = None if cursor is None else read_cursor(cursor, "i", int)[0]
-    ids = browsing.list_image_ids(database, listing, limit=limit + 1, after_id=after)
-    page = ids[:limit]
-    return ImagePage(
-        images=[Image.of(image) for image in browsing.describe_images(database, page)],
-        next_cursor=write_cursor("i", page[-1]) if len(ids) > limit else None,
-        total=browsing.count_images(database, listing),
-    )
+    wanted = None if filter is None else read_json_object(filter, "filter")
+    listing = browsing.Listing(collection=collection, filter=wanted, state=state)
+    page, following, total = page_of_images(database, listing, limit, cursor)
+    images = [Image.of(image) for image in browsing.describe_images(database, page)]
+    return ImagePage(images=images, next_cursor=following, total=total)
 
 
 @router.get("/images/{image_id}", responses=describe_responses(404, 422), summary="Describe an image")
@@ -160,15 +156,3 @@ def get_original(
 
 def _caching(*, is_current: bool) -> str:
     return "private, max-age=31536000, immutable" if is_current else "private, no-cache"
-
-
-def _read_filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(422, f"filter isn't JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise ProblemError(422, 'filter is a JSON object such as {"album": "2026"}.')
-    return found

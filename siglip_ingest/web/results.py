@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from siglip_ingest.db import Database, browsing
+from siglip_ingest.db.browsing import Listing
 from siglip_ingest.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -101,6 +103,20 @@ class ResultLists:
         end = start + len(page)
         following = write_cursor("l", found.list_id, end, page[-1].image_id) if end < len(found.entries) else None
         return page, following, len(found.entries)
+
+
+def page_of_images(
+    database: Database, listing: Listing, limit: int, cursor: str | None
+) -> tuple[list[int], str | None, int]:
+    """A page of a listing, the last added first: ids, the next page's cursor, and the length of the whole.
+
+    Raises:
+        InvalidInputError: If the cursor isn't one of ours.
+    """
+    after = None if cursor is None else read_cursor(cursor, "i", int)[0]
+    ids = browsing.list_image_ids(database, listing, limit=limit + 1, after_id=after)
+    following = write_cursor("i", ids[limit - 1]) if len(ids) > limit else None
+    return ids[:limit], following, browsing.count_images(database, listing)
 
 
 def write_cursor(kind: str, *parts: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from siglip_ingest.composing import MAX_WEIGHT, MIN_WEIGHT
 from siglip_ingest.db.browsing import StoredImage
 from siglip_ingest.sources import hide_secrets, name_of_uri
+from siglip_ingest.web.problems import ProblemError
 from siglip_ingest.web.results import Entry
 
 MAX_BIGINT = 2**53 - 1  # beyond, JSON's numbers aren't whole any more in many languages; no id comes near
@@ -189,6 +191,21 @@ class Count(BaseModel):
     """How many images something was done to."""
 
     images: int
+
+
+def read_json_object(text: str, name: str) -> dict[str, Any]:
+    """Read the JSON object that a parameter or a form's field holds as text.
+
+    Raises:
+        ProblemError: If it isn't one; the sentence calls it `name`.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(422, f"{name} isn't JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ProblemError(422, f'{name} is a JSON object such as {{"album": "2026"}}.')
+    return found
 
 
 def version_of(image: StoredImage) -> str:

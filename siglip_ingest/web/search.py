@@ -18,7 +18,7 @@ from siglip_ingest.errors import DatabaseConflictError
 from siglip_ingest.types import ImageMatch
 from siglip_ingest.web.context import Context, InContext
 from siglip_ingest.web.problems import ProblemError, describe_responses
-from siglip_ingest.web.results import Entry, fold_duplicates, read_cursor, write_cursor
+from siglip_ingest.web.results import Entry, fold_duplicates, page_of_images, read_cursor, write_cursor
 from siglip_ingest.web.schemas import ImageId, Match, Name, Part, SearchPage, SearchRequest, UploadId
 from siglip_ingest.web.uploads import get_upload
 
@@ -76,7 +76,9 @@ def _answer(context: Context, body: SearchRequest) -> SearchPage:
     elif _has_query(body):
         entries, cursor = _page_of_matches(context, body, image_ids)
     else:
-        entries, cursor, total = _page_of_all(context, body, image_ids)
+        listing = _listing(body, image_ids)
+        ids, cursor, total = page_of_images(context.client.database, listing, body.limit, body.cursor)
+        entries = [Entry(image_id) for image_id in ids]
     return SearchPage(
         matches=describe_entries(context, entries),
         next_cursor=cursor,
@@ -106,18 +108,6 @@ def _page_of_matches(
     is_last = len(matches) == len(page)
     cursor = None if is_last else write_cursor("s", float(page[-1].similarity), page[-1].image_id)
     return _entries(page), cursor
-
-
-def _page_of_all(
-    context: Context, body: SearchRequest, image_ids: list[int] | None
-) -> tuple[list[Entry], str | None, int]:
-    """All images, the last added first."""
-    after = None if body.cursor is None else read_cursor(body.cursor, "i", int)[0]
-    database, listing = context.client.database, _listing(body, image_ids)
-    ids = browsing.list_image_ids(database, listing, limit=body.limit + 1, after_id=after)
-    page = ids[: body.limit]
-    cursor = None if len(ids) == len(page) else write_cursor("i", page[-1])
-    return [Entry(image_id) for image_id in page], cursor, browsing.count_images(database, listing)
 
 
 def _count_failed(context: Context, body: SearchRequest, image_ids: list[int] | None) -> int | None:
