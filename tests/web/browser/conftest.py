@@ -6,22 +6,17 @@ Playwright runs an event loop in the main thread, so these tests have a process 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from siglip_ingest.client import SiglipClient
 from siglip_ingest.demo.world import SKIES, write_images
 from siglip_ingest.ingest import ImageSource
-from siglip_ingest.services import stop_services
-from siglip_ingest.settings import Settings
-from tests.programs import wait_until
-from tests.web.browser.gallery import WATCH, Gallery, World
-from tests.web.browser.workshop import Workshop, open_views, open_workshop
+from tests.web.browser.gallery import Gallery, World, open_client, open_gallery
+from tests.web.browser.workshop import Workshop, open_workshop
+from tests.web.conftest import run_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
         reason = None if CHROMIUM else "there is no `chromium`: apt-get install chromium"
     except ModuleNotFoundError:
-        reason = "playwright isn't installed: pip install '.[test]'"
+        reason = "playwright isn't installed: pip install '.[clients]'"
     if reason:
         for item in items:
             if Path(__file__).parent in item.path.parents:
@@ -48,16 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def world(_template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server that shows the demo world: `drawn` has 60 images, `many` copies of them, `broken` what is none."""
-    import uvicorn
-
     from siglip_ingest.web.app import create_app
 
     folder = tmp_path_factory.mktemp("gallery")
-    home = folder / "home"
-    subprocess.run(["cp", "-a", str(_template_home), str(home)], check=True)
     drawn = write_images(folder / "images", IMAGES, seed=70_000, size=(240, 180))
-    client = SiglipClient(model="demo", home=home)
-    try:
+    with open_client(_template_home, folder) as client:
         sources = [ImageSource(image.path, metadata=image.attributes) for image in drawn]
         client.enqueue_images(sources, collection="drawn").wait()
         copies = []
@@ -68,19 +58,8 @@ def world(_template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         client.create_label_set("skies", list(SKIES))
         (folder / "broken.jpg").write_bytes(b"not an image")
         client.enqueue_images([folder / "broken.jpg"], collection="broken").wait()
-        server = uvicorn.Server(uvicorn.Config(create_app(client), host="127.0.0.1", port=0, log_level="warning"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            wait_until(lambda: server.started, timeout_s=20)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield World(f"http://127.0.0.1:{port}", client, folder)
-        finally:
-            server.should_exit = True
-            thread.join()
-    finally:
-        client.close()
-        stop_services(Settings(home=home))
+        with run_server(create_app(client)) as url:
+            yield World(url, client, folder)
 
 
 @pytest.fixture(scope="session")
@@ -96,18 +75,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def gallery(world: World, browser: Browser) -> Iterator[Gallery]:
     """The gallery in a window of its own. Errors in its console, and what moves by itself, fail the test."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, base_url=world.url)
-    context.set_default_timeout(10_000)
-    context.add_init_script(WATCH)
-    page = context.new_page()
-    opened = Gallery(page, world)
-    page.on("console", lambda message: message.type in {"error", "warning"} and opened.complaints.append(message.text))
-    page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    yield opened
-    shifts = opened.unexpected_shifts()
-    page.unroute_all(behavior="ignoreErrors")
-    context.close()
-    assert not opened.unexpected_complaints()
+    with open_gallery(world, browser) as opened:
+        yield opened
+        shifts = opened.unexpected_shifts()
     assert not shifts
 
 
@@ -121,5 +91,5 @@ def workshop(_template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def views(workshop: Workshop, browser: Browser) -> Iterator[Gallery]:
     """The gallery of the workshop."""
-    with open_views(workshop, browser) as opened:
+    with open_gallery(workshop, browser) as opened:
         yield opened

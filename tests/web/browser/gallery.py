@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglip_ingest.client import SiglipClient
+from siglip_ingest.services import stop_services
+from siglip_ingest.settings import Settings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Request, Route
+    from playwright.sync_api import Browser, Locator, Page, Request, Route
 
 # What moves on the page by itself; what a key or a click moves isn't meant.
 WATCH = """
@@ -179,3 +183,33 @@ def make_png() -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (8, 6), (90, 120, 160)).save(content, "PNG")
     return content.getvalue()
+
+
+@contextmanager
+def open_client(template_home: Path, folder: Path) -> Iterator[SiglipClient]:
+    """A client of the demo model with services of its own in a folder; they are stopped at the end."""
+    home = folder / "home"
+    subprocess.run(["cp", "-a", str(template_home), str(home)], check=True)
+    client = SiglipClient(model="demo", home=home)
+    try:
+        yield client
+    finally:
+        client.close()
+        stop_services(Settings(home=home))
+
+
+@contextmanager
+def open_gallery(world: World, browser: Browser) -> Iterator[Gallery]:
+    """The gallery in a window of its own. Errors in its console fail the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, base_url=world.url)
+    context.set_default_timeout(10_000)
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    opened = Gallery(page, world)
+    page.on("console", lambda message: message.type in {"error", "warning"} and opened.complaints.append(message.text))
+    page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    yield opened
+    page.unroute_all(behavior="ignoreErrors")
+    context.close()
+    complaints = opened.unexpected_complaints()
+    assert not complaints, complaints

@@ -6,21 +6,16 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.web.browser.gallery import DRAWN, Gallery, make_page
 from tests.web.browser.test_lightbox import MAP
 from tests.web.browser.test_narrowing import SKIES
+from tests.web.browser.workshop import find_violations
 
 pytestmark = pytest.mark.browser
 
 COMPOSED = f"{DRAWN}&q=sunset&part=-0.5*text:boat&filter=%7B%22sky%22:%22sunset%22%7D&min=0.0001"
-
-
-def find_violations(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

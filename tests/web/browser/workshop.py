@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglip_ingest.client import SiglipClient
 from siglip_ingest.demo import CHECKPOINT
 from siglip_ingest.demo.world import write_images
 from siglip_ingest.ingest import ImageSource
-from siglip_ingest.services import stop_services
-from siglip_ingest.settings import Settings
-from tests.programs import wait_until
-from tests.web.browser.gallery import WATCH, Gallery, World
+from tests.web.browser.gallery import World, open_client
+from tests.web.conftest import run_server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 IMAGES = 40
 
@@ -36,30 +31,14 @@ class Workshop(World):
 @contextmanager
 def open_workshop(template_home: Path, folder: Path) -> Iterator[Workshop]:
     """Services, a worker and a server of their own; `drawn` has 40 images."""
-    import uvicorn
-
     from siglip_ingest.web.app import create_app
 
-    home = folder / "home"
-    subprocess.run(["cp", "-a", str(template_home), str(home)], check=True)
     drawn = write_images(folder / "images", IMAGES, seed=71_000, size=(240, 180))
-    client = SiglipClient(model="demo", home=home)
-    try:
+    with open_client(template_home, folder) as client:
         client.enqueue_images([ImageSource(image.path) for image in drawn], collection="drawn").wait()
         client.create_label_set("skies", ["sunset", "night sky", "storm"])
-        server = uvicorn.Server(uvicorn.Config(create_app(client), host="127.0.0.1", port=0, log_level="warning"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            wait_until(lambda: server.started, timeout_s=20)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield Workshop(f"http://127.0.0.1:{port}", client, folder, write_other_checkpoint(folder / "other"))
-        finally:
-            server.should_exit = True
-            thread.join()
-    finally:
-        client.close()
-        stop_services(Settings(home=home))
+        with run_server(create_app(client)) as url:
+            yield Workshop(url, client, folder, write_other_checkpoint(folder / "other"))
 
 
 def write_other_checkpoint(folder: Path) -> Path:
@@ -76,23 +55,6 @@ def write_other_checkpoint(folder: Path) -> Path:
             weights[name] = (weight + 0.1 * weight.float().std() * noise).to(weight.dtype)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
-
-
-@contextmanager
-def open_views(workshop: Workshop, browser: Browser) -> Iterator[Gallery]:
-    """The gallery in a window of its own. Errors in its console, and what moves by itself, fail the test."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, base_url=workshop.url)
-    context.set_default_timeout(10_000)
-    context.add_init_script(WATCH)
-    page = context.new_page()
-    opened = Gallery(page, workshop)
-    page.on("console", lambda message: message.type in {"error", "warning"} and opened.complaints.append(message.text))
-    page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    yield opened
-    page.unroute_all(behavior="ignoreErrors")
-    context.close()
-    complaints = opened.unexpected_complaints()
-    assert not complaints, complaints
 
 
 def find_violations(page: Page) -> list[str]:
