@@ -10,7 +10,6 @@ from pydantic import Field, StrictInt
 
 from siglip_ingest import composing
 from siglip_ingest.client import SiglipClient
-from siglip_ingest.client.searching import describe_file
 from siglip_ingest.db.browsing import has_collection, list_collection_names
 from siglip_ingest.db.items import count_all
 from siglip_ingest.db.models import get_active_model
@@ -133,9 +132,6 @@ class SearchTools:
         only = wanted[0] if len(wanted) == 1 and not unwanted else None
         if isinstance(only, int):
             return self._client.similar_images(only, **narrow), results.IMAGE_SCORES
-        # A text that is also the name of a file is words here, and the hint that names the file isn't for models.
-        if only is not None and not describe_file(_check_words(only)):
-            return self._client.search_images(only, **narrow), results.TEXT_SCORES
         terms = [*map(_make_term, wanted), *(-_make_term(part) for part in unwanted)]
         matches = self._client.search_images(terms, **narrow)
         return matches, results.TEXT_SCORES if only is not None else results.COMPOSED_SCORES
@@ -176,13 +172,11 @@ def make_answer(found: Answer, more: Sequence[ContentBlock] = ()) -> CallToolRes
 
 
 def _make_term(part: str | int) -> composing.QueryTerm:
-    return composing.image(part) if isinstance(part, int) else composing.text(_check_words(part))
-
-
-def _check_words(text: str) -> str:
-    if is_address(text):
+    if isinstance(part, int):
+        return composing.image(part)
+    if is_address(part):
         raise InvalidInputError(
-            f"{text!r} is an address, and a search takes words or ids of indexed images. Index the image first, or say "
+            f"{part!r} is an address, and a search takes words or ids of indexed images. Index the image first, or say "
             "what it shows."
         )
-    return text
+    return composing.text(part)
