@@ -12,6 +12,7 @@ from siglip_ingest.db import checks
 from siglip_ingest.db.connection.connect import Connection
 from siglip_ingest.db.connection.database import Database
 from siglip_ingest.db.connection.statements import load_statements
+from siglip_ingest.db.connection.vectors import unpack_embeddings
 from siglip_ingest.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -161,8 +162,9 @@ def get_vectors(database: Database, image_ids: Sequence[int]) -> tuple[list[int]
     import numpy as np
 
     rows = database.fetch(SQL.get_vectors, {"image_ids": list(image_ids)})
-    vectors = [np.fromstring(text.strip("[]"), dtype=np.float32, sep=",") for _, text in rows]
-    return [image_id for image_id, _ in rows], np.stack(vectors) if rows else np.empty((0, 0), np.float32)
+    if not rows:
+        return [], np.empty((0, 0), np.float32)
+    return [image_id for image_id, _ in rows], unpack_embeddings([packed for _, packed in rows]).astype(np.float32)
 
 
 def change_metadata(database: Database, image_ids: Sequence[int], changes: Mapping[str, Any]) -> int:

@@ -65,7 +65,7 @@ WHERE i.image_id = ANY (%(image_ids)s::bigint[]);
 
 -- name: get_vectors
 -- Returns the vectors of images under the active model, as rows of image_id and vector; none for what isn't embedded.
-SELECT i.image_id, e.embedding::text
+SELECT i.image_id, e.embedding
 FROM siglip.images AS i
 JOIN siglip.image_embeddings AS e
     ON e.content_id = i.content_id AND e.model_id = (SELECT m.model_id FROM siglip.models AS m WHERE m.is_active)
